@@ -1,0 +1,212 @@
+"""UCProtector inside `datasets.map`, for real: every way of calling it gives the same protected images."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset
+from datasets.fingerprint import Hasher
+from PIL import Image as PILImage
+from torch import nn
+
+from uc_hf import Surrogate, UCProtector
+from uc_hf.errors import NotFittedError, SettingError, SurrogateError
+
+
+EPSILON = 16
+
+
+@pytest.fixture(scope="module")
+def fitted(tiles: Dataset, surrogate_folder: str) -> UCProtector:
+    return UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=20, batch_size=32, seed=0).fit(tiles)
+
+
+def pixels(value: object) -> np.ndarray:
+    if isinstance(value, dict):
+        value = PILImage.open(io.BytesIO(value["bytes"]))
+    return np.asarray(value).astype(int)
+
+
+def stored(dataset: Dataset) -> list[bytes]:
+    return [row["image"]["bytes"] for row in dataset.cast_column("image", Image(decode=False))]
+
+
+def test_map_changes_only_the_images_and_stays_within_epsilon(tiles: Dataset, fitted: UCProtector):
+    protected = tiles.map(fitted, batched=True, batch_size=16)
+    assert protected.features == tiles.features
+    assert protected["label"] == tiles["label"] and protected["note"] == tiles["note"]
+    for before, after in zip(tiles["image"], protected["image"], strict=True):
+        difference = np.abs(pixels(after) - pixels(before))
+        assert before.size == after.size and before.mode == after.mode
+        assert 0 < difference.max() <= EPSILON
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batched": True, "batch_size": 7},
+        {"batched": True, "num_proc": 2},
+        {"with_indices": True},
+        {"batched": True, "with_indices": True, "with_rank": True, "num_proc": 2},
+        {"batched": True, "input_columns": ["image"]},
+        {"batched": True, "keep_in_memory": True, "writer_batch_size": 10},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_every_way_of_mapping_gives_the_same_bytes(tiles: Dataset, fitted: UCProtector, options: dict):
+    expected = [fitted(dict(row))["image"]["bytes"] for row in tiles.cast_column("image", Image(decode=False))]
+    assert stored(tiles.map(fitted, **options)) == expected
+
+
+def test_remove_columns_and_dataset_dict(tiles: Dataset, fitted: UCProtector):
+    splits = DatasetDict(train=tiles.select(range(10)), test=tiles.select(range(10, 16)))
+    protected = splits.map(fitted, batched=True, remove_columns=["note"])
+    assert protected["train"].column_names == ["image", "label"]
+    assert stored(protected["test"]) == stored(tiles.map(fitted, batched=True))[10:16]
+
+
+def test_streaming_gives_the_same_bytes(tiles: Dataset, fitted: UCProtector, tmp_path: Path):
+    tiles.to_parquet(tmp_path / "tiles.parquet")
+    stream = load_dataset("parquet", data_files=str(tmp_path / "tiles.parquet"), split="train", streaming=True)
+    assert isinstance(stream, IterableDataset)
+    protected = list(stream.map(fitted, batched=True, batch_size=10, features=stream.features).decode(False))
+    assert [row["image"]["bytes"] for row in protected] == stored(tiles.map(fitted, batched=True))
+    assert [row["label"] for row in protected] == tiles["label"]
+
+
+def test_fit_on_a_stream_reads_a_bounded_seeded_sample(tiles: Dataset, surrogate_folder: str):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "steps": 2, "max_fit_images": 30}
+    stream = tiles.to_iterable_dataset()
+    first, second = (UCProtector(fit_to=stream, **settings) for _ in range(2))
+    assert sum(first.fitted.sizes) == 30
+    assert np.array_equal(first.fitted.noise, second.fitted.noise)
+
+
+def test_with_transform_keeps_the_other_columns(tiles: Dataset, fitted: UCProtector):
+    row = tiles.with_transform(fitted)[3]
+    assert row["note"] == "note 3" and np.abs(pixels(row["image"]) - pixels(tiles[3]["image"])).max() <= EPSILON
+
+
+def test_every_kind_of_image_value_is_protected_alike(tiles: Dataset, fitted: UCProtector, tmp_path: Path):
+    image = tiles[0]["image"]
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    path = tmp_path / "holiday photo.png"
+    path.write_bytes(buffer.getvalue())
+    expected = pixels(fitted.transform(image))
+    for value in (image, buffer.getvalue(), str(path), path, np.asarray(image), {"bytes": None, "path": str(path)}):
+        assert np.array_equal(pixels(fitted({"image": value})["image"]), expected)
+    assert fitted({"image": str(path)})["image"]["path"] == "holiday photo.png"
+
+
+def test_images_that_were_not_fitted_on_and_other_sizes_are_protected(fitted: UCProtector):
+    rng = np.random.default_rng(1)
+    for size in ((17, 90), (200, 131)):
+        image = PILImage.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+        protected = fitted.transform(image)
+        assert protected.size == image.size
+        assert 0 < np.abs(pixels(protected) - pixels(image)).max() <= EPSILON
+
+
+def test_a_gray_picture_stays_gray(fitted: UCProtector):
+    gray = PILImage.fromarray(np.random.default_rng(2).integers(0, 256, (50, 60), dtype=np.uint8))
+    assert fitted.transform(gray).mode == "L"
+    red, green, blue = fitted.transform(gray.convert("RGB")).split()
+    assert red.tobytes() == green.tobytes() == blue.tobytes() == fitted.transform(gray).tobytes()
+
+
+def test_equal_seeds_give_equal_bytes_and_other_seeds_other_noise(tiles: Dataset, surrogate_folder: str):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 5, "batch_size": 16}
+    noises = [UCProtector(**settings, seed=seed).fit(tiles).fitted.noise for seed in (0, 0, 1)]
+    assert np.array_equal(noises[0], noises[1]) and not np.array_equal(noises[0], noises[2])
+
+
+def test_save_and_load_give_the_same_fingerprint_and_bytes(tiles: Dataset, fitted: UCProtector, tmp_path: Path):
+    fitted.save_pretrained(tmp_path)
+    loaded = UCProtector.from_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert Hasher.hash(loaded) == Hasher.hash(fitted)
+    assert stored(tiles.map(loaded, load_from_cache_file=False)) == stored(tiles.map(fitted))
+
+
+SECOND_PROCESS = """
+import sys
+from datasets import load_from_disk
+from uc_hf import UCProtector
+tiles = load_from_disk(sys.argv[1])
+print(tiles.map(UCProtector.from_pretrained(sys.argv[2]), batched=True)._fingerprint)
+"""
+
+
+def test_a_new_process_is_served_from_the_cache(tiles: Dataset, fitted: UCProtector, tmp_path: Path):
+    tiles.save_to_disk(tmp_path / "tiles")
+    fitted.save_pretrained(tmp_path / "protector")
+    command = [sys.executable, "-c", SECOND_PROCESS, str(tmp_path / "tiles"), str(tmp_path / "protector")]
+    fingerprints = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert fingerprints[0] == fingerprints[1]
+    caches = list((tmp_path / "tiles").glob("cache-*.arrow"))
+    assert len(caches) == 1 and fingerprints[0].strip() in caches[0].name
+
+
+class Encoder(nn.Module):
+    """What a user brings: any torch module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+
+    def forward(self, x):
+        return self.body(x).flatten(1)
+
+
+def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(tiles: Dataset, tmp_path: Path):
+    surrogate = Surrogate(Encoder(), size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=3, fit_to=tiles)
+    protected = stored(tiles.map(protector, batched=True, num_proc=2))
+    protector.save_pretrained(tmp_path)
+    with pytest.raises(SurrogateError, match=r"surrogate=Surrogate\(my_encoder"):
+        UCProtector.from_pretrained(tmp_path)
+    loaded = UCProtector.from_pretrained(tmp_path, surrogate=surrogate)
+    assert stored(tiles.map(loaded, batched=True, load_from_cache_file=False)) == protected
+    other = UCProtector.from_pretrained(
+        tmp_path, surrogate=Surrogate(Encoder(), size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    )
+    with pytest.raises(SurrogateError, match="other weights"):
+        other.transform(tiles[0]["image"])
+
+
+def test_an_unfitted_protector_says_what_to_write(tiles: Dataset):
+    protector = UCProtector(surrogate="anything")
+    assert "not fitted" in repr(protector)
+    with pytest.raises(NotFittedError, match=r"ds\.map\(protector\.fit\(ds\), batched=True\)"):
+        tiles.map(protector)
+
+
+def test_repr_says_what_it_is(fitted: UCProtector):
+    assert "n_clusters=4, epsilon=16/255" in repr(fitted) and "fitted on 96 images" in repr(fitted)
+
+
+def test_with_noise_keeps_the_clusters_and_refuses_more_than_epsilon(tiles: Dataset, fitted: UCProtector):
+    zero = fitted.with_noise(np.zeros_like(fitted.fitted.noise))
+    assert np.array_equal(pixels(zero.transform(tiles[0]["image"])), pixels(tiles[0]["image"]))
+    with pytest.raises(SettingError, match="exceeds 16/255"):
+        fitted.with_noise(np.full_like(fitted.fitted.noise, 17))
+
+
+def test_jpeg_container_is_learnt_under_jpeg_and_stored_as_jpeg(tiles: Dataset, surrogate_folder: str):
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8, container="jpeg:90")
+    data = protector.fit(tiles)(dict(tiles[0]))["image"]["bytes"]
+    assert PILImage.open(io.BytesIO(data)).format == "JPEG"
+
+
+def test_an_ensemble_of_surrogates(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
+    protector = UCProtector(surrogate=[surrogate_folder, surrogate_folder], n_clusters=2, steps=2, fit_to=tiles)
+    protector.save_pretrained(tmp_path)
+    loaded = UCProtector.from_pretrained(tmp_path)
+    assert protector.fitted.centroids.shape == (2, 64)
+    assert Hasher.hash(loaded) == Hasher.hash(protector)
+    assert loaded.transform(tiles[0]["image"]).tobytes() == protector.transform(tiles[0]["image"]).tobytes()

@@ -1,0 +1,73 @@
+"""An unfinished fit on disk: safetensors and JSON, so that going on gives the bytes of an uninterrupted fit."""
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Generator, Tensor, nn
+
+from uc_hf.errors import SettingError
+
+
+logger = logging.getLogger(__name__)
+
+
+class FitState:
+    """All that an interrupted fit needs to go on to the same bytes, in one safetensors file."""
+
+    def __init__(
+        self,
+        noise: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        generator: Generator,
+    ) -> None:
+        self.noise, self.optimizer, self.schedule, self.generator = noise, optimizer, schedule, generator
+
+    def save(self, path: Path, step: int) -> None:
+        """Write the state after `step` steps; a crash while writing leaves the previous file whole."""
+        tensors = {f"noise.{name}": tensor for name, tensor in self.noise.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in slots.items()}
+        tensors["generator"] = self.generator.get_state()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        schedule = json.dumps(self.schedule.state_dict())
+        learning_rate = repr(self.optimizer.param_groups[0]["lr"])
+        metadata = {"step": str(step), "schedule": schedule, "learning_rate": learning_rate}
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
+        partial.replace(path)
+
+    def load(self, path: Path) -> int:
+        """Take up the state of a file.
+
+        Returns:
+            the number of steps that were done.
+
+        Raises:
+            SettingError: the file belongs to another fit.
+        """
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        noise = {name.removeprefix("noise."): t for name, t in tensors.items() if name.startswith("noise.")}
+        try:
+            self.noise.load_state_dict(noise)
+        except RuntimeError as error:
+            raise SettingError(f"{path} was written by a fit with other settings: remove it. {error}") from error
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, slot = name.split(".")
+                slots.setdefault(int(index), {})[slot] = tensor
+        whole = self.optimizer.state_dict()
+        whole["state"] = slots
+        whole["param_groups"][0]["lr"] = float(metadata["learning_rate"])
+        self.optimizer.load_state_dict(whole)
+        self.schedule.load_state_dict(json.loads(metadata["schedule"]))
+        self.generator.set_state(tensors["generator"])
+        logger.info("going on after step %s", metadata["step"])
+        return int(metadata["step"])

@@ -1,0 +1,57 @@
+"""How the commands speak: results on stdout, everything else on stderr."""
+
+import json
+import math
+from typing import Any
+
+import datasets
+import transformers
+import typer
+
+
+def quiet() -> None:
+    """Silence what means nothing to a user: reports of weights left out, bars of maps that last a moment."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def say_json(result: Any) -> None:
+    """Print a result as JSON; a number that JSON does not know becomes null."""
+    typer.echo(json.dumps(_finite(result), indent=2))
+
+
+def say_lines(lines: dict[str, str]) -> None:
+    """Print named facts below each other, the facts aligned."""
+    width = max(map(len, lines)) + 2
+    for name, fact in lines.items():
+        typer.echo(f"  {name:<{width}}{fact}")
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as a person writes them: "27.3 MB"."""
+    amount = float(n_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount /= 1000
+    else:
+        unit = "TB"
+    return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: "1 h 12 min", "3 min 20 s", "4.2 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,207 @@
+"""A dataset -> a bounded sample of canvases and their embeddings, through Accelerate."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from tqdm.auto import tqdm
+
+from uc_hf import images
+from uc_hf.columns import image_column
+from uc_hf.errors import DatasetError, ImageError
+from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+
+
+logger = logging.getLogger(__name__)
+
+SHOWN_ERRORS = 5
+"""So many bad rows are named in one message."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The images that a protector is fitted on.
+
+    Attributes:
+        column: the image column's name.
+        rows: the row of each image in the dataset it came from.
+        values: each image as the dataset stores it (bytes, a path, or both), not decoded.
+    """
+
+    column: str
+    rows: Sequence[int]
+    values: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def draw_sample(
+    dataset: datasets.Dataset | datasets.IterableDataset, column: str | None, limit: int | None, seed: int
+) -> Sample:
+    """A seeded sample of at most `limit` images, after a cheap look at every row of a dataset that has rows.
+
+    A stream is read through a shuffle buffer of `limit` rows, so that its first file does not stand for all.
+
+    Raises:
+        DatasetError: the dataset is empty, a DatasetDict, or has no (or not only one) image column.
+        ImageError: rows whose image cannot be protected, all named before any time is spent.
+    """
+    if isinstance(dataset, dict):
+        raise DatasetError(
+            f"this is a DatasetDict with the splits {', '.join(map(repr, dataset))}. Fit on one of them: "
+            f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
+        )
+    if isinstance(dataset, datasets.IterableDataset):
+        return _draw_from_stream(dataset, column, limit, seed)
+    if len(dataset) == 0:
+        raise DatasetError("the dataset is empty: there is nothing to protect.")
+    name = image_column(dataset.features, column)
+    values = dataset.with_format(None).select_columns([name]).cast_column(name, datasets.Image(decode=False))
+    check_images((row[name] for row in values), len(values), name)
+    rows = np.arange(len(values))
+    if limit is not None and limit < len(values):
+        rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:limit])
+        logger.info("fitting on a sample of %d of %d images", limit, len(values))
+    return Sample(column=name, rows=rows.tolist(), values=values.select(rows)[name])
+
+
+def _draw_from_stream(stream: datasets.IterableDataset, column: str | None, limit: int | None, seed: int) -> Sample:
+    if stream.features is not None:
+        name = image_column(stream.features, column)
+        stream = stream.cast_column(name, datasets.Image(decode=False))
+    else:
+        name = column or "image"
+    if limit is not None:
+        stream = stream.shuffle(seed=seed, buffer_size=limit)
+    values = []
+    for row in islice(stream, limit):
+        if name not in row:
+            raise DatasetError(f"the stream has no column {name!r}; its columns are {', '.join(map(repr, row))}.")
+        values.append(row[name])
+    if not values:
+        raise DatasetError("the stream is empty: there is nothing to protect.")
+    check_images(values, len(values), name)
+    return Sample(column=name, rows=range(len(values)), values=values)
+
+
+def check_images(values: Iterable[Any], total: int, column: str) -> None:
+    """Look at every image's header and end, and name all that cannot be protected.
+
+    Args:
+        values: images as the dataset stores them, in row order.
+        total: how many there are.
+        column: their column, for the message.
+
+    Raises:
+        ImageError: one or more cannot be protected.
+    """
+    bad = []
+    for row, value in enumerate(tqdm(values, total=total, desc="checking images", unit="image", leave=False)):
+        try:
+            images.check(value)
+        except ImageError as error:
+            bad.append((row, error))
+    if bad:
+        raise ImageError(_bad_rows([row for row, _ in bad], [str(error) for _, error in bad], total, column))
+
+
+def _bad_rows(rows: list[int], reasons: list[str], total: int, column: str) -> str:
+    shown = "\n".join(f"  row {row}: {why}" for row, why in islice(zip(rows, reasons, strict=True), SHOWN_ERRORS))
+    more = f"\n  and {len(rows) - SHOWN_ERRORS} more" if len(rows) > SHOWN_ERRORS else ""
+    return (
+        f"{len(rows)} of {total} images in column {column!r} cannot be protected:\n{shown}{more}\n"
+        f"Mend them, or leave them out: bad = {set(rows[:20])}; "
+        "ds = ds.select(i for i in range(len(ds)) if i not in bad)."
+    )
+
+
+class Canvases(TorchDataset[Tensor]):
+    """The sample as squares of one size, decoded when asked for: uint8 [3, S, S]."""
+
+    def __init__(self, sample: Sample, size: int) -> None:
+        self.sample = sample
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def __getitem__(self, index: int) -> Tensor:
+        try:
+            picture = images.decode(self.sample.values[index])
+        except ImageError as error:
+            raise ImageError(f"row {self.sample.rows[index]}, column {self.sample.column!r}: {error}") from error
+        return torch.from_numpy(images.canvas(picture, self.size)).permute(2, 0, 1)
+
+
+def native_size(sample: Sample, look_at: int = 256) -> int:
+    """The median side (square root of the area) in pixels of the sample's images, read from evenly spread headers."""
+    spread = np.linspace(0, len(sample) - 1, min(look_at, len(sample))).astype(int)
+    sizes = [images.open_image(sample.values[index]).size for index in spread]
+    return round(float(np.median([(width * height) ** 0.5 for width, height in sizes])))
+
+
+def embed_canvases(canvases: Tensor, surrogate: Surrogate | SurrogateEnsemble, normalise: bool) -> Tensor:
+    """Embeddings of canvases.
+
+    Args:
+        canvases: uint8 [N, 3, S, S], or float in [0, 1], on the surrogate's device.
+        surrogate: frozen.
+        normalise: divide each embedding by its L2 norm.
+
+    Returns:
+        float32 [N, d].
+    """
+    pixels = canvases if canvases.is_floating_point() else canvases.float() / 255
+    embeddings = surrogate(pixels)
+    return F.normalize(embeddings, dim=1) if normalise else embeddings
+
+
+def embed(
+    sample: Sample,
+    surrogate: Surrogate | SurrogateEnsemble,
+    *,
+    canvas_size: int,
+    normalise: bool,
+    accelerator: Accelerator,
+    batch_size: int,
+    num_workers: int,
+) -> tuple[Tensor, np.ndarray]:
+    """Canvases and embeddings of a sample; with several processes each embeds its share and all receive everything.
+
+    Args:
+        sample: images to embed.
+        surrogate: frozen, on the accelerator's device.
+        canvas_size: S.
+        normalise: L2-normalise the embeddings.
+        accelerator: its device, processes and mixed precision are used.
+        batch_size: images per forward pass and process.
+        num_workers: DataLoader processes that decode; 0 decodes in this one.
+
+    Returns:
+        canvases uint8 [N, 3, S, S] on the CPU, embeddings float32 [N, d].
+
+    Raises:
+        ImageError: a row whose image cannot be decoded.
+    """
+    loader = accelerator.prepare(
+        DataLoader(Canvases(sample, canvas_size), batch_size=batch_size, num_workers=num_workers)
+    )
+    canvases, embeddings = [], []
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in tqdm(loader, desc="embedding", unit="batch", disable=not accelerator.is_main_process):
+            embedded = embed_canvases(batch, surrogate, normalise).float()
+            batch, embedded = accelerator.gather_for_metrics((batch, embedded))
+            canvases.append(batch.cpu())
+            embeddings.append(embedded.cpu())
+    return torch.cat(canvases), torch.cat(embeddings).numpy()

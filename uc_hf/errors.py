@@ -1,0 +1,41 @@
+"""Every error that a user can mend: the message says what is wrong, where, and what to write instead."""
+
+
+class UCError(Exception):
+    """Base of the errors raised on purpose by uc_hf; the CLI prints them without a traceback."""
+
+
+class SettingError(UCError, ValueError):
+    """A setting is outside its allowed range."""
+
+
+class EpsilonError(SettingError):
+    """Epsilon is not a bound on pixels in [0, 1]."""
+
+
+class DatasetError(UCError, ValueError):
+    """A dataset, split, column or folder is not what the job needs."""
+
+
+class ImageError(UCError, ValueError):
+    """An image cannot be read or protected; callers prefix the message with the row or the file."""
+
+
+class SurrogateError(UCError, ValueError):
+    """A surrogate cannot be found, is not a vision model, or is not the one that was fitted with."""
+
+
+class ClusterError(UCError, ValueError):
+    """The embeddings cannot be split into the clusters that were asked for."""
+
+
+class NotFittedError(UCError, RuntimeError):
+    """A protector is used before `fit`."""
+
+
+class BoundError(UCError, AssertionError):
+    """A saved image differs from its original by more than epsilon: a defect of uc_hf, never of the data."""
+
+
+class OutputError(UCError, OSError):
+    """The output cannot be written: it is not empty, or there is no space left."""

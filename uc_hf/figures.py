@@ -1,0 +1,449 @@
+"""Figures of a protection job, drawn with matplotlib's object API.
+
+Nothing here touches pyplot, its list of open figures or the backend: a figure is an ordinary object that is freed with
+its last reference, is saved with `figure.savefig(path)` and shows itself as the last line of a notebook cell.
+
+Positions are given in inches from the top left corner, so that what is aligned in the code is aligned on the page.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+from PIL import Image
+from scipy.linalg import eigh
+
+from uc_hf.errors import EpsilonError, ImageError, SettingError
+from uc_hf.images import decode
+
+
+WIDTH = 9.6  # inches; 100 CSS pixels each on the report's page
+DPI = 200
+MARGIN = 0.3
+TIMES = "\N{MULTIPLICATION SIGN}"
+FONT = "DejaVu Sans"  # ships with matplotlib: the same figure on every machine
+
+PAPER = "#f8f7f4"
+INK = "#24292f"
+MUTED = "#6b7280"
+HAIRLINE = "#d9d7d1"
+PROTECTED = "#d4500c"
+CONTROLS = ("#557fa3", "#8f7536", "#65856b", "#86698f")
+# Petroff, "Accessible color sequences for data visualization" (2021): told apart under the common colour deficiencies.
+CLUSTERS = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#f1efe9", "#b9cbd6", "#5b8fb0", "#1f4e79", "#0b1f3a"])
+SPECTRUM_DECADES = 2
+
+
+def contact_sheet(
+    before: Sequence[Image.Image], after: Sequence[Image.Image], amplify: int = 8, columns: int = 8
+) -> Figure:
+    """Each picture as a column: clean, protected, and their difference amplified around mid-grey.
+
+    Args:
+        before: the originals, one PIL image each.
+        after: the protected pictures, in the same order and of the same sizes.
+        amplify: factor on the noise; a difference d in 8-bit levels is drawn as 128 + amplify * d, clipped.
+        columns: pictures side by side; further ones continue below.
+
+    Raises:
+        SettingError: no picture, or the two lists differ in length.
+        ImageError: a picture and its protected copy differ in size; names the picture.
+    """
+    if not before or len(before) != len(after):
+        raise SettingError(
+            f"contact_sheet has {len(before)} pictures before and {len(after)} after: "
+            "pass at least one, and the same number on both sides."
+        )
+    stacks = [_stack(i, b, a, amplify) for i, (b, a) in enumerate(zip(before, after, strict=True))]
+    largest = max(int(np.abs(_difference(clean, protected)).max()) for clean, protected, _ in stacks)
+
+    left, gap, band_gap = MARGIN + 1.2, 0.06, 0.3
+    bands = [stacks[i : i + columns] for i in range(0, len(stacks), columns)]
+    room = WIDTH - MARGIN - left
+    # One height for all pictures, widths by aspect: no picture is cropped and no edge is ragged.
+    height = min(1.9, *((room - gap * (len(band) - 1)) / sum(_aspect(s[0]) for s in band) for band in bands))
+    band_height = 3 * height + 2 * gap
+    figure = _figure(2 * MARGIN + len(bands) * band_height + (len(bands) - 1) * band_gap)
+
+    remark = f"at most ±{largest}/255"
+    captions = (("Clean", "", INK), ("Protected", "", PROTECTED), (f"Noise {TIMES}{amplify}", remark, INK))
+    for band_index, band in enumerate(bands):
+        top = MARGIN + band_index * (band_height + band_gap)
+        for row, (name, remark, colour) in enumerate(captions):
+            y = top + row * (height + gap)
+            _text(figure, MARGIN, y + 0.09, name, weight="bold", colour=colour)
+            _text(figure, MARGIN, y + 0.29, remark, size=8, colour=MUTED)
+            x = left
+            for stack in band:
+                width = height * _aspect(stack[row])
+                _picture(figure, x, y, width, height, stack[row])
+                x += width + gap
+    return figure
+
+
+def cluster_sheet(pictures: Sequence[Sequence[Image.Image]], sizes: Sequence[int]) -> Figure:
+    """One row for each cluster: how many images it holds, and some of them (their central squares).
+
+    Args:
+        pictures: a few PIL images of each cluster; a row may be empty.
+        sizes: number of images in each cluster.
+
+    Raises:
+        SettingError: no cluster, no picture at all, or the two lists differ in length.
+    """
+    if len(pictures) != len(sizes) or not any(pictures):
+        raise SettingError(
+            f"cluster_sheet has pictures of {sum(map(bool, pictures))} clusters in {len(pictures)} rows and "
+            f"{len(sizes)} sizes: pass one row of pictures and one size for each cluster."
+        )
+    left, gap, bar = MARGIN + 1.75, 0.05, 1.4
+    columns = max(map(len, pictures))
+    cell = min(1.15, (WIDTH - MARGIN - left + gap) / columns - gap)
+    pitch = max(cell, 0.55) + 0.14
+    figure = _figure(2 * MARGIN + len(sizes) * pitch - 0.14)
+
+    colours = cluster_colours(len(sizes))
+    total, largest = sum(sizes), max(*sizes, 1)
+    for cluster, (row, size) in enumerate(zip(pictures, sizes, strict=True)):
+        top = MARGIN + cluster * pitch
+        share = f"{size:,} images · {percent(size / max(total, 1))}"
+        _text(figure, MARGIN, top + 0.09, f"Cluster {cluster}", weight="bold")
+        _text(figure, MARGIN, top + 0.29, share, size=8, colour=MUTED)
+        _bar(figure, MARGIN, top + 0.42, bar, HAIRLINE)
+        _bar(figure, MARGIN, top + 0.42, bar * size / largest, colours[cluster])
+        for column, picture in enumerate(row):
+            pixels = _central_square(_pixels(picture, f"cluster {cluster}, picture {column}"))
+            _picture(figure, left + column * (cell + gap), top, cell, cell, pixels)
+    return figure
+
+
+def noise_gallery(noise: np.ndarray, epsilon: float) -> Figure:
+    """The noise of every cluster, scaled so that ±epsilon fills the range, above its magnitude spectrum.
+
+    Each spectrum is relative to its largest value, on a logarithmic scale; its centre is the lowest frequency, its
+    edge a period of two pixels.
+
+    Args:
+        noise: int8 [p, 3, C, C], in 8-bit levels.
+        epsilon: the bound it was learnt with, a fraction of the pixel range (16/255).
+
+    Raises:
+        SettingError: noise is not [p, 3, C, C].
+        EpsilonError: epsilon is not a fraction, or the noise goes beyond it.
+    """
+    if noise.ndim != 4 or noise.shape[1] != 3 or noise.shape[2] != noise.shape[3] or not noise.size:
+        raise SettingError(f"noise has shape {list(noise.shape)}: noise_gallery draws int8 [p, 3, C, C].")
+    if not 0 < epsilon <= 1:
+        raise EpsilonError(f"epsilon={epsilon:g} is not in (0, 1]. Pixels are in [0, 1] here: write epsilon=16/255.")
+    levels = noise.astype(np.float64)
+    bound, largest = epsilon * 255, np.abs(levels).max()
+    if largest > bound + 0.5:
+        raise EpsilonError(
+            f"noise reaches ±{largest:g}/255 and epsilon is {bound:.3g}/255: pass the epsilon it was learnt with."
+        )
+    shown = np.clip(0.5 + levels / (2 * bound), 0, 1).transpose(0, 2, 3, 1)
+    spectra = _log_spectra(levels)
+
+    gap, head, pitch_gap, foot = 0.1, 0.24, 0.22, 0.34
+    rows = -(-len(noise) // 6)
+    columns = -(-len(noise) // rows)
+    cell = min(2.2, (WIDTH - 2 * MARGIN + gap) / columns - gap)
+    pitch = head + 2 * cell + 0.05 + pitch_gap
+    figure = _figure(2 * MARGIN + rows * pitch - pitch_gap + foot)
+    for cluster in range(len(noise)):
+        x = MARGIN + cluster % columns * (cell + gap)
+        y = MARGIN + cluster // columns * pitch
+        _text(figure, x, y + 0.07, f"Cluster {cluster}", size=8.5, weight="bold")
+        _picture(figure, x, y + head, cell, cell, shown[cluster])
+        axes = _picture(figure, x, y + head + cell + 0.05, cell, cell, spectra[cluster])
+        axes.images[0].set(cmap=SPECTRUM, clim=(-SPECTRUM_DECADES, 0))
+    _spectrum_key(figure, MARGIN, MARGIN + rows * pitch - pitch_gap + 0.28, f"±{bound:.3g}/255")
+    return figure
+
+
+def embedding_map(before: np.ndarray, after: np.ndarray, clusters: np.ndarray, centroids: np.ndarray) -> Figure:
+    """The embeddings before and after protection on the two main directions of the clean ones.
+
+    Args:
+        before: float [n, d], embeddings of the clean images; the principal components are fitted on these alone.
+        after: float [n, d], embeddings of the same images once protected.
+        clusters: int [n], the cluster of each clean image: the colour of its point in both panels.
+        centroids: float [p, d], drawn as stars.
+
+    Raises:
+        SettingError: the shapes do not fit together, or a cluster number has no centroid.
+    """
+    n, d = before.shape
+    if after.shape != (n, d) or clusters.shape != (n,) or centroids.shape[1:] != (d,) or min(n, d) < 2:
+        raise SettingError(
+            f"embedding_map has before {list(before.shape)}, after {list(after.shape)}, clusters "
+            f"{list(clusters.shape)} and centroids {list(centroids.shape)}: pass [n, d], [n, d], [n] and [p, d]."
+        )
+    if clusters.min() < 0 or clusters.max() >= len(centroids):
+        raise SettingError(f"clusters go from {clusters.min()} to {clusters.max()}: {len(centroids)} centroids given.")
+    mean, directions, explained = _principal_plane(before)
+    points = [(x - mean) @ directions for x in (before, after)]
+    stars = (centroids - mean) @ directions
+    everything = np.concatenate([*points, stars])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    pad = 0.05 * (high - low) + 1e-9
+
+    side, gap, top = (WIDTH - 2 * MARGIN - 0.45) / 2, 0.25, MARGIN + 0.3
+    figure = _figure(top + side + 0.95)
+    across, upwards = (f"component {i + 1} · {percent(share)}" for i, share in enumerate(explained))
+    palette = cluster_colours(len(centroids))
+    order = np.random.default_rng(0).permutation(n)  # no cluster lies on top of the others
+    colours = [palette[clusters[i]] for i in order]
+    for panel, (name, colour) in enumerate((("Clean", INK), ("Protected", PROTECTED))):
+        x = MARGIN + 0.2 + panel * (side + gap)
+        _text(figure, x, MARGIN + 0.07, name, size=10, weight="bold", colour=colour)
+        axes = _chart(figure, x, top, side, side)
+        dots = points[panel][order]
+        axes.scatter(dots[:, 0], dots[:, 1], s=np.clip(12000 / n, 3, 16), c=colours, alpha=0.65, linewidths=0)
+        for size, edge, width in ((190, PAPER, 1.6), (110, INK, 0.7)):
+            style: dict[str, Any] = {"s": size, "edgecolors": edge, "linewidths": width}
+            axes.scatter(stars[:, 0], stars[:, 1], marker="*", c=palette, **style)
+        axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
+        axes.set(xticks=[], yticks=[])
+        _text(figure, x + side / 2, top + side + 0.16, across, 8.5, MUTED, ha="center")
+    _text(figure, MARGIN, top + side / 2, upwards, 8.5, MUTED, ha="center", rotation=90)
+    _cluster_key(figure, MARGIN + 0.2, top + side + 0.5, palette)
+    return figure
+
+
+def accuracy_curves(curves: Mapping[str, np.ndarray], chance: float, title: str) -> Figure:
+    """Test accuracy over training: a line for the mean of the seeds, a band from the lowest to the highest.
+
+    Args:
+        curves: name -> float [seeds, epochs], fractions. Names that begin with "clean" and "protected" take the
+            colours of these two; every other curve is a control and drawn muted.
+        chance: accuracy of guessing, a fraction.
+        title: drawn above the plot.
+
+    Raises:
+        SettingError: no curve, a curve that is not [seeds, epochs], or accuracies that are not fractions.
+    """
+    if not curves:
+        raise SettingError("accuracy_curves has no curve to draw: pass {name: array [seeds, epochs]}.")
+    for name, accuracy in curves.items():
+        if accuracy.ndim != 2 or not accuracy.size:
+            raise SettingError(f"curve {name!r} has shape {list(accuracy.shape)}: pass [seeds, epochs].")
+        if not (accuracy.min() >= 0 and accuracy.max() <= 1):
+            raise SettingError(f"curve {name!r} has values outside [0, 1]: accuracies are fractions here.")
+    epochs = max(accuracy.shape[1] for accuracy in curves.values())
+    top = min(1.0, np.ceil(10 * max(chance, *(a.max() for a in curves.values())) + 0.2) / 10)
+
+    names = 1.0 + 0.082 * max(map(len, curves))
+    width, height, head = max(WIDTH - 0.85 - names - MARGIN, 4), 3.6, MARGIN + 0.42
+    figure = _figure(head + height + 0.78)
+    _text(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
+    axes = _chart(figure, 0.85, head, width, height)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    axes.set(xlim=(1, epochs) if epochs > 1 else (0.5, 1.5), ylim=(0, top), facecolor="none")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if epochs > 1 else FixedLocator([1]))
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(top)))
+    axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
+    axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    ends = [("chance", chance, MUTED)]
+    for name, accuracy, colour in zip(curves, curves.values(), curve_colours(list(curves)), strict=True):
+        x, mean = np.arange(1, accuracy.shape[1] + 1), accuracy.mean(axis=0)
+        if len(accuracy) > 1:
+            axes.fill_between(x, accuracy.min(axis=0), accuracy.max(axis=0), color=colour, alpha=0.18, linewidth=0)
+        weight, layer = (1.6, 2) if colour in CONTROLS else (2.4, 3)
+        marker = "o" if epochs == 1 else None
+        axes.plot(x, mean, color=colour, linewidth=weight, zorder=layer, marker=marker, clip_on=False)
+        ends.append((name, float(mean[-1]), colour))
+    _end_labels(axes, ends, width, spacing=0.21 * top / height)
+    _text(figure, 0.85, head + height + 0.42, "epoch", size=8, colour=MUTED)
+    seeds = max(len(accuracy) for accuracy in curves.values())
+    remark = f"line: mean of {seeds} seeds · band: lowest to highest" if seeds > 1 else "one seed"
+    _text(figure, 0.85 + width, head + height + 0.42, remark, size=8, colour=MUTED, ha="right")
+    return figure
+
+
+def percent(fraction: float) -> str:
+    """A fraction as it is written everywhere in the figures and the report: 0.2134 -> "21.3 %"."""
+    return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
+
+
+def cluster_colours(clusters: int) -> list[str]:
+    """One hex colour for each cluster: the ten of the palette, or as many hues of a rainbow when there are more."""
+    if clusters <= len(CLUSTERS):
+        return list(CLUSTERS[:clusters])
+    return [to_hex(colour) for colour in colormaps["turbo"](np.linspace(0.04, 0.96, clusters))]
+
+
+def curve_colours(names: Sequence[str]) -> list[str]:
+    """One hex colour for each curve: strong for protected, dark for clean, muted for the controls."""
+    fixed = {"clean": INK, "protected": PROTECTED}
+    controls = [name for name in names if not name.lower().startswith(tuple(fixed))]
+    muted = {name: CONTROLS[i % len(CONTROLS)] for i, name in enumerate(controls)}
+    return [muted.get(name) or next(c for kind, c in fixed.items() if name.lower().startswith(kind)) for name in names]
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
+    figure.set_layout_engine("none")
+    return figure
+
+
+def _place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a position in inches from the top left corner."""
+    page = figure.get_figheight()
+    return figure.add_axes((left / WIDTH, 1 - (top + height) / page, width / WIDTH, height / page))
+
+
+def _text(
+    figure: Figure,
+    left: float,
+    top: float,
+    text: str,
+    size: float = 9.5,
+    colour: str = INK,
+    weight: str = "normal",
+    ha: str = "left",
+    rotation: float = 0,
+) -> None:
+    """One line of text, its middle `top` inches below the upper edge."""
+    style: dict[str, Any] = {"fontfamily": FONT, "fontsize": size, "fontweight": weight, "color": colour}
+    y = 1 - top / figure.get_figheight()
+    figure.text(left / WIDTH, y, text, ha=ha, va="center", rotation=rotation, parse_math=False, **style)
+
+
+def _picture(figure: Figure, left: float, top: float, width: float, height: float, pixels: np.ndarray) -> Axes:
+    """Pixels [H,W] or [H,W,3]: hard-edged squares for small pictures, antialiased where large ones are reduced."""
+    axes = _place(figure, left, top, width, height)
+    axes.set_axis_off()
+    axes.imshow(pixels, aspect="auto", interpolation="nearest" if min(pixels.shape[:2]) <= 64 else "auto")
+    return axes
+
+
+def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes of a plot: hairline frame, small muted ticks, whatever the user's matplotlib style is."""
+    axes = _place(figure, left, top, width, height)
+    axes.set(facecolor="#fffefc", axisbelow=True)
+    axes.grid(False)
+    axes.tick_params(length=0, pad=6, labelsize=8.5, labelcolor=MUTED, labelfontfamily=FONT)
+    axes.spines[:].set(color=HAIRLINE, linewidth=0.8)
+    return axes
+
+
+def _bar(figure: Figure, left: float, top: float, width: float, colour: str) -> None:
+    page, height = figure.get_figheight(), 0.06
+    corner = (left / WIDTH, 1 - (top + height) / page)
+    figure.add_artist(Rectangle(corner, width / WIDTH, height / page, facecolor=colour, linewidth=0))
+
+
+def _pixels(picture: Image.Image, name: str) -> np.ndarray:
+    try:
+        return decode(picture).pixels
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def _stack(index: int, before: Image.Image, after: Image.Image, amplify: int) -> tuple[np.ndarray, ...]:
+    """Clean, protected and amplified noise of one picture, each uint8 [H,W,3]."""
+    clean, protected = (_pixels(picture, f"picture {index}") for picture in (before, after))
+    if clean.shape != protected.shape:
+        sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (clean, protected)]
+        raise ImageError(
+            f"picture {index} is {sizes[0]} pixels before and {sizes[1]} after: "
+            "pass the same pictures in the same order on both sides."
+        )
+    noise = 128 + amplify * _difference(clean, protected)
+    return clean, protected, np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def _difference(clean: np.ndarray, protected: np.ndarray) -> np.ndarray:
+    return protected.astype(np.int32) - clean.astype(np.int32)
+
+
+def _aspect(pixels: np.ndarray) -> float:
+    return pixels.shape[1] / pixels.shape[0]
+
+
+def _central_square(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    return pixels[y : y + side, x : x + side]
+
+
+def _log_spectra(noise: np.ndarray) -> np.ndarray:
+    """log10 of the magnitude spectra of [p, 3, C, C], root mean square over channels, relative to each largest."""
+    magnitude = np.sqrt((np.abs(np.fft.fft2(noise)) ** 2).mean(axis=1))
+    largest = np.maximum(magnitude.max(axis=(1, 2), keepdims=True), 1e-12)
+    return np.log10(np.fft.fftshift(magnitude, axes=(1, 2)) / largest + 1e-12)
+
+
+def _principal_plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean [d], first two principal directions [d, 2] and the shares of variance that they explain [2]."""
+    mean = x.mean(axis=0)
+    covariance = np.cov(x, rowvar=False)
+    values, vectors = eigh(covariance, subset_by_index=[len(mean) - 2, len(mean) - 1])
+    directions = vectors[:, ::-1]
+    # An eigenvector's sign is arbitrary: its largest entry is made positive, so that figures can be compared.
+    directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])
+    return mean, directions, values[::-1] / max(np.trace(covariance), 1e-12)
+
+
+def _spectrum_key(figure: Figure, left: float, top: float, bound: str) -> None:
+    scale = _picture(figure, left, top - 0.05, 1.2, 0.1, np.linspace(-SPECTRUM_DECADES, 0, 256)[None])
+    scale.images[0].set(cmap=SPECTRUM, interpolation="bilinear")
+    legend = f"spectrum: 1/{10**SPECTRUM_DECADES} to 1 of its largest, log scale; centre = low frequency"
+    _text(figure, left + 1.3, top, f"{legend}   ·   noise: mid-grey = 0, full range = {bound}", size=8, colour=MUTED)
+
+
+def _cluster_key(figure: Figure, left: float, top: float, palette: Sequence[str]) -> None:
+    """Which colour is which cluster; above twenty only the first and the last are named."""
+    room = WIDTH - MARGIN - left - 2.6
+    step = min(0.42, room / len(palette))
+    _picture(figure, left, top, step * len(palette), 0.06, np.array([[to_rgb(colour) for colour in palette]]))
+    for cluster in range(len(palette)):
+        if len(palette) <= 20 or cluster in (0, len(palette) - 1):
+            _text(figure, left + (cluster + 0.5) * step, top + 0.17, str(cluster), 8.5, MUTED, ha="center")
+    remark = "cluster of the clean image · stars: centroids"
+    _text(figure, WIDTH - MARGIN, top + 0.17, remark, 8, MUTED, ha="right")
+
+
+def _ticks(top: float) -> list[float]:
+    """Accuracies to mark from 0 to `top`, which is a multiple of 10 %."""
+    steps = round(10 * top) * (1 if top > 0.35 else 2 if top > 0.15 else 5)
+    return [top * i / steps for i in range(steps + 1)]
+
+
+def _end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], width: float, spacing: float) -> None:
+    """Name and last value of each line beside its end, moved apart where they would touch."""
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = _spread([value for _, value, _ in ends], spacing, axes.get_ylim()[1])
+    across = axes.get_yaxis_transform()  # x in widths of the axes, y in data
+    for (name, value, colour), height in zip(ends, heights, strict=True):
+        leader = [1 + 0.05 / width, 1 + 0.2 / width]
+        axes.plot(leader, [value, height], color=colour, linewidth=0.8, transform=across, clip_on=False)
+        style: dict[str, Any] = {"fontfamily": FONT, "fontsize": 9, "color": colour, "va": "center"}
+        style["transform"] = across
+        axes.text(1 + 0.8 / width, height, percent(value), ha="right", fontweight="bold", **style)
+        axes.text(1 + 0.9 / width, height, name, parse_math=False, **style)
+
+
+def _spread(values: Sequence[float], spacing: float, top: float) -> list[float]:
+    """Ascending values moved apart to at least `spacing`, upwards from below, then down again from `top`."""
+    heights = list(values)
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + spacing)
+    limit = top
+    for i in reversed(range(len(heights))):
+        heights[i] = limit = min(heights[i], limit)
+        limit -= spacing
+    return heights

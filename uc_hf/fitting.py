@@ -1,0 +1,151 @@
+"""The whole fit, top to bottom: sample -> embed -> cluster -> learn."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from uc_hf.clustering import find_clusters, goals, nearest
+from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, native_size
+from uc_hf.perturbation import add_noise, learn_noise
+from uc_hf.settings import Settings
+from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+
+
+ALGORITHM = 1
+"""Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
+hashes a library's class by its name alone."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` learns, and where it came from.
+
+    Attributes:
+        centroids: float32 [p, d].
+        noise: int8 [p, 3, S, S], in 8-bit levels.
+        goals: for each cluster, the one that its noise moves images to.
+        sizes: images of each cluster in the sample.
+        moved: share of the sample whose embedding lies nearest to its goal once the noise is added.
+        column: the image column that was fitted on.
+        surrogate_digest: SHA-256 of the surrogate's weights.
+        surrogate_revision: commit of a surrogate from the Hub.
+    """
+
+    centroids: np.ndarray
+    noise: np.ndarray
+    goals: list[int]
+    sizes: list[int]
+    moved: float
+    column: str
+    surrogate_digest: str
+    surrogate_revision: str | None
+
+    @property
+    def canvas_size(self) -> int:
+        """S, the side of the canvas in pixels."""
+        return int(self.noise.shape[-1])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays, as safetensors hold them."""
+        return {"centroids": self.centroids, "noise": self.noise}
+
+    def facts(self) -> dict[str, Any]:
+        """All but the arrays, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if name not in self.arrays()}
+
+
+def fit(
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    surrogate: Surrogate | SurrogateEnsemble,
+    settings: Settings,
+    *,
+    accelerator: Accelerator,
+    embed_batch_size: int,
+    num_workers: int,
+    checkpoint_dir: Path,
+) -> Fit:
+    """Learn centroids and noise from a dataset; see `UCProtector.fit`.
+
+    With several processes all of them embed, the main one learns, and all receive the result.
+    """
+    sample = draw_sample(dataset, settings.image_column, settings.max_fit_images, settings.seed)
+    canvases, embeddings = embed(
+        sample,
+        surrogate,
+        canvas_size=settings.canvas_size or min(surrogate.size, native_size(sample)),
+        normalise=settings.normalise,
+        accelerator=accelerator,
+        batch_size=embed_batch_size,
+        num_workers=num_workers,
+    )
+    outcome: list[Fit | None] = [None]
+    if accelerator.is_main_process:
+        outcome = [_learn(canvases, embeddings, sample, surrogate, settings, accelerator, checkpoint_dir)]
+    return broadcast_object_list(outcome)[0]
+
+
+def _learn(
+    canvases: Tensor,
+    embeddings: np.ndarray,
+    sample: Sample,
+    surrogate: Surrogate | SurrogateEnsemble,
+    settings: Settings,
+    accelerator: Accelerator,
+    checkpoint_dir: Path,
+) -> Fit:
+    clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
+    goal = goals(clusters.centroids, settings.goal)
+    checkpoint = checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
+    noise = learn_noise(
+        canvases,
+        torch.from_numpy(clusters.centroids),
+        torch.from_numpy(goal),
+        surrogate,
+        settings,
+        accelerator=accelerator,
+        checkpoint=checkpoint,
+    )
+    checkpoint.unlink(missing_ok=True)
+    moved = _embed_protected(canvases, noise[clusters.assignment], surrogate, settings, accelerator.device)
+    return Fit(
+        centroids=clusters.centroids,
+        noise=noise,
+        goals=goal.tolist(),
+        sizes=clusters.sizes.tolist(),
+        moved=float((nearest(moved, clusters.centroids) == goal[clusters.assignment]).mean()),
+        column=sample.column,
+        surrogate_digest=surrogate.digest,
+        surrogate_revision=surrogate.revision,
+    )
+
+
+def _key(
+    surrogate: Surrogate | SurrogateEnsemble, settings: Settings, canvases: Tensor, embeddings: np.ndarray
+) -> str:
+    """Names an unfinished fit by all that decides its result."""
+    facts = [ALGORITHM, settings.plain(), surrogate.digest, list(canvases.shape)]
+    return hashlib.sha256(json.dumps(facts).encode() + embeddings.tobytes()).hexdigest()[:32]
+
+
+def _embed_protected(
+    canvases: Tensor,
+    noise: np.ndarray,
+    surrogate: Surrogate | SurrogateEnsemble,
+    settings: Settings,
+    device: torch.device,
+) -> np.ndarray:
+    embeddings = []
+    with torch.inference_mode():
+        for pixels, delta in zip(canvases.split(64), torch.from_numpy(noise).split(64), strict=True):
+            protected = add_noise(pixels.to(device).float() / 255, delta.to(device).float() / 255)
+            embeddings.append(embed_canvases(protected, surrogate, settings.normalise).cpu())
+    return torch.cat(embeddings).numpy()

@@ -1,0 +1,76 @@
+"""How unlearnable is a protected dataset: an `evaluate` measurement on top of `uc_hf.scoring`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from uc_hf.scoring.scorecard import score
+from uc_hf.scoring.training import Recipe
+
+
+_DESCRIPTION = """
+Trains image classifiers from scratch on a clean set, its protected copy and control sets, with one pipeline and
+several seeds, and tests them on clean images. A protected set is unlearnable when the accuracy of the models trained
+on it falls towards chance, well below the same-epsilon controls.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    clean (`datasets.Dataset`): the original images with labels.
+    protected (`datasets.Dataset`): the protected copy.
+    test (`datasets.Dataset`): clean images to test on.
+    controls (`dict` of `datasets.Dataset`): further training sets by name, for example "control-random".
+    targets (`list` of `str`): presets ("resnet-small", "resnet-18"), Hub names or folders; weights are fresh.
+    seeds (`list` of `int`): one training each.
+    recipe (`dict`): fields of `uc_hf.scoring.training.Recipe`.
+
+Returns:
+    chance (`float`): accuracy of always answering the test set's most common class.
+    rows (`list` of `dict`): target, protocol, train_set, counter_measure, seed, last and peak of each training.
+
+Example:
+    >>> unlearnability = evaluate.load(uc_hf.module_path("unlearnability"))  # doctest: +SKIP
+    >>> unlearnability.compute(clean=ds, protected=protected, test=test)  # doctest: +SKIP
+"""
+
+_CITATION = """
+@inproceedings{zhang2023unlearnable,
+  title={Unlearnable Clusters: Towards Label-Agnostic Unlearnable Examples},
+  author={Zhang, Jiaming and Ma, Xingjun and Yi, Qi and Sang, Jitao and Jiang, Yu-Gang and Wang, Yaowei and
+          Xu, Changsheng},
+  booktitle={CVPR},
+  year={2023}
+}
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class Unlearnability(evaluate.Measurement):
+    """Accuracy on clean images of models trained on protected ones."""
+
+    def _info(self) -> evaluate.MeasurementInfo:
+        return evaluate.MeasurementInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}),
+            reference_urls=["https://arxiv.org/abs/2301.01217"],
+        )
+
+    def compute(
+        self,
+        *,
+        clean: datasets.Dataset,
+        protected: datasets.Dataset,
+        test: datasets.Dataset,
+        controls: dict[str, datasets.Dataset] | None = None,
+        targets: Sequence[str] = ("resnet-small",),
+        seeds: Sequence[int] = (0, 1, 2),
+        recipe: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Train on each set, test on clean images; see the description of the module."""
+        train_sets = {"clean": clean, "protected": protected, **(controls or {})}
+        scorecard = score(train_sets, test, targets=targets, seeds=seeds, recipe=Recipe(**(recipe or {})))
+        return scorecard.to_dict()

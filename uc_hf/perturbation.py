@@ -1,0 +1,162 @@
+"""Centroids + canvases -> one noise per cluster (paper, section 3.3), learnt for all clusters together.
+
+Every step draws images from the whole sample, adds a cluster's noise to each, takes a random view of the *protected*
+image as a scraper would (EOT) and pulls its embedding to the centroid of the cluster's goal.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Generator, Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from uc_hf.augmentations import random_resized_crop
+from uc_hf.checkpoint import FitState
+from uc_hf.embedding import embed_canvases
+from uc_hf.images import Container, Picture, decode, encode
+from uc_hf.parametrisation import PARAMETRISATIONS
+from uc_hf.settings import Settings
+from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+
+
+CHECKPOINTS = 20
+"""A fit writes so many checkpoints: an interruption costs at most a twentieth of it."""
+
+
+def add_noise(pixels: Tensor, noise: Tensor) -> Tensor:
+    """The protected image x' = clip(x + delta) (equation 5).
+
+    A picture without colour gets noise without colour (the mean over the channels): a gray photo stays gray.
+
+    Args:
+        pixels: float [N, 3, H, W] in [0, 1].
+        noise: float [N, 3, H, W] in [-epsilon, epsilon].
+
+    Returns:
+        float [N, 3, H, W] in [0, 1], within epsilon of `pixels`.
+    """
+    gray = (pixels == pixels[:, :1]).all(dim=(1, 2, 3))[:, None, None, None]
+    noise = torch.where(gray, noise.mean(dim=1, keepdim=True), noise)
+    return (pixels + noise).clamp(0, 1)
+
+
+def resize_noise(noise: Tensor, size: tuple[int, int], levels: int) -> Tensor:
+    """A cluster's noise stretched over an image, in whole 8-bit levels so that rounding cannot break the bound.
+
+    Args:
+        noise: int8 [3, S, S].
+        size: (H, W) in pixels.
+        levels: the bound.
+
+    Returns:
+        float [3, H, W], whole numbers within `levels` of 0.
+    """
+    stretched = F.interpolate(noise[None].float(), size, mode="bilinear", antialias=True, align_corners=False)
+    return stretched[0].round().clamp(-levels, levels)
+
+
+def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
+    """How far embeddings are from the centroids they are pulled to.
+
+    Args:
+        embeddings: float [N, d].
+        goals: float [N, d].
+        kind: "l2" (squared), "cosine" (1 - cosine), "kl" (from softmax(goal) to softmax(embedding), equation 4).
+
+    Returns:
+        float [N].
+    """
+    if kind == "l2":
+        return (embeddings - goals).square().sum(dim=1)
+    if kind == "cosine":
+        return 1 - F.cosine_similarity(embeddings, goals, dim=1)
+    return F.kl_div(embeddings.log_softmax(dim=1), goals.softmax(dim=1), reduction="none").sum(dim=1)
+
+
+def n_steps(settings: Settings, n_images: int) -> int:
+    """Optimiser steps: `steps`, or what `epochs` passes of each cluster's noise over the sample come to."""
+    if settings.epochs is None:
+        return settings.steps
+    return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+
+
+def learn_noise(
+    canvases: Tensor,
+    centroids: Tensor,
+    goals: Tensor,
+    surrogate: Surrogate | SurrogateEnsemble,
+    settings: Settings,
+    *,
+    accelerator: Accelerator,
+    checkpoint: Path | None = None,
+) -> np.ndarray:
+    """Learn the cluster-wise perturbations (Algorithm 1), all clusters together.
+
+    Args:
+        canvases: uint8 [N, 3, S, S], images of the whole sample: each noise must work on any of them.
+        centroids: float [p, d].
+        goals: int64 [p], the cluster that each one is pushed to.
+        surrogate: frozen, on the accelerator's device.
+        settings: parametrisation, distance, steps, EOT, epsilon, seed.
+        accelerator: its device and mixed precision are used.
+        checkpoint: a file to go on from when it exists, and to write to while learning; the result has the same
+            bytes as an uninterrupted fit.
+
+    Returns:
+        int8 [p, 3, S, S], noise in 8-bit levels, within settings.levels of 0.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    size = canvases.shape[-1]
+    noise = PARAMETRISATIONS[settings.parametrisation](settings.n_clusters, size, settings.epsilon, generator)
+    noise = noise.to(accelerator.device)
+    optimizer = noise.optimizer(settings.learning_rate or noise.default_learning_rate)
+    total = n_steps(settings, len(canvases))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=0.01 * optimizer.defaults["lr"])
+    state = FitState(noise, optimizer, schedule, generator)
+    done = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+    pulls = centroids[goals].to(accelerator.device)
+    every = math.ceil(total / CHECKPOINTS)
+    with tqdm(total=total, initial=done, desc="learning noise", unit="step") as bar:
+        for step in range(done, total):
+            index = torch.randint(len(canvases), (settings.batch_size,), generator=generator)
+            clusters = noise.clusters(step, settings.batch_size)
+            pixels = canvases[index].to(accelerator.device).float() / 255
+            view = _scraped(add_noise(pixels, noise(clusters)), settings, generator)
+            with accelerator.autocast():
+                embeddings = embed_canvases(view, surrogate, settings.normalise)
+            loss = distance(embeddings.float(), pulls[clusters], settings.distance).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            noise.project()
+            schedule.step()
+            bar.update()
+            bar.set_postfix(distance=f"{loss.item():.3f}")
+            if checkpoint is not None and (step + 1) % every == 0:
+                state.save(checkpoint, step + 1)
+    with torch.no_grad():
+        learnt = torch.cat([noise(torch.tensor([cluster])) for cluster in range(settings.n_clusters)])
+    levels = (learnt * 255).round().clamp(-settings.levels, settings.levels)
+    return levels.cpu().numpy().astype(np.int8)
+
+
+def _scraped(protected: Tensor, settings: Settings, generator: Generator) -> Tensor:
+    """The protected image as a scraper's training sees it: stored, then cropped and flipped at random."""
+    container = Container.parse(settings.container)
+    if not container.lossless:
+        stored = _round_trip(protected.detach(), container)
+        protected = protected + (stored - protected).detach()  # the gradient passes straight through
+    if settings.eot_scale is None:
+        return protected
+    return random_resized_crop(protected, generator, scale=settings.eot_scale)
+
+
+def _round_trip(pixels: Tensor, container: Container) -> Tensor:
+    """Pixels as they come back from storage, float [N, 3, H, W] in [0, 1]."""
+    arrays = (pixels * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    stored = [decode(encode(Picture(array, "RGB"), container)).pixels for array in arrays]
+    return torch.from_numpy(np.stack(stored)).permute(0, 3, 1, 2).to(pixels.device).float() / 255

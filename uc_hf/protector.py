@@ -1,0 +1,450 @@
+"""UCProtector: fit on a dataset, then a pure function of one image that any `datasets.map` can call."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import datasets
+import multiprocess
+import numpy as np
+import PIL.Image
+import torch
+from accelerate import Accelerator
+from datasets.formatting.formatting import LazyBatch, LazyRow
+from huggingface_hub import HfApi, ModelHubMixin, constants, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from safetensors.numpy import load_file, save_file
+
+from uc_hf import images
+from uc_hf.clustering import nearest
+from uc_hf.embedding import embed_canvases
+from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
+from uc_hf.fitting import ALGORITHM, Fit, fit
+from uc_hf.images import Container, Picture
+from uc_hf.perturbation import add_noise, resize_noise
+from uc_hf.settings import Settings, SurrogateSpec
+from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+
+
+FORMAT = 1
+"""Of the saved files. A protector of a newer format is refused."""
+
+CARD = """---
+{{ card_data }}
+---
+
+# A protector: the removal key of a protected dataset
+
+{{ summary }}
+
+One pair of a clean and a protected image, or this file, is enough to subtract the noise again. **Keep it private.**
+
+```python
+from uc_hf import UCProtector
+
+protector = UCProtector.from_pretrained("...")
+protected = ds.map(protector, batched=True)
+```
+
+Made with [uc_hf]({{ repo_url }}); the method is Unlearnable Clusters, [arXiv 2301.01217]({{ paper_url }}).
+"""
+
+
+class UCProtector(
+    ModelHubMixin,
+    library_name="uc_hf",
+    tags=["unlearnable", "unlearnable-clusters", "data-protection"],
+    repo_url="https://github.com/uc-hf/uc_hf",
+    paper_url="https://arxiv.org/abs/2301.01217",
+    model_card_template=CARD,
+):
+    """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
+
+    Example:
+        >>> protector = UCProtector(surrogate="openai/clip-vit-base-patch32", epsilon=16 / 255)  # doctest: +SKIP
+        >>> protected = ds.map(protector.fit(ds), batched=True)  # doctest: +SKIP
+
+    Args:
+        fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
+        **settings: see `uc_hf.settings.Settings`, which lists every one with its default.
+
+    Raises:
+        SettingError: an unknown setting, or a value out of its range.
+    """
+
+    def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
+        self.settings = Settings.from_mapping(settings)
+        self._fit: Fit | None = None
+        self._surrogate: Surrogate | SurrogateEnsemble | None = None
+        if fit_to is not None:
+            self.fit(fit_to)
+
+    @classmethod
+    def paper(cls, **settings: Any) -> Self:
+        """The published recipe (section 4.1 and the reference code's defaults), for comparison.
+
+        One ResNet generator per cluster, KL divergence on raw embeddings, the next centroid as goal, 50 epochs over
+        the whole set in batches of 256, no EOT. It costs 500 surrogate passes per image.
+        """
+        recipe = {
+            "surrogate": "microsoft/resnet-50",
+            "parametrisation": "generator",
+            "distance": "kl",
+            "goal": "next",
+            "normalise": False,
+            "epochs": 50.0,
+            "batch_size": 256,
+            "eot_scale": None,
+            "max_fit_images": None,
+        }
+        return cls(**(recipe | settings))
+
+    @property
+    def fitted(self) -> Fit:
+        """What was learnt.
+
+        Raises:
+            NotFittedError: `fit` was not called yet.
+        """
+        if self._fit is None:
+            raise NotFittedError(
+                "this UCProtector is not fitted. Write ds.map(protector.fit(ds), batched=True), or load a fitted one "
+                "with UCProtector.from_pretrained(...)."
+            )
+        return self._fit
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the protector can be applied."""
+        return self._fit is not None
+
+    def fit(
+        self,
+        dataset: datasets.Dataset | datasets.IterableDataset,
+        *,
+        embed_batch_size: int = 64,
+        num_workers: int = 0,
+        accelerator: Accelerator | None = None,
+        checkpoint_dir: str | Path | None = None,
+    ) -> Self:
+        """Learn centroids and noise from a dataset; labels are not looked at.
+
+        An interrupted fit goes on where it stopped when the same call is made again.
+
+        Args:
+            dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read).
+            embed_batch_size: images per forward pass of the surrogate while embedding.
+            num_workers: processes that decode images.
+            accelerator: for mixed precision or several processes; a default one otherwise.
+            checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache, removed at the end.
+
+        Returns:
+            self, fitted.
+
+        Raises:
+            DatasetError: empty, a DatasetDict, or no image column.
+            ImageError: images that cannot be protected, named by row.
+            SurrogateError: the surrogate cannot be loaded.
+            ClusterError: more clusters than images, or clusters that stay empty.
+        """
+        accelerator = accelerator or Accelerator()
+        self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
+        folder = Path(checkpoint_dir) if checkpoint_dir is not None else Path(constants.HF_HOME) / "uc_hf" / "fits"
+        self._fit = fit(
+            dataset,
+            self._surrogate,
+            self.settings,
+            accelerator=accelerator,
+            embed_batch_size=embed_batch_size,
+            num_workers=num_workers,
+            checkpoint_dir=folder,
+        )
+        return self
+
+    def __call__(self, examples: Any, *position: Any) -> Any:
+        """Protect the image column of one example or a batch; the other columns are left alone.
+
+        Args:
+            examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
+                bytes, a path, {"bytes", "path"} or a uint8 array.
+            *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors then name the
+                row.
+
+        Returns:
+            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept).
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: an image that cannot be protected.
+        """
+        column = self.fitted.column
+        if not isinstance(examples, Mapping):
+            many = isinstance(examples, list)
+            protected = self._protect_values(examples if many else [examples], column, position)
+            return {column: protected if many else protected[0]}
+        if isinstance(examples, (LazyBatch, LazyRow)):
+            # As stored, not as `datasets` decodes it: the mode, ICC profile and file name would be lost.
+            values = examples.pa_table[column].to_pylist()
+            many = isinstance(examples, LazyBatch)
+        else:
+            many = isinstance(examples[column], list)
+            values = examples[column] if many else [examples[column]]
+        protected = self._protect_values(values, column, position)
+        examples[column] = protected if many else protected[0]
+        return examples
+
+    def _protect_values(self, values: Sequence[Any], column: str, position: Sequence[Any]) -> list[dict[str, Any]]:
+        rows = position[0] if position and isinstance(position[0], list) else None
+        pictures = []
+        for index, value in enumerate(values):
+            try:
+                pictures.append(images.decode(value))
+            except ImageError as error:
+                where = f"row {rows[index]}" if rows is not None else f"image {index} of this batch"
+                raise ImageError(f"{where}, column {column!r}: {error}") from error
+        container = Container.parse(self.settings.container)
+        names = [images.stem(value) for value in values]
+        return [
+            {"bytes": data, "path": None if name is None else name + container.suffix}
+            for data, name in zip(self.protect(pictures), names, strict=True)
+        ]
+
+    def protect(self, pictures: Sequence[Picture]) -> list[bytes]:
+        """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
+
+        Args:
+            pictures: decoded pictures of any size and mode.
+
+        Returns:
+            one encoded image each, in the container of the settings.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: a picture with transparency is to be stored as JPEG.
+            BoundError: a losslessly stored picture is further than epsilon from its original.
+        """
+        container = Container.parse(self.settings.container)
+        encoded = []
+        for picture, cluster in zip(pictures, self.assign(pictures), strict=True):
+            protected = self._add(picture, int(cluster))
+            data = images.encode(protected, container, keep_exif=self.settings.keep_exif)
+            if container.lossless:
+                check_bound(picture, data, self.settings.levels)
+            encoded.append(data)
+        return encoded
+
+    def transform(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The protected version of one PIL picture, at its own size, in the mode it is stored in.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: the picture cannot be protected.
+        """
+        return images.open_image(self.protect([images.decode(image)])[0])
+
+    def assign(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """The cluster of each picture: the nearest centroid of its embedding, int64 [N]."""
+        fitted = self.fitted
+        surrogate = self._ready_surrogate()
+        canvases = np.stack([images.canvas(picture, fitted.canvas_size) for picture in pictures])
+        pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(next(surrogate.parameters()).device)
+        with torch.inference_mode():
+            embeddings = embed_canvases(pixels, surrogate, self.settings.normalise)
+        return nearest(embeddings.cpu().numpy(), fitted.centroids)
+
+    def _add(self, picture: Picture, cluster: int) -> Picture:
+        height, width, _ = picture.pixels.shape
+        noise = resize_noise(torch.from_numpy(self.fitted.noise[cluster]), (height, width), self.settings.levels)
+        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255
+        protected = (add_noise(pixels, noise[None] / 255) * 255).round().byte()
+        return replace(picture, pixels=protected[0].permute(1, 2, 0).numpy())
+
+    def with_noise(self, noise: np.ndarray) -> Self:
+        """A protector with the same clusters and container and another noise: how controls are made.
+
+        Args:
+            noise: int8 [p, 3, S, S] in 8-bit levels, within epsilon; zeros give the matched clean baseline.
+
+        Raises:
+            SettingError: another shape or dtype, or beyond epsilon.
+        """
+        shape = self.fitted.noise.shape
+        if noise.dtype != np.int8 or noise.shape != shape:
+            raise SettingError(
+                f"noise is {noise.dtype} {noise.shape}; this protector's is int8 {shape} (8-bit levels)."
+            )
+        if np.abs(noise.astype(int)).max() > self.settings.levels:
+            raise SettingError(f"noise exceeds {self.settings.levels}/255, this protector's epsilon.")
+        twin = type(self)()
+        twin.settings, twin._surrogate = self.settings, self._surrogate
+        twin._fit = replace(self.fitted, noise=noise)
+        return twin
+
+    def _load_surrogate(self, revision: str | None) -> Surrogate | SurrogateEnsemble:
+        return load_surrogate(self.settings.surrogate, revision=revision, size=self.settings.surrogate_size)
+
+    def _ready_surrogate(self) -> Surrogate | SurrogateEnsemble:
+        """The surrogate that was fitted with, loaded on first use in each process."""
+        if self._surrogate is None:
+            surrogate = self._load_surrogate(self.fitted.surrogate_revision)
+            if surrogate.digest != self.fitted.surrogate_digest:
+                raise SurrogateError(
+                    f"surrogate {self.settings.surrogate!r} has other weights than the one that this protector was "
+                    "fitted with: images would be put into the wrong clusters. Restore those weights, or fit again."
+                )
+            self._surrogate = surrogate.to(_worker_device())
+        return self._surrogate
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        epsilon = f"{settings.epsilon * 255:g}/255"
+        state = "not fitted"
+        if self._fit is not None:
+            state = f"fitted on {sum(self._fit.sizes)} images, clusters of {min(self._fit.sizes)} to "
+            state += f"{max(self._fit.sizes)}, {self._fit.moved:.0%} moved to their goal"
+        return (
+            f"UCProtector(surrogate={settings.plain()['surrogate']!r}, n_clusters={settings.n_clusters}, "
+            f"epsilon={epsilon}, container={settings.container!r}, seed={settings.seed}: {state})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain data only, and all that decides the pixels: `datasets` hashes it and ships it to its workers."""
+        learnt = None if self._fit is None else dict(vars(self._fit))
+        return {"algorithm": ALGORITHM, "settings": dict(vars(self.settings)), "fit": learnt}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.settings = Settings(**state["settings"])
+        self._fit = None if state["fit"] is None else Fit(**state["fit"])
+        self._surrogate = None
+        if multiprocess.parent_process() is not None:
+            # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
+            torch.set_num_threads(1)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_file(self.fitted.arrays(), save_directory / "model.safetensors")
+        config = {
+            "format": FORMAT,
+            "algorithm": ALGORITHM,
+            "uc_hf_version": version("uc_hf"),
+            "settings": self.settings.plain(),
+            "fit": self.fitted.facts(),
+        }
+        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        config: dict[str, Any] | None = None,
+        surrogate: SurrogateSpec | None = None,
+        **others: Any,
+    ) -> Self:
+        def fetch(name: str) -> Path:
+            if Path(model_id).is_dir():
+                return Path(model_id) / name
+            path = hf_hub_download(
+                model_id,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+            return Path(path)
+
+        saved = config or {}
+        if "format" not in saved or "fit" not in saved:
+            with suppress(RemoteEntryNotFoundError):
+                fetch(constants.CONFIG_NAME)  # the mixin keeps a refusal of the Hub to itself: ask again and raise it
+            raise SettingError(f"{model_id!r} is not a saved UCProtector: its config.json names no format.")
+        if unknown := sorted(others.keys() - saved.keys()):
+            raise SettingError(
+                f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
+                f"UCProtector({unknown[0]}=...). Only surrogate= can be passed along."
+            )
+        if saved["format"] > FORMAT:
+            raise SettingError(
+                f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']} in format {saved['format']}; this "
+                f"version reads up to {FORMAT}. Write pip install -U uc_hf."
+            )
+        settings = saved["settings"] | ({} if surrogate is None else {"surrogate": surrogate})
+        if settings["surrogate"] is None:
+            raise SurrogateError(
+                f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
+                f"UCProtector.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
+            )
+        protector = cls(**settings)
+        protector._fit = Fit(**(load_file(fetch("model.safetensors")) | saved["fit"]))
+        return protector
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
+        """The card of the protector's repository: what it is, and that it is the removal key."""
+        return super().generate_model_card(*args, summary=f"`{self!r}`", **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
+        """Push to a Hub model repository, private unless asked otherwise: it is the removal key.
+
+        Args:
+            repo_id: "user/name".
+            private: False publishes the key; a warning says so.
+            **kwargs: see `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+        Returns:
+            the URL of the commit.
+
+        Raises:
+            NotFittedError: before `fit`.
+            SettingError: the repository exists and is public, and private=False was not passed.
+        """
+        _ = self.fitted  # refuse before a repository is made
+        if not private:
+            warnings.warn(
+                f"{repo_id} will be public: with the protector anyone can subtract the noise from the protected "
+                "images. Leave out private=False to keep it to yourself.",
+                stacklevel=2,
+            )
+        api = HfApi(token=kwargs.get("token"))
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if private and not api.model_info(repo_id).private:
+            raise SettingError(
+                f"{repo_id} is public already, and a protector is the removal key: make the repository private in its "
+                "settings on the Hub, name another one, or pass private=False to publish the key."
+            )
+        return super().push_to_hub(repo_id, private=private, **kwargs)
+
+
+def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
+    """Compare a stored image with its original, pixel by pixel.
+
+    Args:
+        picture: the original.
+        encoded: the protected image as it is saved.
+        levels: the bound in 8-bit levels.
+
+    Raises:
+        BoundError: a pixel differs by more.
+    """
+    stored = images.decode(encoded).pixels.astype(np.int16)
+    difference = int(np.abs(stored - picture.pixels).max())
+    if difference > levels:
+        raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
+
+
+def _worker_device() -> torch.device:
+    """The GPU of this process: map's workers take one each in turn."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    identity = multiprocess.current_process()._identity
+    return torch.device("cuda", (identity[0] - 1 if identity else 0) % torch.cuda.device_count())

@@ -1,0 +1,66 @@
+"""Noise that was not learnt, at the same epsilon and on the same clusters: what a claim has to beat."""
+
+import numpy as np
+from datasets import Dataset
+
+from uc_hf.protector import UCProtector
+
+
+BLOCK = 8
+"""Side in pixels of a block of the blocky control: the pattern of SynPer (Yu et al. 2022)."""
+
+
+def random_sign_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
+    """One pattern of random signs per cluster, a sign for each pixel and channel.
+
+    Args:
+        shape: [p, 3, S, S].
+        levels: epsilon in 8-bit levels.
+        seed: of the signs.
+
+    Returns:
+        int8 [p, 3, S, S], every value +levels or -levels.
+    """
+    signs = np.random.default_rng(seed).integers(0, 2, shape) * 2 - 1
+    return (signs * levels).astype(np.int8)
+
+
+def blocky_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
+    """One pattern of random signs per cluster, a sign for each 8 x 8 block and channel (SynPer-style).
+
+    Args:
+        shape: [p, 3, S, S].
+        levels: epsilon in 8-bit levels.
+        seed: of the signs.
+
+    Returns:
+        int8 [p, 3, S, S], every value +levels or -levels.
+    """
+    p, channels, height, width = shape
+    blocks = (p, channels, -(-height // BLOCK), -(-width // BLOCK))
+    coarse = random_sign_noise(blocks, levels, seed)
+    return coarse.repeat(BLOCK, axis=2).repeat(BLOCK, axis=3)[:, :, :height, :width]
+
+
+def train_sets(protector: UCProtector, clean: Dataset, batch_size: int = 64) -> dict[str, Dataset]:
+    """What a target model is trained on, all through one protector's clusters and encoding.
+
+    Args:
+        protector: fitted.
+        clean: the original rows.
+        batch_size: rows embedded and encoded at once.
+
+    Returns:
+        "clean" (delta = 0, the matched baseline), "protected", "control-random" and "control-blocky".
+    """
+    noise, levels, seed = protector.fitted.noise, protector.settings.levels, protector.settings.seed
+    variants = {
+        "clean": np.zeros_like(noise),
+        "protected": noise,
+        "control-random": random_sign_noise(noise.shape, levels, seed),
+        "control-blocky": blocky_noise(noise.shape, levels, seed),
+    }
+    return {
+        name: clean.map(protector.with_noise(variant), batched=True, batch_size=batch_size, desc=f"making {name}")
+        for name, variant in variants.items()
+    }

@@ -1,0 +1,159 @@
+"""The settings of a protector: what can be chosen, what is allowed, and what is meant."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from uc_hf.errors import EpsilonError, SettingError
+from uc_hf.images import Container
+from uc_hf.surrogates import Surrogate
+
+
+SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides a protector's noise, apart from the images.
+
+    Attributes:
+        surrogate: a Hub name or local folder of a vision backbone, your own `Surrogate`, "uc_hf/tiny" (built in, needs
+            no network), or a tuple of these (an ensemble).
+        surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
+        surrogate_size: side in pixels at which the surrogate looks; None for its processor's.
+        n_clusters: p of the paper, at least 2.
+        epsilon: bound on every pixel's change, in (0, 1] where 1 is white minus black; 16/255 in the paper.
+        seed: of the sample, the clusters, the initial noise and the EOT draws.
+        image_column: the column to protect; None for the only image column.
+        max_fit_images: centroids and noise are learnt from at most so many images (a seeded sample); None for all.
+        canvas_size: side S of the square on which noise is learnt, stretched over each image as it is applied; None
+            for the surrogate's size, or the images' own size where that is smaller.
+        normalise: L2-normalise embeddings before clustering and learning (balances the clusters).
+        parametrisation: "direct" learns the pixels of each noise; "generator" one ResNet per cluster (section 3.3).
+        distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
+            between softmaxes (equation 4).
+        goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
+        steps: optimiser steps of `batch_size` images; every cluster has its share of each batch.
+        epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
+        batch_size: images in a step.
+        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
+            Adam's.
+        eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
+            learns on uncropped images as the paper does.
+        container: how protected images are stored: "png", "webp" (lossless) or "jpeg:QUALITY".
+        keep_exif: keep EXIF (camera, time, place). Orientation is always applied to the pixels.
+    """
+
+    surrogate: SurrogateSpec = "openai/clip-vit-base-patch32"
+    surrogate_revision: str | None = None
+    surrogate_size: int | None = None
+    n_clusters: int = 10
+    epsilon: float = 16 / 255
+    seed: int = 0
+    image_column: str | None = None
+    max_fit_images: int | None = 5000
+    canvas_size: int | None = None
+    normalise: bool = True
+    parametrisation: str = "direct"
+    distance: str = "l2"
+    goal: str = "farthest"
+    steps: int = 400
+    epochs: float | None = None
+    batch_size: int = 128
+    learning_rate: float | None = None
+    eot_scale: tuple[float, float] | None = (0.35, 1.0)
+    container: str = "png"
+    keep_exif: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, with the range.
+
+        Raises:
+            EpsilonError: epsilon is not in (0, 1].
+            SettingError: any other setting is outside its range.
+        """
+        if isinstance(self.surrogate, list):
+            object.__setattr__(self, "surrogate", tuple(self.surrogate))
+        if isinstance(self.eot_scale, list):
+            object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
+        _check_epsilon(self.epsilon)
+        _at_least("n_clusters", self.n_clusters, 2)
+        _at_least("steps", self.steps, 1)
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("seed", self.seed, 0)
+        for name, least in (("max_fit_images", 2), ("canvas_size", 8), ("surrogate_size", 8)):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), least)
+        for name in ("epochs", "learning_rate"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                options = " or ".join(repr(option) for option in allowed)
+                raise SettingError(f"{name}={getattr(self, name)!r} is not known. Write {options}.")
+        if self.eot_scale is not None and not 0 < self.eot_scale[0] <= self.eot_scale[1] <= 1:
+            raise SettingError(
+                f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
+                "write for example (0.35, 1.0), or None to learn without random crops."
+            )
+        Container.parse(self.container)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from keywords, naming the nearest setting when one is misspelt.
+
+        Raises:
+            SettingError: an unknown name, or a value out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean {near[0]!r}? " if near else ""
+                raise SettingError(f"{name!r} is not a setting. {hint}Settings are: {', '.join(known)}.")
+        return cls(**values)
+
+    @property
+    def levels(self) -> int:
+        """Epsilon as a whole number of 8-bit levels, rounded down so that the bound holds on saved pixels."""
+        return int(self.epsilon * 255 + 1e-6)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON values; a `Surrogate` object is stood for by its name."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with some settings changed, validated anew."""
+        return replace(self, **values)
+
+
+CHOICES = {
+    "parametrisation": ("direct", "generator"),
+    "distance": ("l2", "cosine", "kl"),
+    "goal": ("farthest", "next"),
+}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Surrogate):
+        return value.name
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if epsilon > 1:
+        raise EpsilonError(
+            f"epsilon={epsilon:g} is above 1. Pixels are in [0, 1] here: "
+            f"write epsilon={epsilon:g}/255 ({epsilon / 255:.4f})."
+        )
+    if not epsilon * 255 >= 1:
+        raise EpsilonError(
+            f"epsilon={epsilon:g} is below 1/255, the smallest change that an 8-bit image can hold. "
+            "Write a value in [1/255, 1], for example epsilon=16/255."
+        )
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")

@@ -1,0 +1,161 @@
+"""What a user names on the command line -> a DatasetDict or a UCProtector: a folder, a file, or a name on the Hub."""
+
+from pathlib import Path
+
+import datasets
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub import resolve_revision
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionResolutionError,
+)
+
+from uc_hf.errors import DatasetError, SettingError
+from uc_hf.protector import UCProtector
+
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .ppm .tga .tif .tiff .webp".split()
+)
+"""Files that a person calls a picture; those that Pillow cannot read (HEIC) are refused by name, not passed over."""
+
+
+def open_dataset(source: str) -> datasets.DatasetDict:
+    """Open a dataset by what it is.
+
+    Args:
+        source: a folder written by `save_to_disk`, a parquet file, a folder of parquet files, a folder of images in
+            class folders, or the name of a dataset on the Hub.
+
+    Returns:
+        its splits; a lone `Dataset` becomes {"train": ...}.
+
+    Raises:
+        DatasetError: it is none of these, cannot be read, or the Hub does not give it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        if path.suffix != ".parquet":
+            raise DatasetError(
+                f"{source} is not a .parquet file. Name a folder of images, a folder written by save_to_disk, "
+                "parquet files, or a dataset on the Hub."
+            )
+        return _load("parquet", source, data_files=str(path))
+    return _open_from_hub(source)
+
+
+def open_protector(source: str) -> UCProtector:
+    """Load a saved protector from a folder or the Hub.
+
+    Raises:
+        SettingError: there is none, or it cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SettingError(f"{source} holds no protector: it has no config.json. {_PROTECTOR_REMEDY}")
+        return UCProtector.from_pretrained(path)
+    try:
+        resolve_revision(source)
+        return UCProtector.from_pretrained(source)
+    except RevisionResolutionError as error:
+        raise SettingError(f"there is no folder {source}, and no Hub is in reach. {_PROTECTOR_REMEDY}") from error
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise SettingError(
+            f"there is no folder {source}, and no protector of that name on the Hub that you may read. "
+            f"{_PROTECTOR_REMEDY} For a private one run `hf auth login`."
+        ) from error
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a path is a folder that holds pictures, at any depth, and not a dataset."""
+    if not path.is_dir() or _is_saved(path):
+        return False
+    files = visible(path)
+    return not any(map(_is_table, files)) and any(map(is_image_file, files))
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file's name is that of a picture."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files of a folder at any depth, sorted, without those hidden or in hidden folders."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+_PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector), or a protector on the Hub."
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
+
+
+def _is_table(file: Path) -> bool:
+    """Whether a file holds rows of a dataset; `imagefolder` reads metadata.parquet beside its images."""
+    return file.suffix == ".parquet" and file.name != "metadata.parquet"
+
+
+def _open_folder(path: Path) -> datasets.DatasetDict:
+    if _is_saved(path):
+        saved = datasets.load_from_disk(str(path))
+        return saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
+    if any(map(_is_table, visible(path))):
+        return _load(str(path), str(path))
+    if is_image_folder(path):
+        return _load("imagefolder", str(path), data_dir=str(path))
+    raise DatasetError(
+        f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk. "
+        "Name the folder that does."
+    )
+
+
+def _open_from_hub(source: str) -> datasets.DatasetDict:
+    nowhere = f"{source!r} is neither a local file or folder nor a dataset on the Hub"
+    try:
+        # Fails at once, where load_dataset would try again for half a minute.
+        resolve_revision(source, repo_type="dataset")
+    except HFValidationError as error:
+        raise DatasetError(f"{nowhere}. Check the path; a name on the Hub is written owner/name.") from error
+    except RepositoryNotFoundError as error:
+        raise DatasetError(f"{nowhere} that you may read. Check the spelling; {_LOGIN}.") from error
+    except RevisionResolutionError as error:
+        raise DatasetError(
+            f"there is no local file or folder {source!r}, it is not in the cache, and the Hub is not in reach. "
+            "Check the path, or connect."
+        ) from error
+    except HfHubHTTPError as error:
+        raise DatasetError(
+            f"the Hub does not give {source!r}: {_first_line(error)} If it is private, {_LOGIN}."
+        ) from error
+    return _load(source, source)
+
+
+_LOGIN = "for a private or gated dataset ask for access on its page and run `hf auth login`"
+
+
+def _load(builder: str, source: str, **files: str) -> datasets.DatasetDict:
+    try:
+        return datasets.load_dataset(builder, **files)
+    except DatasetNotFoundError as error:
+        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} Or else {_LOGIN}.") from error
+    except ConnectionError as error:
+        raise DatasetError(f"{source!r} cannot be fetched: {_first_line(error)}. Connect, and try again.") from error
+    except DatasetGenerationError as error:
+        reason = _first_line(error.__cause__ or error)
+        raise DatasetError(f"{source!r} cannot be read: {reason}. Mend or remove the file it names.") from error
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        raise DatasetError(
+            f"{source!r} cannot be opened: {_first_line(error)} If load_dataset needs more than the name, write "
+            "load_dataset(...).save_to_disk(FOLDER) in Python and name that folder."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
