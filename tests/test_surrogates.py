@@ -168,9 +168,10 @@ def test_a_surrogate_stays_frozen_whatever_is_done_with_it(family: str, folders:
     assert not any(module.training for module in surrogate.modules())
 
 
-def test_digest_identifies_the_weights(folders: dict[str, Path], tmp_path: Path):
+def test_digest_identifies_the_weights_and_the_input(folders: dict[str, Path], tmp_path: Path):
     first = Surrogate.from_pretrained(folders["resnet"])
-    assert first.digest == Surrogate.from_pretrained(folders["resnet"], size=64).digest
+    assert first.digest == Surrogate.from_pretrained(folders["resnet"]).digest
+    assert first.digest != Surrogate.from_pretrained(folders["resnet"], size=64).digest
     model = hf.ResNetModel.from_pretrained(folders["resnet"])
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-3
@@ -218,7 +219,7 @@ def test_size_overrides_the_processors_and_must_be_whole_patches(folders: dict[s
     assert larger.size == 48 and larger.preprocess(torch.zeros(1, 3, 20, 30)).shape == (1, 3, 48, 48)
     with pytest.raises(SurrogateError, match=r"size=50 .* patch of 8 px: write size=48"):
         Surrogate.from_pretrained(folders["vit"], size=50)
-    with pytest.raises(SurrogateError, match="looks at 32 px"):
+    with pytest.raises(SurrogateError, match="size=48 was asked for, but the surrogate given has 32"):
         load_surrogate(vit, size=48)
 
 

@@ -1,14 +1,26 @@
 """Make an image dataset unlearnable before you publish it (Unlearnable Clusters, arXiv 2301.01217)."""
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from uc_hf.protector import UCProtector
-from uc_hf.surrogates import Surrogate
 
+if TYPE_CHECKING:
+    from uc_hf.protector import UCProtector
+    from uc_hf.surrogates import Surrogate
 
 __version__ = version("uc_hf")
 __all__ = ["Surrogate", "UCProtector", "module_path"]
+
+_HOMES = {"Surrogate": "uc_hf.surrogates", "UCProtector": "uc_hf.protector"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public class, and torch with it, when it is asked for: `uc-hf --help` answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def module_path(name: str) -> str:

@@ -1,5 +1,11 @@
 """Every error that a user can mend: the message says what is wrong, where, and what to write instead."""
 
+import errno
+
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the OSErrors that mean: no room left to write."""
+
 
 class UCError(Exception):
     """Base of the errors raised on purpose by uc_hf; the CLI prints them without a traceback."""

@@ -36,8 +36,8 @@ class Fit:
         sizes: images of each cluster in the sample.
         moved: share of the sample whose embedding lies nearest to its goal once the noise is added.
         column: the image column that was fitted on.
-        surrogate_digest: SHA-256 of the surrogate's weights.
-        surrogate_revision: commit of a surrogate from the Hub.
+        surrogate_digest: SHA-256 of the surrogate's weights and input.
+        surrogate_revision: commit of a surrogate from the Hub; for an ensemble, each member's.
     """
 
     centroids: np.ndarray
@@ -47,7 +47,7 @@ class Fit:
     moved: float
     column: str
     surrogate_digest: str
-    surrogate_revision: str | None
+    surrogate_revision: str | list[str | None] | None
 
     @property
     def canvas_size(self) -> int:

@@ -3,14 +3,12 @@
 A file is complete when it exists: each is written beside its final name and renamed.
 """
 
-import errno
 import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,9 @@ from datasets.table import embed_table_storage
 from tqdm.auto import tqdm
 
 from uc_hf import images
-from uc_hf.errors import DatasetError, ImageError, OutputError
+from uc_hf.checks import check_folder, folder_images, undecoded
+from uc_hf.columns import image_column
+from uc_hf.errors import NO_SPACE, ImageError, OutputError
 from uc_hf.images import Container, ImageValue
 from uc_hf.protector import UCProtector
 from uc_hf.sources import is_image_file, visible
@@ -34,9 +34,6 @@ SHARD_ROWS = 1000
 BATCH = 16
 COMPARED = 100
 """So many pairs of an original and its protected copy are handed out for comparison."""
-
-SHOWN_ERRORS = 5
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -60,51 +57,6 @@ class Outcome:
     bytes_before: int
     bytes_after: int
     pairs: Iterable[tuple[ImageValue, ImageValue]]
-
-
-def folder_images(source: Path, container: Container) -> dict[Path, Path]:
-    """The pictures of a folder, at any depth, and what each one's protected copy is called.
-
-    Args:
-        source: hidden files, and files that are not pictures by their suffix, are left out.
-        container: decides the suffix of the copies.
-
-    Returns:
-        path -> path of the copy, both relative to their folder.
-
-    Raises:
-        DatasetError: no picture, or two that would have the same copy.
-    """
-    copies: dict[Path, Path] = {}
-    originals: dict[Path, Path] = {}
-    for path in filter(is_image_file, visible(source)):
-        name = path.relative_to(source)
-        copy = name.with_suffix(container.suffix)
-        if copy in originals:
-            raise DatasetError(f"{originals[copy]} and {name} would both become {copy}. Rename one of them.")
-        copies[name], originals[copy] = copy, name
-    if not copies:
-        raise DatasetError(f"the folder {source} holds no images: there is nothing to protect.")
-    return copies
-
-
-def check_folder(source: Path, names: Iterable[Path], container: Container) -> None:
-    """Look at every picture of a folder before time is spent on any.
-
-    Raises:
-        ImageError: pictures that cannot be protected, named by their path.
-    """
-    _check(((str(name), source / name) for name in names), container)
-
-
-def check_dataset(dataset: datasets.Dataset, split: str, column: str, container: Container) -> None:
-    """Look at every picture of a split before time is spent on any.
-
-    Raises:
-        ImageError: pictures that cannot be protected, named by their row.
-    """
-    values = _undecoded(dataset, column)
-    _check(((f"row {row} of split {split!r}", value[column]) for row, value in enumerate(values)), container)
 
 
 def protect_folder(source: Path, out: Path, protector: UCProtector) -> Outcome:
@@ -162,9 +114,12 @@ def protect_dataset(
         protector: fitted.
 
     Raises:
+        DatasetError: a split to protect lacks the protector's column.
         ImageError: a picture that cannot be protected, named by its row.
         OutputError: no space left, or other files in `out/data`.
     """
+    for split in protect:
+        image_column(splits[split].features, protector.fitted.column)
     shards = {split: _shards(out, split, len(dataset)) for split, dataset in splits.items()}
     _refuse_strangers(out / "data", {path for paths in shards.values() for path in paths})
     total = sum(len(splits[split]) for split in protect)
@@ -189,22 +144,6 @@ def protect_dataset(
         bytes_after=sum(path.stat().st_size for split in protect for path in shards[split]),
         pairs=_dataset_pairs({split: splits[split] for split in protect}, shards, column),
     )
-
-
-def _check(values: Iterable[tuple[str, ImageValue]], container: Container) -> None:
-    bad, total = [], 0
-    for name, value in tqdm(values, desc="checking images", unit="image", leave=False):
-        total += 1
-        try:
-            images.check(value)
-            if not container.lossless and images.open_image(value).has_transparency_data:
-                raise ImageError(f"{container} cannot hold its transparency: use the container 'png' or 'webp'.")
-        except ImageError as error:
-            bad.append(f"  {name}: {error}")
-    if bad:
-        more = [f"  and {len(bad) - SHOWN_ERRORS} more"] if len(bad) > SHOWN_ERRORS else []
-        reasons = "\n".join([*islice(bad, SHOWN_ERRORS), *more])
-        raise ImageError(f"{len(bad)} of {total} images cannot be protected:\n{reasons}")
 
 
 def _decoded(source: Path, name: Path) -> images.Picture:
@@ -289,14 +228,9 @@ def _self_contained(shard: datasets.Dataset) -> datasets.Dataset:
     return embedded.with_format(None)
 
 
-def _undecoded(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
-    dataset = dataset.with_format(None).select_columns([column])
-    return dataset.cast_column(column, datasets.Image(decode=False))
-
-
 def _image_bytes(dataset: datasets.Dataset, column: str) -> int:
     total = 0
-    for table in _undecoded(dataset, column).with_format("arrow").iter(batch_size=SHARD_ROWS):
+    for table in undecoded(dataset, column).with_format("arrow").iter(batch_size=SHARD_ROWS):
         values = table[column].combine_chunks()
         data = values.field("bytes")
         total += pc.sum(pc.binary_length(data)).as_py() or 0
@@ -310,7 +244,7 @@ def _dataset_pairs(
     places = [(split, path, row) for split in splits for path, rows in shards[split].items() for row in rows]
     for index in _spread(len(places)):
         split, path, row = places[index]
-        original = _undecoded(splits[split].select([row]), column)[0][column]
+        original = undecoded(splits[split].select([row]), column)[0][column]
         yield original, _stored(path, column, row - shards[split][path].start)
 
 

@@ -1,11 +1,7 @@
 """UCProtector: fit on a dataset, then a pure function of one image that any `datasets.map` can call."""
 
-import json
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,53 +12,25 @@ import PIL.Image
 import torch
 from accelerate import Accelerator
 from datasets.formatting.formatting import LazyBatch, LazyRow
-from huggingface_hub import HfApi, ModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
-from safetensors.numpy import load_file, save_file
+from huggingface_hub import constants
 
 from uc_hf import images
 from uc_hf.clustering import nearest
 from uc_hf.embedding import embed_canvases
-from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
+from uc_hf.errors import BoundError, ImageError, SettingError, SurrogateError
 from uc_hf.fitting import ALGORITHM, Fit, fit
 from uc_hf.images import Container, Picture
 from uc_hf.perturbation import add_noise, resize_noise
-from uc_hf.settings import Settings, SurrogateSpec
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.settings import Settings
+from uc_hf.sharing import Shared
+from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
-FORMAT = 1
-"""Of the saved files. A protector of a newer format is refused."""
-
-CARD = """---
-{{ card_data }}
----
-
-# A protector: the removal key of a protected dataset
-
-{{ summary }}
-
-One pair of a clean and a protected image, or this file, is enough to subtract the noise again. **Keep it private.**
-
-```python
-from uc_hf import UCProtector
-
-protector = UCProtector.from_pretrained("...")
-protected = ds.map(protector, batched=True)
-```
-
-Made with [uc_hf]({{ repo_url }}); the method is Unlearnable Clusters, [arXiv 2301.01217]({{ paper_url }}).
-"""
+EMBEDDED_AT_ONCE = 64
+"""Pictures in one forward pass while applying, however large the batch that map hands over."""
 
 
-class UCProtector(
-    ModelHubMixin,
-    library_name="uc_hf",
-    tags=["unlearnable", "unlearnable-clusters", "data-protection"],
-    repo_url="https://github.com/uc-hf/uc_hf",
-    paper_url="https://arxiv.org/abs/2301.01217",
-    model_card_template=CARD,
-):
+class UCProtector(Shared):
     """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
 
     Example:
@@ -79,7 +47,7 @@ class UCProtector(
 
     def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
         self.settings = Settings.from_mapping(settings)
-        self._fit: Fit | None = None
+        self._fit = None
         self._surrogate: Surrogate | SurrogateEnsemble | None = None
         if fit_to is not None:
             self.fit(fit_to)
@@ -103,25 +71,6 @@ class UCProtector(
             "max_fit_images": None,
         }
         return cls(**(recipe | settings))
-
-    @property
-    def fitted(self) -> Fit:
-        """What was learnt.
-
-        Raises:
-            NotFittedError: `fit` was not called yet.
-        """
-        if self._fit is None:
-            raise NotFittedError(
-                "this UCProtector is not fitted. Write ds.map(protector.fit(ds), batched=True), or load a fitted one "
-                "with UCProtector.from_pretrained(...)."
-            )
-        return self._fit
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the protector can be applied."""
-        return self._fit is not None
 
     def fit(
         self,
@@ -249,13 +198,20 @@ class UCProtector(
 
     def assign(self, pictures: Sequence[Picture]) -> np.ndarray:
         """The cluster of each picture: the nearest centroid of its embedding, int64 [N]."""
-        fitted = self.fitted
+        return nearest(self.embed(pictures), self.fitted.centroids)
+
+    def embed(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Embeddings of pictures as the clusters see them, float32 [N, d]."""
+        size = self.fitted.canvas_size
         surrogate = self._ready_surrogate()
-        canvases = np.stack([images.canvas(picture, fitted.canvas_size) for picture in pictures])
-        pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(next(surrogate.parameters()).device)
+        device = next(surrogate.parameters()).device
+        embeddings = []
         with torch.inference_mode():
-            embeddings = embed_canvases(pixels, surrogate, self.settings.normalise)
-        return nearest(embeddings.cpu().numpy(), fitted.centroids)
+            for start in range(0, len(pictures), EMBEDDED_AT_ONCE):
+                canvases = [images.canvas(picture, size) for picture in pictures[start : start + EMBEDDED_AT_ONCE]]
+                pixels = torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2).to(device)
+                embeddings.append(embed_canvases(pixels, surrogate, self.settings.normalise).cpu())
+        return torch.cat(embeddings).numpy()
 
     def _add(self, picture: Picture, cluster: int) -> Picture:
         height, width, _ = picture.pixels.shape
@@ -285,7 +241,7 @@ class UCProtector(
         twin._fit = replace(self.fitted, noise=noise)
         return twin
 
-    def _load_surrogate(self, revision: str | None) -> Surrogate | SurrogateEnsemble:
+    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
         return load_surrogate(self.settings.surrogate, revision=revision, size=self.settings.surrogate_size)
 
     def _ready_surrogate(self) -> Surrogate | SurrogateEnsemble:
@@ -294,8 +250,9 @@ class UCProtector(
             surrogate = self._load_surrogate(self.fitted.surrogate_revision)
             if surrogate.digest != self.fitted.surrogate_digest:
                 raise SurrogateError(
-                    f"surrogate {self.settings.surrogate!r} has other weights than the one that this protector was "
-                    "fitted with: images would be put into the wrong clusters. Restore those weights, or fit again."
+                    f"surrogate {self.settings.surrogate!r} has other weights, input size or normalisation than "
+                    "the one that this protector was fitted with: images would be put into the wrong clusters. "
+                    "Pass the right one, UCProtector.from_pretrained(..., surrogate=...), or fit again."
                 )
             self._surrogate = surrogate.to(_worker_device())
         return self._surrogate
@@ -324,105 +281,6 @@ class UCProtector(
         if multiprocess.parent_process() is not None:
             # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
             torch.set_num_threads(1)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        save_file(self.fitted.arrays(), save_directory / "model.safetensors")
-        config = {
-            "format": FORMAT,
-            "algorithm": ALGORITHM,
-            "uc_hf_version": version("uc_hf"),
-            "settings": self.settings.plain(),
-            "fit": self.fitted.facts(),
-        }
-        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        config: dict[str, Any] | None = None,
-        surrogate: SurrogateSpec | None = None,
-        **others: Any,
-    ) -> Self:
-        def fetch(name: str) -> Path:
-            if Path(model_id).is_dir():
-                return Path(model_id) / name
-            path = hf_hub_download(
-                model_id,
-                name,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
-            return Path(path)
-
-        saved = config or {}
-        if "format" not in saved or "fit" not in saved:
-            with suppress(RemoteEntryNotFoundError):
-                fetch(constants.CONFIG_NAME)  # the mixin keeps a refusal of the Hub to itself: ask again and raise it
-            raise SettingError(f"{model_id!r} is not a saved UCProtector: its config.json names no format.")
-        if unknown := sorted(others.keys() - saved.keys()):
-            raise SettingError(
-                f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
-                f"UCProtector({unknown[0]}=...). Only surrogate= can be passed along."
-            )
-        if saved["format"] > FORMAT:
-            raise SettingError(
-                f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']} in format {saved['format']}; this "
-                f"version reads up to {FORMAT}. Write pip install -U uc_hf."
-            )
-        settings = saved["settings"] | ({} if surrogate is None else {"surrogate": surrogate})
-        if settings["surrogate"] is None:
-            raise SurrogateError(
-                f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
-                f"UCProtector.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
-            )
-        protector = cls(**settings)
-        protector._fit = Fit(**(load_file(fetch("model.safetensors")) | saved["fit"]))
-        return protector
-
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
-        """The card of the protector's repository: what it is, and that it is the removal key."""
-        return super().generate_model_card(*args, summary=f"`{self!r}`", **kwargs)
-
-    def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
-        """Push to a Hub model repository, private unless asked otherwise: it is the removal key.
-
-        Args:
-            repo_id: "user/name".
-            private: False publishes the key; a warning says so.
-            **kwargs: see `huggingface_hub.ModelHubMixin.push_to_hub`.
-
-        Returns:
-            the URL of the commit.
-
-        Raises:
-            NotFittedError: before `fit`.
-            SettingError: the repository exists and is public, and private=False was not passed.
-        """
-        _ = self.fitted  # refuse before a repository is made
-        if not private:
-            warnings.warn(
-                f"{repo_id} will be public: with the protector anyone can subtract the noise from the protected "
-                "images. Leave out private=False to keep it to yourself.",
-                stacklevel=2,
-            )
-        api = HfApi(token=kwargs.get("token"))
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if private and not api.model_info(repo_id).private:
-            raise SettingError(
-                f"{repo_id} is public already, and a protector is the removal key: make the repository private in its "
-                "settings on the Hub, name another one, or pass private=False to publish the key."
-            )
-        return super().push_to_hub(repo_id, private=private, **kwargs)
 
 
 def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:

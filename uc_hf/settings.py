@@ -120,8 +120,12 @@ class Settings:
         return int(self.epsilon * 255 + 1e-6)
 
     def plain(self) -> dict[str, Any]:
-        """The settings as JSON values; a `Surrogate` object is stood for by its name."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        """The settings as JSON values; a surrogate of the user's own is None, since no name brings it back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        one_or_more = values["surrogate"] if isinstance(values["surrogate"], tuple) else (values["surrogate"],)
+        if any(isinstance(surrogate, Surrogate) for surrogate in one_or_more):
+            values["surrogate"] = None
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def changed(self, **values: Any) -> Self:
         """A copy with some settings changed, validated anew."""
@@ -133,12 +137,6 @@ CHOICES = {
     "distance": ("l2", "cosine", "kl"),
     "goal": ("farthest", "next"),
 }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Surrogate):
-        return value.name
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _check_epsilon(epsilon: float) -> None:

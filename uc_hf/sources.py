@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from uc_hf.errors import DatasetError, SettingError
+from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError
 from uc_hf.protector import UCProtector
 
 
@@ -149,6 +149,11 @@ def _load(builder: str, source: str, **files: str) -> datasets.DatasetDict:
         raise DatasetError(f"{source!r} cannot be fetched: {_first_line(error)}. Connect, and try again.") from error
     except DatasetGenerationError as error:
         reason = _first_line(error.__cause__ or error)
+        if getattr(error.__cause__, "errno", None) in NO_SPACE:
+            raise OutputError(
+                f"{source!r} does not fit into the cache: {reason}. Make room in {datasets.config.HF_DATASETS_CACHE}, "
+                "or set HF_HOME to a folder that has some."
+            ) from error
         raise DatasetError(f"{source!r} cannot be read: {reason}. Mend or remove the file it names.") from error
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         raise DatasetError(

@@ -9,6 +9,9 @@ import transformers
 import typer
 
 
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
 def quiet() -> None:
     """Silence what means nothing to a user: reports of weights left out, bars of maps that last a moment."""
     transformers.logging.set_verbosity_error()
@@ -30,14 +33,9 @@ def say_lines(lines: dict[str, str]) -> None:
 
 def size(n_bytes: int) -> str:
     """Bytes as a person writes them: "27.3 MB"."""
-    amount = float(n_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount /= 1000
-    else:
-        unit = "TB"
-    return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 100 else f"{amount:.1f} {unit}"
+    power = min(len(_UNITS) - 1, int(math.log10(max(n_bytes, 1)) / 3))
+    amount = n_bytes / 1000**power
+    return f"{amount:.1f} {_UNITS[power]}" if power and amount < 100 else f"{amount:.0f} {_UNITS[power]}"
 
 
 def duration(seconds: float) -> str:

@@ -34,6 +34,9 @@ class ClusterFacts:
     at_bound: float
 
 
+_TOLD = ("epsilon", "surrogate", "surrogate_revision")
+
+
 def inspect(protector: UCProtector) -> dict[str, Any]:
     """All that can be said of a protector, as JSON values."""
     learnt, levels = protector.fitted, protector.settings.levels
@@ -74,17 +77,17 @@ def draw(protector: UCProtector, picture: Path) -> None:
 
 def say(facts: dict[str, Any]) -> None:
     """Print the facts for a person."""
-    settings, noise = facts["settings"], facts["noise"]
+    settings, noise, canvas = facts["settings"], facts["noise"], facts["canvas_size"]
     typer.echo(f"A protector fitted on {facts['images_fitted']:,} images of the column {facts['column']!r}")
     say_lines(
         {
             "moved": f"{facts['moved']:.0%} of these images lie nearest to their goal once protected",
-            "noise": f"{facts['canvas_size']} x {facts['canvas_size']} pixels; mean |change| {noise['mean_change']:.1f}, "
+            "noise": f"{canvas} x {canvas} pixels; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
             "epsilon": f"{settings['epsilon'] * 255:g}/255",
             "surrogate": f"{settings['surrogate']} ({facts['embedding_size']} features, "
             f"revision {facts['surrogate_revision'] or 'local'})",
-            **{name: str(settings[name]) for name in settings if name not in ("epsilon", "surrogate")},
+            **{name: str(value) for name, value in settings.items() if name not in _TOLD and value is not None},
         }
     )
     table = Table(box=None, pad_edge=False)

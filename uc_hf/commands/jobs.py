@@ -6,10 +6,11 @@ from pathlib import Path
 
 import datasets
 
+from uc_hf.checks import check_dataset, check_folder, folder_images
 from uc_hf.columns import image_column
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.images import Container
-from uc_hf.outputs import Outcome, check_dataset, check_folder, folder_images, protect_dataset, protect_folder
+from uc_hf.outputs import Outcome, protect_dataset, protect_folder
 from uc_hf.protector import UCProtector
 from uc_hf.sources import is_image_folder, open_dataset
 

@@ -44,7 +44,8 @@ def check_places(source: str, out: Path, key: Path) -> None:
     entry = _read(key).get(_entry(key, out))
     if entry is None:
         raise OutputError(
-            f"the output {out} is not empty, and not the work of the protector {key}. Empty it, or choose another --out."
+            f"the output {out} is not empty, and not the work of the protector {key}. "
+            "Empty it, or choose another --out."
         )
     if entry != origin_of(source):
         raise OutputError(f"the output {out} holds the protected copy of {entry}. Choose another --out.")

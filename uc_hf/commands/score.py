@@ -6,19 +6,18 @@ from pathlib import Path
 import datasets
 import numpy as np
 import typer
+from PIL.Image import Image
 from rich.console import Console
 from rich.table import Table
 
 from uc_hf import figures, images
 from uc_hf.columns import image_column as find_image_column
 from uc_hf.commands.jobs import TEST_SPLITS
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, ImageError
 from uc_hf.figures import percent
-from uc_hf.images import ImageValue
 from uc_hf.imperceptibility import compare
-from uc_hf.protector import UCProtector
 from uc_hf.report import Section, write_report
-from uc_hf.scoring.controls import CONTROLS, no_noise
+from uc_hf.scoring.controls import train_sets as control_sets
 from uc_hf.scoring.scorecard import Scorecard, Summary, score
 from uc_hf.scoring.training import Recipe
 from uc_hf.sources import open_dataset, open_protector
@@ -63,7 +62,7 @@ def score_sets(
     tested = _test_set(originals, clean, test)
     key = None if protector is None else open_protector(protector)
     if key is not None:
-        train_sets |= _controls(train_sets["clean"], key)
+        train_sets = control_sets(key, train_sets["clean"]) | {"protected": train_sets["protected"]}
     card = score(
         train_sets,
         tested,
@@ -76,7 +75,7 @@ def score_sets(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         card.save(out / "scorecard.json")
-        sections = [*_accuracy_sections(card), *_picture_sections(train_sets, image_column)]
+        sections = [*accuracy_sections(card), *picture_sections(train_sets, image_column)]
         if key is not None:
             gallery = figures.noise_gallery(key.fitted.noise, key.settings.epsilon)
             sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
@@ -120,19 +119,6 @@ def _test_set(clean: datasets.DatasetDict, source: str, test: str | None) -> dat
     return clean[name]
 
 
-def _controls(clean: datasets.Dataset, key: UCProtector) -> dict[str, datasets.Dataset]:
-    """The clean set through the protector's encoding, and with noise that was not learnt on the same clusters."""
-    noise, levels, seed = key.fitted.noise, key.settings.levels, key.settings.seed
-    noises = {"clean": no_noise(noise.shape)}
-    noises |= {name: make(noise.shape, levels, seed) for name, make in CONTROLS.items()}
-    return {
-        name: clean.map(
-            key.with_noise(values), batched=True, batch_size=16, with_indices=True, desc=f"encoding {name}"
-        )
-        for name, values in noises.items()
-    }
-
-
 def _table(card: Scorecard) -> list[dict[str, str | int]]:
     chance = {"trained on": "guessing", "accuracy": percent(card.chance)}
     rows = [_row(summary) for summary in card.summaries()]
@@ -151,7 +137,8 @@ def _row(summary: Summary) -> dict[str, str | int]:
     }
 
 
-def _accuracy_sections(card: Scorecard) -> list[Section]:
+def accuracy_sections(card: Scorecard) -> list[Section]:
+    """The report's table of accuracies, and the curves of each target."""
     text = (
         "Accuracy on clean pictures after the last epoch, mean and standard deviation over the seeds. The best epoch "
         "is what early stopping would give a scraper; the drop is against the originals."
@@ -169,25 +156,26 @@ def _accuracy_sections(card: Scorecard) -> list[Section]:
     return sections
 
 
-def _picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None) -> list[Section]:
+def picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None) -> list[Section]:
+    """The report's pictures, "clean" and "protected" side by side; or why the two sets' rows do not pair up."""
     clean, protected = train_sets["clean"], train_sets["protected"]
     if len(clean) != len(protected):
-        text = (
-            f"The sets have {len(clean):,} and {len(protected):,} rows, so their pictures cannot be set side by side."
-        )
+        text = f"The sets have {len(clean):,} and {len(protected):,} rows: their pictures do not pair up."
         return [Section("Pictures", text)]
     spread = np.linspace(0, len(clean) - 1, min(SHOWN, len(clean))).astype(int).tolist()
-    before, after = _values(clean, spread, column), _values(protected, spread, column)
-    measured = compare(zip(before, after, strict=True))
+    before, after = _pictures(clean, spread, column), _pictures(protected, spread, column)
+    try:
+        measured = compare(zip(before, after, strict=True))
+    except ImageError as error:
+        return [Section("Pictures", f"The sets do not pair up row by row: {error}")]
     text = (
         f"PSNR {measured.psnr:.1f} dB, SSIM {measured.ssim:.3f}, largest change {measured.max_difference}/255 "
         f"over the {measured.images} pictures shown."
     )
-    sheet = figures.contact_sheet(*([images.open_image(value) for value in side] for side in (before, after)))
-    return [Section("Pictures", text, sheet)]
+    return [Section("Pictures", text, figures.contact_sheet(before, after))]
 
 
-def _values(dataset: datasets.Dataset, rows: list[int], column: str | None) -> list[ImageValue]:
+def _pictures(dataset: datasets.Dataset, rows: list[int], column: str | None) -> list[Image]:
     name = find_image_column(dataset.features, column)
     shown = dataset.with_format(None).select(rows).cast_column(name, datasets.Image(decode=False))
-    return list(shown[name])
+    return [images.open_image(value) for value in shown[name]]

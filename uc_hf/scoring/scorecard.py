@@ -112,7 +112,7 @@ class Scorecard:
         ]
 
     def headline(self) -> str:
-        """The result in one sentence, for the first target."""
+        """The result in one sentence, for the first target; needs the sets "clean" and "protected"."""
         of = {summary.train_set: summary for summary in self.summaries() if summary.target == self.rows[0].target}
         clean, protected = of["clean"], of["protected"]
         return (
@@ -139,8 +139,8 @@ def score(
     """Train target models on every set with one pipeline, and test them on clean images.
 
     Args:
-        train_sets: by name; "clean" and "protected" are required. "clean" should have gone through the same encoding
-            as "protected" (`UCProtector.with_noise` with zeros does that; lossless containers change nothing).
+        train_sets: by name; "clean" is required and "protected" usual. "clean" should have gone through the same
+            encoding as "protected" (`uc_hf.scoring.controls` does that; lossless containers change nothing).
         test: clean, labelled images.
         targets: presets ("resnet-small", "resnet-18"), Hub names or local folders; weights are fresh.
         seeds: one training each; three or more for a claim.
@@ -149,13 +149,13 @@ def score(
         label_column: None for the only ClassLabel, or a usual name.
 
     Raises:
-        SettingError: no seeds or targets, "clean" or "protected" missing, or an unknown target.
+        SettingError: no seeds or targets, "clean" is missing, or an unknown target.
         DatasetError: a set without rows, images or labels.
         ImageError: an image that cannot be read, named by set and row.
     """
     recipe = recipe or Recipe()
-    if missing := {"clean", "protected"} - set(train_sets):
-        raise SettingError(f"train_sets lacks {' and '.join(map(repr, sorted(missing)))}: it has {list(train_sets)}.")
+    if "clean" not in train_sets:
+        raise SettingError(f"train_sets lacks 'clean', which the others are compared with: it has {list(train_sets)}.")
     if not seeds or not targets:
         raise SettingError(f"seeds={list(seeds)} and targets={list(targets)}: write at least one of each.")
     classes = class_names(train_sets["clean"], label_column)

@@ -1,0 +1,245 @@
+"""`uc-hf` as a user runs it: what it prints, what it writes, how it ends, and that it goes on after Ctrl-C."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict, load_dataset
+from PIL import Image as PILImage
+
+from tests.commands import PROGRAM, interrupt, invoke, start, succeed
+from tests.minihub import MiniHub
+
+
+@pytest.fixture(scope="module")
+def saved(tiles: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with a test split, written by save_to_disk."""
+    folder = tmp_path_factory.mktemp("data") / "tiles"
+    DatasetDict(train=tiles.select(range(64)), test=tiles.select(range(64, 96))).save_to_disk(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick(surrogate_folder: str) -> list[str]:
+    return ["--surrogate", surrogate_folder, "--n-clusters", "4", "--steps", "5"]
+
+
+@pytest.fixture(scope="module")
+def protected(saved: Path, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A protected dataset with its protector beside it, and what the command printed."""
+    out = tmp_path_factory.mktemp("protected") / "out"
+    return out, json.loads(succeed("protect", saved, "--out", out, *quick, "--json"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_protect_writes_a_dataset_that_loads_and_reports_it_as_json(protected: tuple[Path, dict], tiles: Dataset):
+    out, report = protected
+    assert (report["images"], report["already_done"], report["carried_over_clean"]) == (64, 0, ["test"])
+    assert report["imperceptibility"]["max_difference"] == 16 and report["imperceptibility"]["psnr"] > 24
+    assert report["bytes_after"] > report["bytes_before"] > 0 and report["protector_fitted_now"]
+    loaded = load_dataset(str(out))
+    assert loaded["train"].features == tiles.features
+    assert loaded["train"]["label"] == tiles["label"][:64] and loaded["test"]["label"] == tiles["label"][64:]
+
+
+def test_the_protector_lies_beside_the_output_never_within_it(protected: tuple[Path, dict]):
+    out, report = protected
+    assert report["protector"] == str(out.with_name("out.protector"))
+    assert set(contents(out)) == {"data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"}
+    assert {"config.json", "model.safetensors"} <= set(contents(out.with_name("out.protector")))
+
+
+def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved: Path, quick: list[str]):
+    out, _ = protected
+    before = contents(out)
+    text = succeed("protect", saved, "--out", out, *quick)
+    assert "Protected 64 images" in text and "already done    64" in text and "(loaded)" in text
+    assert contents(out) == before
+
+
+def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: Path):
+    result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
+    assert result.exit_code == 0
+    for fact in (
+        "Protected 64 images, each at its own size",
+        "left clean      split test",
+        "epsilon         8/255",
+        "largest change  8/255, measured on 64 stored images",
+        "dB on average",
+        "out.protector private: it is the key that removes the noise",
+        "Take down the originals",
+    ):
+        assert fact in result.stdout
+    assert "protecting" in result.stderr and "protecting" not in result.stdout
+
+
+def test_other_settings_than_the_saved_protectors_are_refused(
+    protected: tuple[Path, dict], saved: Path, quick: list[str]
+):
+    result = invoke("protect", saved, "--out", protected[0], *quick, "--epsilon", "8/255", "--seed", "7")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ") and "fitted with other settings: epsilon 0.03137" in result.stderr
+    assert "seed 7 (saved: 0)" in result.stderr and "n_clusters" not in result.stderr
+
+
+def test_a_protector_protects_tomorrows_upload_without_a_new_fit(
+    protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path
+):
+    tiles.select(range(5)).to_parquet(tmp_path / "new.parquet")
+    key = protected[0].with_name("out.protector")
+    text = succeed("protect", tmp_path / "new.parquet", "--out", tmp_path / "new", "--protector", key, "--json")
+    assert json.loads(text)["protector_fitted_now"] is False and json.loads(text)["images"] == 5
+    assert load_dataset(str(tmp_path / "new"), split="train").features == tiles.features
+
+
+def test_a_folder_with_clean_pictures_is_never_taken_for_finished_work(
+    protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path
+):
+    for folder in ("photos", "copies"):
+        (tmp_path / folder).mkdir()
+        tiles[0]["image"].save(tmp_path / folder / "cat.png")
+    key = protected[0].with_name("out.protector")
+    result = invoke("protect", tmp_path / "photos", "--out", tmp_path / "copies", "--protector", key)
+    assert result.exit_code == 1 and "copies is not empty, and not the work of the protector" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "protector", "reason"),
+    [
+        ("photos/out", None, "lie within each other"),
+        (".", None, "lie within each other"),
+        ("out", "out/key", "would lie within .* and be published with it"),
+        ("notes.txt", None, "is a file"),
+        ("full", None, "is not empty, and not the work of the protector .*Empty it, or choose another --out"),
+        ("out", "full", "is not empty and holds no protector"),
+    ],
+)
+def test_outputs_that_would_do_harm_are_refused(
+    tiles: Dataset, tmp_path: Path, out: str, protector: str | None, reason: str
+):
+    for folder in ("photos", "full"):
+        (tmp_path / folder).mkdir()
+        tiles[0]["image"].save(tmp_path / folder / "cat.png")
+    (tmp_path / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    key = [] if protector is None else ["--protector", tmp_path / protector]
+    result = invoke("protect", tmp_path / "photos", "--out", tmp_path / out, *key)
+    assert result.exit_code == 1
+    assert re.search(reason, result.stderr), result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_splits_are_chosen_by_name(saved: Path, quick: list[str], tmp_path: Path, tiles: Dataset):
+    report = json.loads(succeed("protect", saved, "--out", tmp_path / "out", *quick, "--split", "test", "--json"))
+    assert (report["images"], report["carried_over_clean"]) == (32, ["train"])
+    result = invoke("protect", saved, "--out", tmp_path / "none", *quick, "--split", "tset")
+    assert result.exit_code == 1 and "there is no split 'tset'; the splits are 'train', 'test'" in result.stderr
+
+
+def test_push_needs_a_login_before_anything_else_and_publishes_the_copy_alone(
+    hub: MiniHub, saved: Path, quick: list[str], tmp_path: Path
+):
+    words = ["protect", saved, "--out", tmp_path / "out", *quick, "--push-to"]
+    wrong = invoke(*words, "no/such/name")
+    assert wrong.exit_code == 1 and "Write USER/NAME" in wrong.stderr and not (tmp_path / "out").exists()
+    report = json.loads(succeed(*words, "me/tiles-protected", "--json"))
+    assert report["pushed_to"].endswith("/datasets/me/tiles-protected")
+    pushed, local = load_dataset("me/tiles-protected"), load_dataset(str(tmp_path / "out"))
+    assert [row["image"] for row in pushed["train"]] == [row["image"] for row in local["train"]]
+    assert set(pushed) == {"train", "test"}
+
+
+def test_score_prints_a_table_and_writes_a_scorecard_and_a_page(
+    protected: tuple[Path, dict], saved: Path, tmp_path: Path
+):
+    out, _ = protected
+    short = ["--seeds", "1", "--epochs", "1", "--image-size", "16"]
+    key = out.with_name("out.protector")
+    text = succeed("score", out, "--clean", saved, "--protector", key, *short, "--out", tmp_path / "report")
+    for word in ("clean", "protected", "control-random", "control-blocky", "guessing", "25.0", "resnet-small"):
+        assert word in text
+    card = json.loads((tmp_path / "report" / "scorecard.json").read_text())
+    assert card["chance"] == 0.25
+    assert {row["train_set"] for row in card["rows"]} == {"clean", "protected", "control-random", "control-blocky"}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert all(title in page for title in ("Accuracy", "Pictures", "The noise")) and page.count("<img") == 3
+    printed = json.loads(succeed("score", out, "--clean", saved, "--test", "test", *short, "--json"))
+    assert [row["train_set"] for row in printed["rows"]] == ["clean", "protected"]
+    assert printed["rows"][1] == card["rows"][1]
+
+
+def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path):
+    tiles.to_parquet(tmp_path / "clean.parquet")
+    result = invoke("score", protected[0], "--clean", tmp_path / "clean.parquet")
+    assert result.exit_code == 1 and "has no test split (it has 'train')" in result.stderr
+    assert "--test" in result.stderr
+
+
+def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict], tmp_path: Path):
+    key = protected[0].with_name("out.protector")
+    facts = json.loads(succeed("inspect", key, "--json", "--picture", tmp_path / "noise.png"))
+    assert facts["settings"]["n_clusters"] == 4 and facts["images_fitted"] == 64
+    assert sum(cluster["images"] for cluster in facts["clusters"]) == 64
+    assert sorted(cluster["goal"] for cluster in facts["clusters"]) == [0, 1, 2, 3]
+    assert 0 < facts["noise"]["mean_change"] < facts["noise"]["max_change"] == 16 and 0 <= facts["moved"] <= 1
+    with PILImage.open(tmp_path / "noise.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+    assert "A protector fitted on 64 images" in succeed("inspect", key)
+
+
+def test_inspect_refuses_what_is_no_protector(protected: tuple[Path, dict]):
+    result = invoke("inspect", protected[0])
+    assert result.exit_code == 1 and "holds no protector" in result.stderr
+
+
+def test_help_needs_no_heavy_library_and_shows_examples():
+    code = (
+        "import sys; from typer.testing import CliRunner; from uc_hf.cli import app; "
+        "print(CliRunner().invoke(app, ['protect', '--help']).stdout); "
+        "sys.exit(bool({'torch', 'datasets', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "uc-hf protect ./photos --out ./photos-protected" in done.stdout
+
+
+def test_the_program_ends_with_the_codes_of_a_unix_command():
+    done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "uc_hf")
+    for words in (["protect"], ["protect", "x", "--out", "y", "--epsilon", "sixteen"], ["no-such-command"]):
+        done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
+        assert done.returncode == 2 and done.stdout == "" and done.stderr
+
+
+def test_ctrl_c_while_fitting_and_while_applying_then_the_same_command_ends_with_the_same_bytes(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path
+):
+    photos, out, home = tmp_path / "photos", tmp_path / "out", tmp_path / "home"
+    photos.mkdir()
+    for row, picture in enumerate(tiles.select(range(64))["image"]):
+        picture.resize((320, 240)).save(photos / f"{row}.png")
+    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--steps", 100, "--canvas-size", 16]
+    command = ["protect", photos, "--out", out, *options]
+
+    said = interrupt(start(*command, env={"HF_HOME": str(home)}), lambda: bool([*home.rglob("*.safetensors")]))
+    assert "Interrupted: the same command goes on where it stopped." in said and "Traceback" not in said
+    assert not out.exists() and not out.with_name("out.protector").exists()
+
+    process = start(*command, env={"HF_HOME": str(home)})
+    said = interrupt(process, lambda: bool([*out.glob("*.png")]))
+    assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
+    assert 0 < len(contents(out)) < 64 and all(name.endswith(".png") for name in contents(out))
+
+    report = json.loads(succeed(*command, "--json"))
+    assert report["images"] == 64 and 0 < report["already_done"] < 64
+    straight = tmp_path / "straight"
+    succeed("protect", photos, "--out", straight, *options)
+    assert contents(out) == contents(straight)
+    keys = [folder.with_name(folder.name + ".protector") / "model.safetensors" for folder in (out, straight)]
+    assert keys[0].read_bytes() == keys[1].read_bytes()

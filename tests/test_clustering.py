@@ -1,0 +1,66 @@
+"""Clusters: seeded, complete, and honest about what cannot be clustered."""
+
+import numpy as np
+import pytest
+
+from uc_hf.clustering import find_clusters, goals, nearest
+from uc_hf.errors import ClusterError
+
+
+def blobs(n_blobs: int, n: int = 600, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    centres = 10 * rng.normal(size=(n_blobs, dim))
+    labels = np.arange(n) % n_blobs
+    return (centres[labels] + rng.normal(size=(n, dim))).astype(np.float32), labels
+
+
+def test_well_separated_groups_are_found_exactly():
+    embeddings, labels = blobs(10)
+    clusters = find_clusters(embeddings, 10, seed=0)
+    assert clusters.sizes.tolist() == [60] * 10
+    assert len({(cluster, label) for cluster, label in zip(clusters.assignment, labels, strict=True)}) == 10
+
+
+def test_equal_seeds_give_equal_centroids():
+    embeddings = np.random.default_rng(1).normal(size=(300, 5)).astype(np.float32)
+    first, second, other = (find_clusters(embeddings, 7, seed).centroids for seed in (3, 3, 4))
+    assert np.array_equal(first, second) and not np.array_equal(first, other)
+
+
+def test_assignment_is_to_the_nearest_centroid():
+    centroids = np.array([[0.0, 0.0], [10.0, 0.0]])
+    assert nearest(np.array([[1.0, 1.0], [8.0, 0.0], [5.0, 0.0]]), centroids).tolist() == [0, 1, 0]
+
+
+def test_more_clusters_than_images_are_refused():
+    with pytest.raises(ClusterError, match=r"n_clusters=20 is more than the 12 images.*n_clusters=2 or less"):
+        find_clusters(np.zeros((12, 3), dtype=np.float32), 20, seed=0)
+
+
+def test_repeated_images_that_leave_clusters_empty_are_refused():
+    repeated = np.repeat(np.eye(3, dtype=np.float32), 10, axis=0)
+    with pytest.raises(ClusterError, match=r"2 of 5 clusters are empty .* only 3 different embeddings"):
+        find_clusters(repeated, 5, seed=0)
+
+
+def test_embeddings_that_are_not_finite_are_refused():
+    broken = np.ones((5, 3), dtype=np.float32)
+    broken[2, 1] = np.nan
+    with pytest.raises(ClusterError, match="fitted image 2 is not finite"):
+        find_clusters(broken, 2, seed=0)
+
+
+@pytest.mark.parametrize("rule", ["next", "farthest"])
+@pytest.mark.parametrize("p", [2, 3, 10])
+def test_goals_are_a_permutation_that_leaves_none_where_it_is(rule: str, p: int):
+    goal = goals(np.random.default_rng(p).normal(size=(p, 4)), rule)
+    assert sorted(goal) == list(range(p)) and (goal != np.arange(p)).all()
+
+
+def test_the_farthest_goals_are_farther_in_total_than_the_next():
+    centroids = np.random.default_rng(0).normal(size=(10, 4))
+
+    def total(goal: np.ndarray) -> float:
+        return float(np.linalg.norm(centroids - centroids[goal], axis=1).sum())
+
+    assert total(goals(centroids, "farthest")) > total(goals(centroids, "next"))

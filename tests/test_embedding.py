@@ -1,0 +1,95 @@
+"""Embedding through Accelerate: a bounded sample, named bad rows, and the same result on one process and on two."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+
+from uc_hf.embedding import draw_sample, embed, native_size
+from uc_hf.errors import DatasetError, ImageError
+from uc_hf.surrogates import Surrogate
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import torch
+from accelerate import Accelerator
+from datasets import load_from_disk
+from uc_hf import UCProtector
+
+torch.set_num_threads(1)
+accelerator = Accelerator(cpu=True)
+tiles = load_from_disk(sys.argv[1])
+settings = {"surrogate": sys.argv[2], "n_clusters": 4, "steps": 4, "batch_size": 16}
+protector = UCProtector(**settings).fit(tiles, accelerator=accelerator, embed_batch_size=10)
+name = f"{accelerator.num_processes}-{accelerator.process_index}.npz"
+np.savez(f"{sys.argv[3]}/{name}", **protector.fitted.arrays())
+"""
+
+
+def test_two_processes_give_the_same_embeddings_clusters_and_noise_as_one(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path
+):
+    tiles.save_to_disk(tmp_path / "tiles")
+    (tmp_path / "fit.py").write_text(SCRIPT)
+    arguments = [str(tmp_path / "fit.py"), str(tmp_path / "tiles"), surrogate_folder, str(tmp_path)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    for command in ([sys.executable, *arguments], [*torchrun, *arguments]):
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+    alone, first, second = (np.load(tmp_path / name) for name in ("1-0.npz", "2-0.npz", "2-1.npz"))
+    for name in ("centroids", "noise"):
+        assert np.array_equal(alone[name], first[name]) and np.array_equal(first[name], second[name])
+
+
+def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder: str):
+    sample = draw_sample(tiles, None, None, seed=0)
+    surrogate = Surrogate.from_pretrained(surrogate_folder)
+    settings = {"canvas_size": 32, "normalise": True, "accelerator": Accelerator(cpu=True), "batch_size": 20}
+    canvases, alone = embed(sample, surrogate, **settings, num_workers=0)
+    _, with_workers = embed(sample, surrogate, **settings, num_workers=2)
+    assert canvases.shape == (96, 3, 32, 32) and canvases.dtype == torch.uint8
+    assert np.array_equal(alone, with_workers)
+    assert np.allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-5)
+
+
+def test_the_sample_is_bounded_seeded_and_in_row_order(tiles: Dataset):
+    rows = [list(draw_sample(tiles, None, 20, seed).rows) for seed in (0, 0, 1)]
+    assert len(rows[0]) == 20 and rows[0] == sorted(rows[0]) == rows[1] != rows[2]
+
+
+def test_the_native_size_is_that_of_the_images_not_of_the_canvas(tiles: Dataset):
+    assert native_size(draw_sample(tiles, None, None, seed=0)) == round((40 * 48) ** 0.5)
+
+
+def with_bad_rows(bad: dict[int, bytes], n: int = 30) -> Dataset:
+    buffer = io.BytesIO()
+    PILImage.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    rows = [{"photo": {"bytes": bad.get(i, buffer.getvalue()), "path": None}} for i in range(n)]
+    return Dataset.from_list(rows, features=Features({"photo": Image()}))
+
+
+def test_every_bad_row_is_named_before_anything_is_embedded():
+    bad = with_bad_rows({3: b"not an image", 17: b""})
+    with pytest.raises(ImageError) as raised:
+        draw_sample(bad, None, 5, seed=0)
+    message = str(raised.value)
+    assert "2 of 30 images in column 'photo'" in message and "row 3:" in message and "row 17:" in message
+    assert "ds.select(" in message
+
+
+def test_columns_that_are_missing_or_not_images_are_refused_with_what_there_is():
+    texts = Dataset.from_dict({"caption": ["a"]}, features=Features({"caption": Value("string")}))
+    with pytest.raises(DatasetError, match=r"'caption' \(string\)"):
+        draw_sample(texts, None, None, seed=0)
+    with pytest.raises(DatasetError, match=r"no column 'img'; the columns are 'photo'"):
+        draw_sample(with_bad_rows({}), "img", None, seed=0)

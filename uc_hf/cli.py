@@ -1,0 +1,271 @@
+"""The command `uc-hf`: what can be written on the command line; the work is in `uc_hf.commands`."""
+
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from uc_hf.errors import UCError
+
+
+INTERRUPTED = 130
+
+
+class Reporting(TyperGroup):
+    """Commands whose mistakes end in one message and an exit code, not in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command: exit code 1 after an error that the user can mend, 130 after Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except UCError as error:
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            typer.echo("Interrupted: the same command goes on where it stopped.", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=Reporting,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Make an image dataset unlearnable before you publish it "
+    "([link=https://arxiv.org/abs/2301.01217]Unlearnable Clusters[/link]).",
+)
+
+
+def main() -> None:
+    """The entry point of `uc-hf`."""
+    app(prog_name="uc-hf")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"uc_hf {version('uc_hf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise typer.BadParameter(f"{text!r} is not a number: write 16/255 or 0.0627.") from error
+
+
+def _examples(*commands: str) -> str:
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  {command}" for command in commands)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Column of images.", show_default="the only one")]
+
+
+@app.command(
+    epilog=_examples(
+        "uc-hf protect ./photos --out ./photos-protected",
+        "uc-hf protect timm/oxford-iiit-pet --out pets-protected --push-to me/pets-protected",
+        "uc-hf protect data.parquet --out out --surrogate uc_hf/tiny --epsilon 8/255 --container webp",
+    )
+)
+def protect(
+    source: Annotated[
+        str, typer.Argument(help="A folder of images, a saved dataset, parquet files, or a dataset on the Hub.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new or empty folder for the protected copy.")],
+    push_to: Annotated[
+        str | None, typer.Option(metavar="USER/NAME", help="Push the protected copy to this dataset on the Hub.")
+    ] = None,
+    protector: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the protector: the key that removes the noise. Loaded where it exists.",
+            show_default="OUT.protector",
+        ),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Split to protect; may be repeated.", show_default="all but test and validation splits"),
+    ] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="Vision backbone: a name on the Hub (openai/clip-vit-base-patch32 unless said otherwise), a folder, "
+            "or uc_hf/tiny (built in).",
+            show_default=False,
+        ),
+    ] = None,
+    surrogate_size: Annotated[
+        int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
+    ] = None,
+    n_clusters: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            parser=_fraction,
+            metavar="16/255|0.0627",
+            help="Largest change of a pixel; 1 is white minus black.",
+            show_default="16/255",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", show_default="400")] = None,
+    max_fit_images: Annotated[
+        int | None, typer.Option(help="Fit on a sample of at most so many images.", show_default="5000")
+    ] = None,
+    canvas_size: Annotated[
+        int | None, typer.Option(help="Side in pixels of the noise.", show_default="chosen by the images")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.", show_default="0")] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(
+            metavar="png|webp|jpeg:QUALITY",
+            help="How protected images are stored; png and webp are lossless.",
+            show_default="png",
+        ),
+    ] = None,
+    image_column: ImageColumn = None,
+    json: Json = False,
+) -> None:
+    """Protect a folder of images or a dataset.
+
+    Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
+    stopped.
+    """
+    from uc_hf.commands import console
+    from uc_hf.commands import protect as command
+
+    console.quiet()
+    settings = {
+        "surrogate": surrogate,
+        "surrogate_size": surrogate_size,
+        "n_clusters": n_clusters,
+        "epsilon": epsilon,
+        "steps": steps,
+        "max_fit_images": max_fit_images,
+        "canvas_size": canvas_size,
+        "seed": seed,
+        "container": container,
+        "image_column": image_column,
+    }
+    result = command.protect(
+        source,
+        out,
+        given={name: value for name, value in settings.items() if value is not None},
+        splits=split or [],
+        key=protector,
+        push_to=push_to,
+    )
+    if json:
+        console.say_json(result.to_dict())
+    else:
+        command.say(result)
+
+
+@app.command(
+    epilog=_examples(
+        "uc-hf score pets-protected --clean timm/oxford-iiit-pet --out report",
+        "uc-hf score out --clean ./flowers --test test --protector out.protector --seeds 1 --epochs 5",
+        "uc-hf score out --clean data.parquet --test other.parquet --target resnet-18 --target microsoft/resnet-50",
+    )
+)
+def score(
+    protected: Annotated[str, typer.Argument(help="The protected dataset, with labels.")],
+    clean: Annotated[str, typer.Option(help="The originals, with labels.")],
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Clean images to test on: a split of the clean set, or another dataset.",
+            show_default="the clean set's test split",
+        ),
+    ] = None,
+    protector: Annotated[
+        str | None,
+        typer.Option(help="Adds controls: random noise of the same strength on the protector's clusters."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model to train: resnet-small, resnet-18, a name on the Hub or a folder; may be repeated.",
+            show_default="resnet-small",
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each target on each set.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.", show_default="20")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels at which targets see images.", show_default="32")
+    ] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(metavar="resized-crop|pad-crop", show_default="resized-crop")
+    ] = None,
+    image_column: ImageColumn = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of labels.", show_default="the ClassLabel, or a usual name")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for scorecard.json and report.html.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train models on the clean and the protected set, and test them on clean images."""
+    from uc_hf.commands import console
+    from uc_hf.commands import score as command
+    from uc_hf.scoring.training import Recipe
+
+    console.quiet()
+    recipe: dict[str, Any] = {"epochs": epochs, "image_size": image_size, "augmentation": augmentation}
+    card = command.score_sets(
+        protected,
+        clean,
+        test=test,
+        protector=protector,
+        targets=target or ["resnet-small"],
+        seeds=seeds,
+        recipe=Recipe(**{name: value for name, value in recipe.items() if value is not None}),
+        image_column=image_column,
+        label_column=label_column,
+        out=out,
+    )
+    if json:
+        console.say_json(card.to_dict())
+    else:
+        command.say(card)
+
+
+@app.command(epilog=_examples("uc-hf inspect photos-protected.protector --picture noise.png"))
+def inspect(
+    protector: Annotated[str, typer.Argument(help="Folder of a protector, or its name on the Hub.")],
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the noise of every cluster.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a protector is and has learnt."""
+    from uc_hf.commands import console
+    from uc_hf.commands import inspect as command
+    from uc_hf.sources import open_protector
+
+    console.quiet()
+    loaded = open_protector(protector)
+    if picture is not None:
+        command.draw(loaded, picture)
+    facts = command.inspect(loaded)
+    if json:
+        console.say_json(facts)
+    else:
+        command.say(facts)

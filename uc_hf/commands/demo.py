@@ -1,0 +1,136 @@
+"""`uc-hf demo`: protect a set, score it and show it, in one command and without a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import typer
+
+from uc_hf import figures, images
+from uc_hf.columns import image_column
+from uc_hf.commands.score import accuracy_sections, picture_sections
+from uc_hf.errors import DatasetError
+from uc_hf.generated import generated_dataset
+from uc_hf.images import Picture
+from uc_hf.protector import UCProtector
+from uc_hf.report import Section, write_report
+from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.scorecard import Scorecard, score
+from uc_hf.scoring.training import Recipe
+from uc_hf.sources import open_dataset
+
+
+GENERATED = "generated"
+"""The name that stands for the image set that is built in code."""
+
+LARGEST = 64
+"""Targets are trained at no more pixels than this, so that a demo on photos ends on a laptop."""
+
+PER_CLUSTER = 10
+"""Pictures of each cluster in its row of the contact sheet."""
+
+MAPPED = 600
+"""So many points make an embedding map readable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What the demo protects and scores.
+
+    Attributes:
+        dataset: a Hub name or local path with the splits train and test, or "generated".
+        surrogate: as `UCProtector`'s.
+        surrogate_size: as `UCProtector`'s.
+        train_images: at most so many images are protected and trained on.
+        test_images: at most so many clean images are tested on.
+        steps: of learning the noise.
+        epochs: of each training.
+        seeds: trainings on each set.
+    """
+
+    dataset: str = GENERATED
+    surrogate: str = "uc_hf/tiny"
+    surrogate_size: int | None = None
+    train_images: int = 2000
+    test_images: int = 1000
+    steps: int = 300
+    epochs: int = 15
+    seeds: int = 3
+
+
+def run(demo: Demo, out: Path) -> Scorecard:
+    """Protect and score a set; write scorecard.json, report.html and the protector into `out`.
+
+    Raises:
+        UCError: of any kind, with the remedy.
+    """
+    train, test = _splits(demo)
+    protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size, steps=demo.steps)
+    protector.fit(train)
+    typer.echo(repr(protector), err=True)
+    sets = train_sets(protector, train)
+    recipe = Recipe(epochs=demo.epochs, image_size=min(LARGEST, protector.fitted.canvas_size))
+    scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    scorecard.save(out / "scorecard.json")
+    protector.save_pretrained(out / "protector")
+    write_report(
+        out / "report.html",
+        title=f"uc_hf demo: {_described(demo)}, surrogate {demo.surrogate}",
+        headline=scorecard.headline(),
+        sections=[*accuracy_sections(scorecard), *picture_sections(sets, None), *_inside(protector, train, sets)],
+    )
+    return scorecard
+
+
+def _splits(demo: Demo) -> tuple[datasets.Dataset, datasets.Dataset]:
+    splits = generated_dataset() if demo.dataset == GENERATED else open_dataset(demo.dataset)
+    if missing := {"train", "test"} - set(splits):
+        raise DatasetError(f"{demo.dataset} has no split {' or '.join(sorted(missing))}; it has {', '.join(splits)}.")
+    limits = {"train": demo.train_images, "test": demo.test_images}
+    train, test = (
+        splits[name].shuffle(seed=0).select(range(min(limit, len(splits[name])))) for name, limit in limits.items()
+    )
+    return train, test
+
+
+def _described(demo: Demo) -> str:
+    return "images generated in code" if demo.dataset == GENERATED else Path(demo.dataset).name
+
+
+def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, datasets.Dataset]) -> list[Section]:
+    """What happened inside: clusters, noise, and where the noise moves the embeddings."""
+    fitted = protector.fitted
+    before, after = (
+        _pictures(dataset.select(range(min(MAPPED, len(train))))) for dataset in (train, sets["protected"])
+    )
+    clusters = protector.assign(before)
+    sheet = [
+        [images.open_image(before[row].pixels) for row in np.flatnonzero(clusters == cluster)[:PER_CLUSTER]]
+        for cluster in range(len(fitted.sizes))
+    ]
+    embedded = protector.embed(before), protector.embed(after)
+    return [
+        Section(
+            "Clusters",
+            "k-means on the surrogate's embeddings; no label is used.",
+            figures.cluster_sheet(sheet, fitted.sizes),
+        ),
+        Section(
+            "The noise",
+            "One pattern for each cluster, at most epsilon strong, and its spectrum.",
+            figures.noise_gallery(fitted.noise, protector.settings.epsilon),
+        ),
+        Section(
+            "Embeddings",
+            f"Aggregated, then spun: each cluster's noise pulls its images towards another cluster's centroid; "
+            f"{fitted.moved:.0%} of the fitted images arrive nearest to it.",
+            figures.embedding_map(*embedded, clusters, fitted.centroids),
+        ),
+    ]
+
+
+def _pictures(dataset: datasets.Dataset) -> list[Picture]:
+    column = image_column(dataset.features)
+    return [images.decode(value) for value in dataset.cast_column(column, datasets.Image(decode=False))[column]]

@@ -1,0 +1,172 @@
+"""Save, load and push a fitted protector: config.json, model.safetensors and a card."""
+
+import json
+import warnings
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import HfApi, ModelHubMixin, constants, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from safetensors.numpy import load_file, save_file
+
+from uc_hf.errors import NotFittedError, SettingError, SurrogateError
+from uc_hf.fitting import ALGORITHM, Fit
+from uc_hf.settings import Settings, SurrogateSpec
+
+
+FORMAT = 1
+"""Of the saved files. A protector of a newer format is refused."""
+
+CARD = """---
+{{ card_data }}
+---
+
+# A protector: the removal key of a protected dataset
+
+{{ summary }}
+
+One pair of a clean and a protected image, or this file, is enough to subtract the noise again. **Keep it private.**
+
+```python
+from uc_hf import UCProtector
+
+protector = UCProtector.from_pretrained("...")
+protected = ds.map(protector, batched=True)
+```
+
+Made with [uc_hf]({{ repo_url }}); the method is Unlearnable Clusters, [arXiv 2301.01217]({{ paper_url }}).
+"""
+
+
+class Shared(
+    ModelHubMixin,
+    library_name="uc_hf",
+    tags=["unlearnable", "unlearnable-clusters", "data-protection"],
+    repo_url="https://github.com/uc-hf/uc_hf",
+    paper_url="https://arxiv.org/abs/2301.01217",
+    model_card_template=CARD,
+):
+    """What a protector is made of, settings and fit, and how that is written down and read again."""
+
+    settings: Settings
+    _fit: Fit | None
+
+    @property
+    def fitted(self) -> Fit:
+        """What was learnt.
+
+        Raises:
+            NotFittedError: `fit` was not called yet.
+        """
+        if self._fit is None:
+            raise NotFittedError(
+                "this UCProtector is not fitted. Write ds.map(protector.fit(ds), batched=True), or load a fitted one "
+                "with UCProtector.from_pretrained(...)."
+            )
+        return self._fit
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the protector can be applied."""
+        return self._fit is not None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_file(self.fitted.arrays(), save_directory / "model.safetensors")
+        config = {
+            "format": FORMAT,
+            "algorithm": ALGORITHM,
+            "uc_hf_version": version("uc_hf"),
+            "settings": self.settings.plain(),
+            "fit": self.fitted.facts(),
+        }
+        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        config: dict[str, Any] | None = None,
+        surrogate: SurrogateSpec | None = None,
+        **others: Any,
+    ) -> Self:
+        def fetch(name: str) -> Path:
+            if Path(model_id).is_dir():
+                return Path(model_id) / name
+            path = hf_hub_download(
+                model_id,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+            return Path(path)
+
+        saved = config or {}
+        if "format" not in saved or "fit" not in saved:
+            with suppress(RemoteEntryNotFoundError):
+                fetch(constants.CONFIG_NAME)  # the mixin keeps a refusal of the Hub to itself: ask again and raise it
+            raise SettingError(f"{model_id!r} is not a saved UCProtector: its config.json names no format.")
+        if unknown := sorted(others.keys() - saved.keys()):
+            raise SettingError(
+                f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
+                f"UCProtector({unknown[0]}=...). Only surrogate= can be passed along."
+            )
+        if saved["format"] > FORMAT:
+            raise SettingError(
+                f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']} in format {saved['format']}; this "
+                f"version reads up to {FORMAT}. Write pip install -U uc_hf."
+            )
+        settings = saved["settings"] | ({} if surrogate is None else {"surrogate": surrogate})
+        if settings["surrogate"] is None:
+            raise SurrogateError(
+                f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
+                f"UCProtector.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
+            )
+        protector = cls(**settings)
+        protector._fit = Fit(**(load_file(fetch("model.safetensors")) | saved["fit"]))
+        return protector
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
+        """The card of the protector's repository: what it is, and that it is the removal key."""
+        return super().generate_model_card(*args, summary=f"`{self!r}`", **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
+        """Push to a Hub model repository, private unless asked otherwise: it is the removal key.
+
+        Args:
+            repo_id: "user/name".
+            private: False publishes the key; a warning says so.
+            **kwargs: see `huggingface_hub.ModelHubMixin.push_to_hub`.
+
+        Returns:
+            the URL of the commit.
+
+        Raises:
+            NotFittedError: before `fit`.
+            SettingError: the repository exists and is public, and private=False was not passed.
+        """
+        _ = self.fitted  # refuse before a repository is made
+        if not private:
+            warnings.warn(
+                f"{repo_id} will be public: with the protector anyone can subtract the noise from the protected "
+                "images. Leave out private=False to keep it to yourself.",
+                stacklevel=2,
+            )
+        api = HfApi(token=kwargs.get("token"))
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if private and not api.model_info(repo_id).private:
+            raise SettingError(
+                f"{repo_id} is public already, and a protector is the removal key: make the repository private in its "
+                "settings on the Hub, name another one, or pass private=False to publish the key."
+            )
+        return super().push_to_hub(repo_id, private=private, **kwargs)
