@@ -1,6 +1,7 @@
 """`uc-hf` for the tests: in this process, or as the program that a user starts."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -29,19 +30,30 @@ def succeed(*words: object) -> str:
     return result.stdout
 
 
-def start(*words: object, **options: object) -> subprocess.Popen:
-    """Start the real program, with one thread."""
+def start(*words: object, home: Path | None = None, file_limit: int | None = None) -> "subprocess.Popen[str]":
+    """Start the real program.
+
+    Args:
+        words: what the user writes behind `uc-hf`.
+        home: its Hugging Face cache, when not the tests'.
+        file_limit: bytes beyond which no file can grow, as on a full disk.
+    """
+
+    def limit() -> None:
+        if file_limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
     return subprocess.Popen(
         [str(PROGRAM), *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {}),
-        **options,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | ({} if home is None else {"HF_HOME": str(home)}),
+        preexec_fn=limit,
     )
 
 
-def interrupt(process: subprocess.Popen, when: Callable[[], bool]) -> str:
+def interrupt(process: "subprocess.Popen[str]", when: Callable[[], bool]) -> str:
     """Press Ctrl-C as soon as a condition holds, and give what the program then says on stderr."""
     end = time.monotonic() + DEADLINE
     while not when():

@@ -25,7 +25,7 @@ def saved(tiles: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick(surrogate_folder: str) -> list[str]:
-    return ["--surrogate", surrogate_folder, "--n-clusters", "4", "--steps", "5"]
+    return ["--surrogate", surrogate_folder, "--n-clusters", "4", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_protect_writes_a_dataset_that_loads_and_reports_it_as_json(protected: tuple[Path, dict], tiles: Dataset):
+def test_protect_writes_a_dataset_that_loads_and_reports_it_as_json(
+    protected: tuple[Path, dict], tiles: Dataset
+) -> None:
     out, report = protected
     assert (report["images"], report["already_done"], report["carried_over_clean"]) == (64, 0, ["test"])
     assert report["imperceptibility"]["max_difference"] == 16 and report["imperceptibility"]["psnr"] > 24
@@ -49,14 +51,14 @@ def test_protect_writes_a_dataset_that_loads_and_reports_it_as_json(protected: t
     assert loaded["train"]["label"] == tiles["label"][:64] and loaded["test"]["label"] == tiles["label"][64:]
 
 
-def test_the_protector_lies_beside_the_output_never_within_it(protected: tuple[Path, dict]):
+def test_the_protector_lies_beside_the_output_never_within_it(protected: tuple[Path, dict]) -> None:
     out, report = protected
     assert report["protector"] == str(out.with_name("out.protector"))
     assert set(contents(out)) == {"data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"}
     assert {"config.json", "model.safetensors"} <= set(contents(out.with_name("out.protector")))
 
 
-def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved: Path, quick: list[str]):
+def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved: Path, quick: list[str]) -> None:
     out, _ = protected
     before = contents(out)
     text = succeed("protect", saved, "--out", out, *quick)
@@ -64,7 +66,7 @@ def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved:
     assert contents(out) == before
 
 
-def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: Path):
+def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: Path) -> None:
     result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
     assert result.exit_code == 0
     for fact in (
@@ -82,7 +84,7 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
 
 def test_other_settings_than_the_saved_protectors_are_refused(
     protected: tuple[Path, dict], saved: Path, quick: list[str]
-):
+) -> None:
     result = invoke("protect", saved, "--out", protected[0], *quick, "--epsilon", "8/255", "--seed", "7")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ") and "fitted with other settings: epsilon 0.03137" in result.stderr
@@ -91,7 +93,7 @@ def test_other_settings_than_the_saved_protectors_are_refused(
 
 def test_a_protector_protects_tomorrows_upload_without_a_new_fit(
     protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path
-):
+) -> None:
     tiles.select(range(5)).to_parquet(tmp_path / "new.parquet")
     key = protected[0].with_name("out.protector")
     text = succeed("protect", tmp_path / "new.parquet", "--out", tmp_path / "new", "--protector", key, "--json")
@@ -101,7 +103,7 @@ def test_a_protector_protects_tomorrows_upload_without_a_new_fit(
 
 def test_a_folder_with_clean_pictures_is_never_taken_for_finished_work(
     protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path
-):
+) -> None:
     for folder in ("photos", "copies"):
         (tmp_path / folder).mkdir()
         tiles[0]["image"].save(tmp_path / folder / "cat.png")
@@ -123,7 +125,7 @@ def test_a_folder_with_clean_pictures_is_never_taken_for_finished_work(
 )
 def test_outputs_that_would_do_harm_are_refused(
     tiles: Dataset, tmp_path: Path, out: str, protector: str | None, reason: str
-):
+) -> None:
     for folder in ("photos", "full"):
         (tmp_path / folder).mkdir()
         tiles[0]["image"].save(tmp_path / folder / "cat.png")
@@ -136,7 +138,7 @@ def test_outputs_that_would_do_harm_are_refused(
     assert contents(tmp_path) == before
 
 
-def test_splits_are_chosen_by_name(saved: Path, quick: list[str], tmp_path: Path, tiles: Dataset):
+def test_splits_are_chosen_by_name(saved: Path, quick: list[str], tmp_path: Path, tiles: Dataset) -> None:
     report = json.loads(succeed("protect", saved, "--out", tmp_path / "out", *quick, "--split", "test", "--json"))
     assert (report["images"], report["carried_over_clean"]) == (32, ["train"])
     result = invoke("protect", saved, "--out", tmp_path / "none", *quick, "--split", "tset")
@@ -144,11 +146,16 @@ def test_splits_are_chosen_by_name(saved: Path, quick: list[str], tmp_path: Path
 
 
 def test_push_needs_a_login_before_anything_else_and_publishes_the_copy_alone(
-    hub: MiniHub, saved: Path, quick: list[str], tmp_path: Path
-):
+    hub: MiniHub, saved: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["protect", saved, "--out", tmp_path / "out", *quick, "--push-to"]
     wrong = invoke(*words, "no/such/name")
-    assert wrong.exit_code == 1 and "Write USER/NAME" in wrong.stderr and not (tmp_path / "out").exists()
+    assert wrong.exit_code == 1 and "Write USER/NAME" in wrong.stderr
+    with monkeypatch.context() as patch:
+        patch.delenv("HF_TOKEN")
+        stranger = invoke(*words, "me/tiles-protected")
+    assert stranger.exit_code == 1 and "not logged in to the Hub. Run `hf auth login`" in stranger.stderr
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.protector").exists()
     report = json.loads(succeed(*words, "me/tiles-protected", "--json"))
     assert report["pushed_to"].endswith("/datasets/me/tiles-protected")
     pushed, local = load_dataset("me/tiles-protected"), load_dataset(str(tmp_path / "out"))
@@ -158,7 +165,7 @@ def test_push_needs_a_login_before_anything_else_and_publishes_the_copy_alone(
 
 def test_score_prints_a_table_and_writes_a_scorecard_and_a_page(
     protected: tuple[Path, dict], saved: Path, tmp_path: Path
-):
+) -> None:
     out, _ = protected
     short = ["--seeds", "1", "--epochs", "1", "--image-size", "16"]
     key = out.with_name("out.protector")
@@ -175,14 +182,14 @@ def test_score_prints_a_table_and_writes_a_scorecard_and_a_page(
     assert printed["rows"][1] == card["rows"][1]
 
 
-def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path):
+def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path) -> None:
     tiles.to_parquet(tmp_path / "clean.parquet")
     result = invoke("score", protected[0], "--clean", tmp_path / "clean.parquet")
     assert result.exit_code == 1 and "has no test split (it has 'train')" in result.stderr
     assert "--test" in result.stderr
 
 
-def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict], tmp_path: Path):
+def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict], tmp_path: Path) -> None:
     key = protected[0].with_name("out.protector")
     facts = json.loads(succeed("inspect", key, "--json", "--picture", tmp_path / "noise.png"))
     assert facts["settings"]["n_clusters"] == 4 and facts["images_fitted"] == 64
@@ -194,12 +201,12 @@ def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict],
     assert "A protector fitted on 64 images" in succeed("inspect", key)
 
 
-def test_inspect_refuses_what_is_no_protector(protected: tuple[Path, dict]):
+def test_inspect_refuses_what_is_no_protector(protected: tuple[Path, dict]) -> None:
     result = invoke("inspect", protected[0])
     assert result.exit_code == 1 and "holds no protector" in result.stderr
 
 
-def test_help_needs_no_heavy_library_and_shows_examples():
+def test_help_needs_no_heavy_library_and_shows_examples() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from uc_hf.cli import app; "
         "print(CliRunner().invoke(app, ['protect', '--help']).stdout); "
@@ -209,7 +216,7 @@ def test_help_needs_no_heavy_library_and_shows_examples():
     assert done.returncode == 0 and "uc-hf protect ./photos --out ./photos-protected" in done.stdout
 
 
-def test_the_program_ends_with_the_codes_of_a_unix_command():
+def test_the_program_ends_with_the_codes_of_a_unix_command() -> None:
     done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()[0]) == (0, "uc_hf")
     for words in (["protect"], ["protect", "x", "--out", "y", "--epsilon", "sixteen"], ["no-such-command"]):
@@ -219,19 +226,19 @@ def test_the_program_ends_with_the_codes_of_a_unix_command():
 
 def test_ctrl_c_while_fitting_and_while_applying_then_the_same_command_ends_with_the_same_bytes(
     tiles: Dataset, surrogate_folder: str, tmp_path: Path
-):
+) -> None:
     photos, out, home = tmp_path / "photos", tmp_path / "out", tmp_path / "home"
     photos.mkdir()
     for row, picture in enumerate(tiles.select(range(64))["image"]):
-        picture.resize((320, 240)).save(photos / f"{row}.png")
-    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--steps", 100, "--canvas-size", 16]
+        picture.resize((240, 180)).save(photos / f"{row}.png")
+    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--steps", 40, "--surrogate-size", 16]
     command = ["protect", photos, "--out", out, *options]
 
-    said = interrupt(start(*command, env={"HF_HOME": str(home)}), lambda: bool([*home.rglob("*.safetensors")]))
+    said = interrupt(start(*command, home=home), lambda: bool([*home.rglob("*.safetensors")]))
     assert "Interrupted: the same command goes on where it stopped." in said and "Traceback" not in said
     assert not out.exists() and not out.with_name("out.protector").exists()
 
-    process = start(*command, env={"HF_HOME": str(home)})
+    process = start(*command, home=home)
     said = interrupt(process, lambda: bool([*out.glob("*.png")]))
     assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
     assert 0 < len(contents(out)) < 64 and all(name.endswith(".png") for name in contents(out))

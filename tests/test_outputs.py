@@ -89,7 +89,7 @@ def files_limited_to(size: int) -> Iterator[None]:
 
 def test_a_folder_keeps_its_tree_its_names_and_every_pictures_size_and_mode(
     album: Path, tmp_path: Path, fitted: UCProtector
-):
+) -> None:
     out = tmp_path / "out"
     outcome = protect_folder(album, out, fitted)
     pictures = {
@@ -112,7 +112,7 @@ def test_a_folder_keeps_its_tree_its_names_and_every_pictures_size_and_mode(
 
 def test_a_second_run_protects_what_was_added_and_leaves_the_rest_alone(
     album: Path, tmp_path: Path, fitted: UCProtector
-):
+) -> None:
     out = tmp_path / "out"
     protect_folder(album, out, fitted)
     first = snapshot(out)
@@ -123,14 +123,14 @@ def test_a_second_run_protects_what_was_added_and_leaves_the_rest_alone(
     assert (outcome.images, outcome.already) == (7, 6)
 
 
-def test_two_files_that_would_become_one_are_refused(album: Path, tmp_path: Path, fitted: UCProtector):
+def test_two_files_that_would_become_one_are_refused(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
     PILImage.new("RGB", (30, 30)).save(album / "first.png")
     with pytest.raises(DatasetError, match=r"first\.jpg and first\.png would both become first\.png"):
         protect_folder(album, tmp_path / "out", fitted)
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: Path, fitted: UCProtector):
+def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
     whole = (album / "first.jpg").read_bytes()
     (album / "trips" / "zz half.jpg").write_bytes(whole[: len(whole) // 2])
     (album / "not really.png").write_text("hello")
@@ -141,13 +141,13 @@ def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: P
 
 def test_transparency_in_a_jpeg_container_is_refused_by_name(
     album: Path, tmp_path: Path, tiles: Dataset, surrogate_folder: str
-):
+) -> None:
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=1, batch_size=4, container="jpeg:90")
     with pytest.raises(ImageError, match=r"trips/logo\.png: jpeg:90 cannot hold its transparency.*'png' or 'webp'"):
         protect_folder(album, tmp_path / "out", protector.fit(tiles.select(range(8))))
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path, fitted: UCProtector):
+def test_a_folder_without_pictures_is_refused(tmp_path: Path, fitted: UCProtector) -> None:
     (tmp_path / "notes.txt").write_text("nothing to see")
     with pytest.raises(DatasetError, match="holds no images"):
         protect_folder(tmp_path, tmp_path / "out", fitted)
@@ -155,7 +155,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path, fitted: UCProtecto
 
 def test_a_dataset_keeps_its_rows_columns_and_features_and_its_test_split(
     stamps: DatasetDict, tmp_path: Path, fitted: UCProtector
-):
+) -> None:
     outcome = protect_dataset(stamps, ["train"], tmp_path / "out", fitted)
     assert sorted(path.name for path in (tmp_path / "out" / "data").iterdir()) == [
         "test-00000-of-00001.parquet",
@@ -179,7 +179,7 @@ def test_a_dataset_keeps_its_rows_columns_and_features_and_its_test_split(
 
 def test_a_bad_row_is_named_by_its_place_in_the_split_and_finished_shards_stay(
     stamps: DatasetDict, tmp_path: Path, fitted: UCProtector
-):
+) -> None:
     values = stored(stamps["train"])
     broken = [*values[:45], {"bytes": values[45]["bytes"][:40], "path": None}, *values[46:]]
     column = Dataset.from_dict({"image": broken}).cast_column("image", Image())
@@ -192,7 +192,7 @@ def test_a_bad_row_is_named_by_its_place_in_the_split_and_finished_shards_stay(
     assert first.items() < snapshot(tmp_path).items()
 
 
-def test_images_that_rows_only_point_to_are_taken_in(album: Path, tmp_path: Path, fitted: UCProtector):
+def test_images_that_rows_only_point_to_are_taken_in(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
     paths = [str(album / "first.jpg"), str(album / "web.webp")]
     rows = Dataset.from_dict({"image": paths}).cast_column("image", Image())
     outcome = protect_dataset(DatasetDict(train=rows, extra=rows), ["train"], tmp_path / "out", fitted)
@@ -204,14 +204,14 @@ def test_images_that_rows_only_point_to_are_taken_in(album: Path, tmp_path: Path
     assert all(row["bytes"].startswith(b"\x89PNG") for row in protected)
 
 
-def test_shards_of_another_dataset_are_not_mixed_with(tiles: Dataset, tmp_path: Path, fitted: UCProtector):
+def test_shards_of_another_dataset_are_not_mixed_with(tiles: Dataset, tmp_path: Path, fitted: UCProtector) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train-00000-of-00007.parquet").write_bytes(b"")
     with pytest.raises(OutputError, match=r"files of another dataset.*train-00000-of-00007.*Empty it"):
         protect_dataset(DatasetDict(train=tiles), ["train"], tmp_path, fitted)
 
 
-def test_a_protector_of_another_column_is_refused(tiles: Dataset, tmp_path: Path, fitted: UCProtector):
+def test_a_protector_of_another_column_is_refused(tiles: Dataset, tmp_path: Path, fitted: UCProtector) -> None:
     renamed = tiles.rename_column("image", "picture")
     with pytest.raises(DatasetError, match="there is no column 'image'"):
         protect_dataset(DatasetDict(train=renamed), ["train"], tmp_path, fitted)
@@ -219,7 +219,7 @@ def test_a_protector_of_another_column_is_refused(tiles: Dataset, tmp_path: Path
 
 def test_a_full_disk_stops_with_what_is_done_and_the_same_call_goes_on(
     tiles: Dataset, stamps: DatasetDict, tmp_path: Path, fitted: UCProtector
-):
+) -> None:
     splits = DatasetDict(train=stamps["train"].select(range(5)), extra=tiles.select(range(20)))
     with files_limited_to(50_000), pytest.raises(OutputError) as caught:
         protect_dataset(splits, ["train", "extra"], tmp_path / "out", fitted)
@@ -232,7 +232,7 @@ def test_a_full_disk_stops_with_what_is_done_and_the_same_call_goes_on(
     assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
 
 
-def test_imperceptibility_of_known_changes():
+def test_imperceptibility_of_known_changes() -> None:
     gray = np.full((20, 24, 3), 100, dtype=np.uint8)
     textured = np.random.default_rng(0).integers(0, 200, (20, 24, 3), dtype=np.uint8)
     same, shifted = compare([(textured, textured)]), compare([(gray, gray + 16), (textured, textured + 4)])
@@ -242,7 +242,7 @@ def test_imperceptibility_of_known_changes():
     assert shifted.worst_ssim < shifted.ssim < 1 and shifted.max_difference == 16
 
 
-def test_pictures_of_different_sizes_are_not_compared():
+def test_pictures_of_different_sizes_are_not_compared() -> None:
     small, large = np.zeros((20, 24, 3), dtype=np.uint8), np.zeros((20, 30, 3), dtype=np.uint8)
     with pytest.raises(ImageError, match="pair 0 is 24 x 20 pixels before and 30 x 20 after"):
         compare([(small, large)])

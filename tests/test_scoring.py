@@ -1,6 +1,7 @@
 """The scorecard: honest baselines, equal seeds equal numbers, one JSON schema, and the evaluate face of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import evaluate
@@ -62,6 +63,17 @@ def test_the_json_has_the_documented_schema(card: Scorecard, tmp_path: Path):
 def test_equal_seeds_give_equal_numbers(card: Scorecard, sets: dict[str, Dataset], tiles: Dataset):
     again = score({"clean": sets["clean"]}, tiles, seeds=[0], recipe=QUICK)
     assert again.curves[0] == card.curves[0]
+
+
+def test_a_killed_run_resumes_without_training_a_finished_cell_again(
+    card: Scorecard, sets: dict[str, Dataset], tiles: Dataset, tmp_path: Path
+):
+    pair = {name: sets[name] for name in ("clean", "protected")}
+    finished = Scorecard(card.chance, [replace(card.rows[0], last=0.123), *card.rows[1:3]])
+    finished.save(tmp_path / "scorecard.json")
+    resumed = score(pair, tiles, seeds=[0, 1], recipe=QUICK, resume=tmp_path / "scorecard.json")
+    assert resumed.rows == [*finished.rows, card.rows[3]]
+    assert Scorecard.load(tmp_path / "scorecard.json").rows == resumed.rows
 
 
 def test_a_useless_protector_scores_no_drop(card: Scorecard, sets: dict[str, Dataset], tiles: Dataset):

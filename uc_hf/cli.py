@@ -269,3 +269,48 @@ def inspect(
         console.say_json(facts)
     else:
         command.say(facts)
+
+
+@app.command(
+    epilog=_examples(
+        "uc-hf demo",
+        "uc-hf demo --dataset uoft-cs/cifar10 --surrogate openai/clip-vit-base-patch32",
+    )
+)
+def demo(
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="A Hub name or local path with the splits train and test.", show_default="a set generated in code"
+        ),
+    ] = None,
+    surrogate: Annotated[str | None, typer.Option(help="As of protect.", show_default="uc_hf/tiny, built in")] = None,
+    surrogate_size: Annotated[
+        int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.", show_default="300")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, scorecard.json and the protector.")] = Path(
+        "demo"
+    ),
+    json: Json = False,
+) -> None:
+    """Protect a small set, score it beside controls, and write a report with pictures."""
+    from uc_hf.commands import console
+    from uc_hf.commands import demo as command
+    from uc_hf.commands import score as score_command
+
+    console.quiet()
+    given: dict[str, Any] = {
+        "dataset": dataset,
+        "surrogate": surrogate,
+        "surrogate_size": surrogate_size,
+        "steps": steps,
+        "seeds": seeds,
+    }
+    card = command.run(command.Demo(**{name: value for name, value in given.items() if value is not None}), out)
+    if json:
+        console.say_json(card.to_dict())
+    else:
+        score_command.say(card)
+        typer.echo(f"\nPictures: {out / 'report.html'}")

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 SIZE = 32
 SUPERSAMPLING = 2
 TILT = 0.4
 PERIOD = (6.0, 9.0)
 WARP = 0.15
-STRENGTH = (0.05, 0.10)
+STRENGTH = (0.04, 0.085)
 
 
 def generated_dataset(n_train: int = 2000, n_test: int = 600, seed: int = 0) -> DatasetDict:
@@ -82,7 +82,7 @@ def _prints(labels: NDArray[np.int64], rng: Generator) -> Array:
 
 
 def _scenes(n_images: int, rng: Generator) -> Array:
-    """What the ornament is printed over: two blended colours, three discs or half-planes, soft shade; [n, 32, 32, 3]."""
+    """What the ornament is printed over: two blended colours, three discs or half-planes, shade; [n, 32, 32, 3]."""
     axis = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
     blend = 1 / (1 + np.exp(-2 * _smooth(rng, n_images, SIZE, 2, (0.3, 1.0))))[..., None]
     scenes = _colours(n_images, rng) * blend + _colours(n_images, rng) * (1 - blend)

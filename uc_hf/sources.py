@@ -1,6 +1,8 @@
 """What a user names on the command line -> a DatasetDict or a UCProtector: a folder, a file, or a name on the Hub."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
@@ -44,7 +46,7 @@ def open_dataset(source: str) -> datasets.DatasetDict:
                 f"{source} is not a .parquet file. Name a folder of images, a folder written by save_to_disk, "
                 "parquet files, or a dataset on the Hub."
             )
-        return _load("parquet", source, data_files=str(path))
+        return _load(source, lambda: datasets.load_dataset("parquet", data_files=source))
     return _open_from_hub(source)
 
 
@@ -94,7 +96,7 @@ _PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector),
 
 
 def _is_saved(path: Path) -> bool:
-    return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
 def _is_table(file: Path) -> bool:
@@ -104,12 +106,12 @@ def _is_table(file: Path) -> bool:
 
 def _open_folder(path: Path) -> datasets.DatasetDict:
     if _is_saved(path):
-        saved = datasets.load_from_disk(str(path))
+        saved = _load(str(path), lambda: datasets.load_from_disk(str(path)))
         return saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
     if any(map(_is_table, visible(path))):
-        return _load(str(path), str(path))
+        return _load(str(path), lambda: datasets.load_dataset(str(path)))
     if is_image_folder(path):
-        return _load("imagefolder", str(path), data_dir=str(path))
+        return _load(str(path), lambda: datasets.load_dataset("imagefolder", data_dir=str(path)))
     raise DatasetError(
         f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk. "
         "Name the folder that does."
@@ -124,27 +126,29 @@ def _open_from_hub(source: str) -> datasets.DatasetDict:
     except HFValidationError as error:
         raise DatasetError(f"{nowhere}. Check the path; a name on the Hub is written owner/name.") from error
     except RepositoryNotFoundError as error:
-        raise DatasetError(f"{nowhere} that you may read. Check the spelling; {_LOGIN}.") from error
+        raise DatasetError(f"{nowhere} that you may read. Check the spelling. {_LOGIN}") from error
     except RevisionResolutionError as error:
         raise DatasetError(
             f"there is no local file or folder {source!r}, it is not in the cache, and the Hub is not in reach. "
             "Check the path, or connect."
         ) from error
     except HfHubHTTPError as error:
-        raise DatasetError(
-            f"the Hub does not give {source!r}: {_first_line(error)} If it is private, {_LOGIN}."
-        ) from error
-    return _load(source, source)
+        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} {_LOGIN}") from error
+    return _load(source, lambda: datasets.load_dataset(source))
 
 
-_LOGIN = "for a private or gated dataset ask for access on its page and run `hf auth login`"
+_LOGIN = "If it is private or gated, ask for access on its page and run `hf auth login`."
+_MORE_THAN_A_NAME = (
+    "If load_dataset needs more than the name, write load_dataset(...).save_to_disk(FOLDER) in Python and name FOLDER."
+)
 
 
-def _load(builder: str, source: str, **files: str) -> datasets.DatasetDict:
+def _load(source: str, load: Callable[[], Any]) -> Any:
+    """What `load` gives; the errors of `datasets` in our words."""
     try:
-        return datasets.load_dataset(builder, **files)
+        return load()
     except DatasetNotFoundError as error:
-        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} Or else {_LOGIN}.") from error
+        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} {_LOGIN}") from error
     except ConnectionError as error:
         raise DatasetError(f"{source!r} cannot be fetched: {_first_line(error)}. Connect, and try again.") from error
     except DatasetGenerationError as error:
@@ -156,10 +160,10 @@ def _load(builder: str, source: str, **files: str) -> datasets.DatasetDict:
             ) from error
         raise DatasetError(f"{source!r} cannot be read: {reason}. Mend or remove the file it names.") from error
     except (FileNotFoundError, RuntimeError, ValueError) as error:
-        raise DatasetError(
-            f"{source!r} cannot be opened: {_first_line(error)} If load_dataset needs more than the name, write "
-            "load_dataset(...).save_to_disk(FOLDER) in Python and name that folder."
-        ) from error
+        remedy = _MORE_THAN_A_NAME
+        if Path(source).exists():
+            remedy = "Mend it, or write it anew with save_to_disk or to_parquet."
+        raise DatasetError(f"{source!r} cannot be read: {_first_line(error)} {remedy}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--target", default="resnet-small")
-    parser.add_argument("--out", type=Path, required=True, help="scorecard JSON")
+    parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     return parser.parse_args()
 
 
@@ -66,8 +66,7 @@ def main() -> None:
         made = train_sets(protector, train)
         sets |= {f"{kind} ({Path(name).name})": made[kind] for kind in made if kind != "clean"}
     recipe = Recipe(epochs=args.epochs, image_size=args.image_size, augmentation=args.augmentation)
-    scorecard = score(sets, test, targets=[args.target], seeds=range(args.seeds), recipe=recipe)
-    scorecard.save(args.out)
+    scorecard = score(sets, test, targets=[args.target], seeds=range(args.seeds), recipe=recipe, resume=args.out)
     show(scorecard)
 
 

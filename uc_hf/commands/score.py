@@ -138,6 +138,7 @@ def _row(summary: Summary) -> dict[str, str | int]:
 
 
 def accuracy_sections(card: Scorecard) -> list[Section]:
+    """The table of accuracies, and each target's curves."""
     """The report's table of accuracies, and the curves of each target."""
     text = (
         "Accuracy on clean pictures after the last epoch, mean and standard deviation over the seeds. The best epoch "
@@ -157,6 +158,7 @@ def accuracy_sections(card: Scorecard) -> list[Section]:
 
 
 def picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None) -> list[Section]:
+    """Pictures before and after, with the measured differences."""
     """The report's pictures, "clean" and "protected" side by side; or why the two sets' rows do not pair up."""
     clean, protected = train_sets["clean"], train_sets["protected"]
     if len(clean) != len(protected):

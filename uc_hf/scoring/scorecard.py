@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Scorecard:
     Attributes:
         chance: accuracy on the test set of always answering its most common class, in [0, 1].
         rows: one for each training.
-        curves: for each row, its accuracy after every epoch; not part of the JSON.
+        curves: for each row, its accuracy after every epoch; not part of the JSON, so empty for a row that was read.
     """
 
     chance: float
@@ -91,6 +92,12 @@ class Scorecard:
     def save(self, path: str | Path) -> None:
         """Write `to_dict()` as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scorecard":
+        """Read what `save` wrote."""
+        saved = json.loads(Path(path).read_text())
+        return cls(saved["chance"], [Row(**row) for row in saved["rows"]], [[] for _ in saved["rows"]])
 
     def summaries(self) -> list[Summary]:
         """One summary for each target and training set, in the order they were trained."""
@@ -135,6 +142,7 @@ def score(
     recipe: Recipe | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    resume: Path | None = None,
 ) -> Scorecard:
     """Train target models on every set with one pipeline, and test them on clean images.
 
@@ -147,6 +155,8 @@ def score(
         recipe: the training protocol.
         image_column: None for the only image column.
         label_column: None for the only ClassLabel, or a usual name.
+        resume: a scorecard's JSON, written after each training; those that it holds already are not run again. One
+            file belongs to one choice of sets and recipe.
 
     Raises:
         SettingError: no seeds or targets, "clean" is missing, or an unknown target.
@@ -166,17 +176,22 @@ def score(
 
     tested = load("test", test)
     loaded = {name: load(name, dataset) for name, dataset in train_sets.items()}
-    rows, curves = [], []
-    for name in targets:
-        for train_set, train in loaded.items():
-            for seed in seeds:
-                target = build_target(name, len(classes), recipe.image_size, seed)
-                curve = train_target(target, train, tested, recipe, seed, f"{name}, {train_set}, seed {seed}")
-                logger.info("%s on %s, seed %d: last %.3f, peak %.3f", name, train_set, seed, curve[-1], max(curve))
-                rows.append(Row(name, recipe.name, train_set, None, seed, last=curve[-1], peak=max(curve)))
-                curves.append(curve)
     most_common = Counter(tested.labels.tolist()).most_common(1)[0][1]
-    return Scorecard(chance=most_common / len(tested), rows=rows, curves=curves)
+    card = Scorecard(chance=most_common / len(tested), rows=[])
+    if resume is not None and resume.exists():
+        card = Scorecard.load(resume)
+    done = {(row.target, row.protocol, row.train_set, row.counter_measure, row.seed) for row in card.rows}
+    for name, train_set, seed in product(targets, loaded, seeds):
+        if (name, recipe.name, train_set, None, seed) in done:
+            continue
+        target = build_target(name, len(classes), recipe.image_size, seed)
+        curve = train_target(target, loaded[train_set], tested, recipe, seed, f"{name}, {train_set}, seed {seed}")
+        logger.info("%s on %s, seed %d: last %.3f, peak %.3f", name, train_set, seed, curve[-1], max(curve))
+        card.rows.append(Row(name, recipe.name, train_set, None, seed, last=curve[-1], peak=max(curve)))
+        card.curves.append(curve)
+        if resume is not None:
+            card.save(resume)
+    return card
 
 
 def class_names(dataset: datasets.Dataset, label_column: str | None = None) -> list[str]:

@@ -1,0 +1,178 @@
+"""What goes wrong in practice, and the message that each mistake ends in: what, where, and what to do instead."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict, Features, Image, Value
+from PIL import Image as PILImage
+
+from tests.commands import invoke, start, succeed
+from tests.minihub import MiniHub
+from uc_hf import UCProtector
+from uc_hf.errors import ClusterError, DatasetError, EpsilonError, ImageError, SettingError, SurrogateError, UCError
+
+
+def jpeg(width: int = 16, height: int = 12, seed: int = 0) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    PILImage.fromarray(pixels).save(file, format="JPEG")
+    return file.getvalue()
+
+
+def dataset(*files: bytes) -> Dataset:
+    values = [{"bytes": file, "path": None} for file in files]
+    return Dataset.from_dict({"photo": values}).cast_column("photo", Image())
+
+
+def refusal(kind: type[UCError], data: object, **settings: object) -> str:
+    with pytest.raises(kind) as caught:
+        UCProtector(**settings).fit(data)
+    return str(caught.value)
+
+
+def test_a_truncated_jpeg_is_named_by_row_and_column_before_anything_is_learnt(surrogate_folder: str) -> None:
+    whole = jpeg()
+    files = [whole] * 1300
+    files[1234] = whole[: len(whole) * 2 // 3]
+    message = refusal(ImageError, dataset(*files), surrogate=surrogate_folder)
+    assert "1 of 1300 images in column 'photo'" in message and "row 1234: truncated or damaged" in message
+    assert "leave them out: bad = {1234}" in message
+
+
+def test_all_bad_rows_are_named_at_once(surrogate_folder: str) -> None:
+    message = refusal(ImageError, dataset(jpeg(), jpeg(1, 1), b"", jpeg(10_000, 20)), surrogate=surrogate_folder)
+    assert "3 of 4 images" in message
+    assert "row 1: 1 x 1 pixels: sides below 8 cannot be protected" in message
+    assert "row 2: it is empty" in message
+    assert "row 3: 10000 x 20 pixels: one side is more than 32 times the other" in message
+
+
+def test_a_column_that_holds_no_images_is_refused_with_what_it_holds(tiles: Dataset, surrogate_folder: str) -> None:
+    message = refusal(DatasetError, tiles, surrogate=surrogate_folder, image_column="note")
+    assert "column 'note' holds string, not images. Image columns here: image" in message
+    assert 'ds.cast_column("note", datasets.Image())' in message
+    message = refusal(DatasetError, tiles, surrogate=surrogate_folder, image_column="img")
+    assert "there is no column 'img'; the columns are 'image' (Image), 'label' (ClassLabel)" in message
+
+
+def test_an_empty_dataset_is_refused(surrogate_folder: str) -> None:
+    empty = Dataset.from_dict({"image": []}, features=Features({"image": Image()}))
+    assert "the dataset is empty" in refusal(DatasetError, empty, surrogate=surrogate_folder)
+    texts = Dataset.from_dict({"text": ["a"]}, features=Features({"text": Value("string")}))
+    assert "no column holds images" in refusal(DatasetError, texts, surrogate=surrogate_folder)
+
+
+def test_a_dataset_dict_is_refused_with_the_split_to_write(tiles: Dataset, surrogate_folder: str) -> None:
+    splits = DatasetDict(training=tiles, test=tiles)
+    message = refusal(DatasetError, splits, surrogate=surrogate_folder)
+    assert "DatasetDict with the splits 'training', 'test'" in message and "protector.fit(ds['training'])" in message
+
+
+def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: Dataset, surrogate_folder: str) -> None:
+    message = refusal(ClusterError, tiles.select(range(30)), surrogate=surrogate_folder, n_clusters=31)
+    assert "n_clusters=31 is more than the 30 images to fit on. Write n_clusters=3" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"epsilon": 16}, EpsilonError, "epsilon=16 is above 1.*write epsilon=16/255 \\(0.0627\\)"),
+        ({"epsilon": 0.001}, EpsilonError, "below 1/255"),
+        ({"n_clusters": 1}, SettingError, "n_clusters=1 is not a whole number of at least 2"),
+        ({"n_cluster": 10}, SettingError, "'n_cluster' is not a setting. Did you mean 'n_clusters'"),
+        ({"container": "gif"}, SettingError, "container 'gif' is not known: write 'png' or 'webp'"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(settings: dict, kind: type[UCError], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        UCProtector(**settings)
+
+
+def test_an_unknown_surrogate_is_refused(hub: MiniHub, tiles: Dataset) -> None:
+    assert "no model of that name on the Hub" in refusal(SurrogateError, tiles, surrogate="nobody/knows-this")
+    assert "there is no folder" in refusal(SurrogateError, tiles, surrogate="./models/resnet")
+
+
+def test_a_text_model_is_no_surrogate(tiles: Dataset, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=32, **sizes)).save_pretrained(tmp_path)
+    message = refusal(SurrogateError, tiles, surrogate=str(tmp_path))
+    assert 'is a "bert", not a vision model' in message
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Small pictures, and a large one in the middle of them."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        size = (500, 400) if number == 30 else (16, 12)
+        (folder / f"{number:02}.jpg").write_bytes(jpeg(*size, seed=number))
+    return folder
+
+
+def test_a_bad_file_of_a_folder_is_named_by_its_path(photos: Path, surrogate_folder: str, tmp_path: Path) -> None:
+    (photos / "album").mkdir()
+    (photos / "album" / "cut.jpg").write_bytes(jpeg()[:300])
+    result = invoke("protect", photos, "--out", tmp_path / "out", "--surrogate", surrogate_folder)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:][0] == "Error: 1 of 41 images cannot be protected:"
+    assert result.stderr.splitlines()[-1].startswith("  album/cut.jpg: truncated or damaged")
+
+
+def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folder: str, tmp_path: Path) -> None:
+    splits = DatasetDict(train=dataset(jpeg(), jpeg()), more=dataset(jpeg(), jpeg()[:300]))
+    splits.save_to_disk(tmp_path / "saved")
+    result = invoke("protect", tmp_path / "saved", "--out", tmp_path / "out", "--surrogate", surrogate_folder)
+    assert result.exit_code == 1 and "row 1 of split 'more', column 'photo': truncated" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{photos}", "--epsilon", "16"], "Error: epsilon=16 is above 1"),
+        (["{photos}", "--split", "train"], "a folder of images has no splits"),
+        (["{here}/nowhere.parquet"], "neither a local file or folder nor a dataset on the Hub"),
+        (["{here}/notes.txt"], "is not a .parquet file"),
+        (["{here}/broken.parquet"], "broken.parquet' cannot be read"),
+        (["{here}/nothing"], "holds neither images, parquet files, nor a dataset"),
+        (["nobody/knows-this"], "neither a local file or folder nor a dataset on the Hub that you may read"),
+        (["{here}/tests-only"], "all splits are test splits by their name .*Write --split test"),
+    ],
+)
+def test_sources_that_cannot_be_protected(
+    hub: MiniHub, photos: Path, tmp_path: Path, tiles: Dataset, words: list[str], message: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("a text")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "nothing").mkdir()
+    DatasetDict(test=tiles.select(range(2))).save_to_disk(tmp_path / "tests-only")
+    places = {"photos": photos, "here": tmp_path}
+    result = invoke("protect", *(word.format(**places) for word in words), "--out", tmp_path / "out")
+    assert result.exit_code == 1 and re.search(message, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr and result.stdout == "" and not (tmp_path / "out").exists()
+
+
+def test_without_the_hub_the_message_says_so(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    result = invoke("protect", "somebody/pets", "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "the Hub is not in reach" in result.stderr
+
+
+def test_a_full_disk_ends_the_program_with_what_is_done_and_the_same_command_goes_on(
+    photos: Path, tmp_path: Path, surrogate_folder: str
+) -> None:
+    out = tmp_path / "out"
+    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--steps", 1, "--json"]
+    process = start("protect", photos, "--out", out, *options, file_limit=200_000)
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and printed == "" and "Traceback" not in said
+    assert f"Error: {out / '30.png'} cannot be written: File too large. 30 of 40 images are done and kept" in said
+    assert sorted(path.name for path in out.iterdir()) == [f"{number:02}.png" for number in range(30)]
+    assert '"already_done": 30' in succeed("protect", photos, "--out", out, *options)
+    assert len(list(out.iterdir())) == 40
