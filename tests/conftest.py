@@ -13,6 +13,7 @@ from tests.minihub import MiniHub
 HUB = MiniHub()
 os.environ |= {
     # Read once, as the libraries are imported: so before any of them.
+    "OMP_NUM_THREADS": "1",  # tests start processes side by side, whose thread pools would fight for the cores
     "HF_ENDPOINT": HUB.url,
     "HF_HOME": tempfile.mkdtemp(prefix="uc-hf-tests-"),
     "HF_TOKEN": "hf_dummy",
@@ -24,7 +25,7 @@ os.environ |= {
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def hub() -> Iterator[MiniHub]:
     """A Hub that the real clients speak to over HTTP."""
     with HUB:

@@ -38,8 +38,8 @@ def test_a_truncated_jpeg_is_named_by_row_and_column_before_anything_is_learnt(s
     files = [whole] * 1300
     files[1234] = whole[: len(whole) * 2 // 3]
     message = refusal(ImageError, dataset(*files), surrogate=surrogate_folder)
-    assert "1 of 1300 images in column 'photo'" in message and "row 1234: truncated or damaged" in message
-    assert "leave them out: bad = {1234}" in message
+    assert "1 of 1300 images cannot be protected" in message and "row 1234, column 'photo': truncated" in message
+    assert "Mend them, or leave them out." in message
 
 
 def test_all_bad_rows_are_named_at_once(surrogate_folder: str) -> None:

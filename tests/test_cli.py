@@ -241,6 +241,7 @@ def test_ctrl_c_while_fitting_and_while_applying_then_the_same_command_ends_with
     process = start(*command, home=home)
     said = interrupt(process, lambda: bool([*out.glob("*.png")]))
     assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
+    assert not re.search(r"learning noise:\s+0%", said), "the fit began anew"
     assert 0 < len(contents(out)) < 64 and all(name.endswith(".png") for name in contents(out))
 
     report = json.loads(succeed(*command, "--json"))

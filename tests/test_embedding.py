@@ -15,6 +15,7 @@ from PIL import Image as PILImage
 
 from uc_hf.embedding import draw_sample, embed, native_size
 from uc_hf.errors import DatasetError, ImageError
+from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate
 
 
@@ -52,7 +53,7 @@ def test_two_processes_give_the_same_embeddings_clusters_and_noise_as_one(
 
 
 def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder: str):
-    sample = draw_sample(tiles, None, None, seed=0)
+    sample = draw_sample(tiles, Settings())
     surrogate = Surrogate.from_pretrained(surrogate_folder)
     settings = {"canvas_size": 32, "normalise": True, "accelerator": Accelerator(cpu=True), "batch_size": 20}
     canvases, alone = embed(sample, surrogate, **settings, num_workers=0)
@@ -63,12 +64,12 @@ def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder:
 
 
 def test_the_sample_is_bounded_seeded_and_in_row_order(tiles: Dataset):
-    rows = [list(draw_sample(tiles, None, 20, seed).rows) for seed in (0, 0, 1)]
+    rows = [list(draw_sample(tiles, Settings(max_fit_images=20, seed=seed)).rows) for seed in (0, 0, 1)]
     assert len(rows[0]) == 20 and rows[0] == sorted(rows[0]) == rows[1] != rows[2]
 
 
 def test_the_native_size_is_that_of_the_images_not_of_the_canvas(tiles: Dataset):
-    assert native_size(draw_sample(tiles, None, None, seed=0)) == round((40 * 48) ** 0.5)
+    assert native_size(draw_sample(tiles, Settings())) == round((40 * 48) ** 0.5)
 
 
 def with_bad_rows(bad: dict[int, bytes], n: int = 30) -> Dataset:
@@ -81,15 +82,15 @@ def with_bad_rows(bad: dict[int, bytes], n: int = 30) -> Dataset:
 def test_every_bad_row_is_named_before_anything_is_embedded():
     bad = with_bad_rows({3: b"not an image", 17: b""})
     with pytest.raises(ImageError) as raised:
-        draw_sample(bad, None, 5, seed=0)
+        draw_sample(bad, Settings(max_fit_images=5))
     message = str(raised.value)
-    assert "2 of 30 images in column 'photo'" in message and "row 3:" in message and "row 17:" in message
-    assert "ds.select(" in message
+    assert "2 of 30 images cannot be protected" in message
+    assert "row 3, column 'photo':" in message and "row 17, column 'photo':" in message
 
 
 def test_columns_that_are_missing_or_not_images_are_refused_with_what_there_is():
     texts = Dataset.from_dict({"caption": ["a"]}, features=Features({"caption": Value("string")}))
     with pytest.raises(DatasetError, match=r"'caption' \(string\)"):
-        draw_sample(texts, None, None, seed=0)
+        draw_sample(texts, Settings())
     with pytest.raises(DatasetError, match=r"no column 'img'; the columns are 'photo'"):
-        draw_sample(with_bad_rows({}), "img", None, seed=0)
+        draw_sample(with_bad_rows({}), Settings(image_column="img"))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict, Image, IterableDataset, load_dataset
+from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, load_dataset
 from datasets.fingerprint import Hasher
 from PIL import Image as PILImage
 from torch import nn
 
 from uc_hf import Surrogate, UCProtector
-from uc_hf.errors import NotFittedError, SettingError, SurrogateError
+from uc_hf.errors import ImageError, NotFittedError, SettingError, SurrogateError
 
 
 EPSILON = 16
@@ -201,6 +201,16 @@ def test_jpeg_container_is_learnt_under_jpeg_and_stored_as_jpeg(tiles: Dataset, 
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8, container="jpeg:90")
     data = protector.fit(tiles)(dict(tiles[0]))["image"]["bytes"]
     assert PILImage.open(io.BytesIO(data)).format == "JPEG"
+
+
+def test_transparency_in_a_jpeg_container_is_refused_by_row_before_fitting(tiles: Dataset, surrogate_folder: str):
+    clear = PILImage.new("RGBA", (30, 30), (10, 20, 30, 40))
+    mixed = Dataset.from_dict({"image": [tiles[0]["image"], clear]}, features=Features({"image": Image()}))
+    with pytest.raises(ImageError, match=r"row 1, column 'image': jpeg:90 cannot hold its transparency"):
+        UCProtector(surrogate=surrogate_folder, n_clusters=2, container="jpeg:90").fit(mixed)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=1, container="jpeg:90").fit(tiles)
+    with pytest.raises(ImageError, match=r"row 1, column 'image': .*use 'png' or 'webp'"):
+        mixed.map(protector, batched=True, with_indices=True)
 
 
 def test_an_ensemble_of_surrogates(tiles: Dataset, surrogate_folder: str, tmp_path: Path):

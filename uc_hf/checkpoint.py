@@ -5,11 +5,11 @@ import logging
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
-from uc_hf.errors import SettingError
+from uc_hf.errors import OutputError, SettingError
 
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,14 @@ class FitState:
         schedule = json.dumps(self.schedule.state_dict())
         learning_rate = repr(self.optimizer.param_groups[0]["lr"])
         metadata = {"step": str(step), "schedule": schedule, "learning_rate": learning_rate}
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
+        try:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(
+                f"the checkpoint {path} cannot be written: {error}. Make room there, or pass another checkpoint_dir; "
+                "the fit goes on from its last checkpoint."
+            ) from error
         partial.replace(path)
 
     def load(self, path: Path) -> int:

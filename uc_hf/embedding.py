@@ -1,7 +1,7 @@
 """A dataset -> a bounded sample of canvases and their embeddings, through Accelerate."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,15 +17,15 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from uc_hf import images
+from uc_hf.checks import check_all, check_dataset, undecoded
 from uc_hf.columns import image_column
 from uc_hf.errors import DatasetError, ImageError
+from uc_hf.images import Container
+from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
 logger = logging.getLogger(__name__)
-
-SHOWN_ERRORS = 5
-"""So many bad rows are named in one message."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,10 @@ class Sample:
         return len(self.rows)
 
 
-def draw_sample(
-    dataset: datasets.Dataset | datasets.IterableDataset, column: str | None, limit: int | None, seed: int
-) -> Sample:
-    """A seeded sample of at most `limit` images, after a cheap look at every row of a dataset that has rows.
+def draw_sample(dataset: datasets.Dataset | datasets.IterableDataset, settings: Settings) -> Sample:
+    """A seeded sample of at most `max_fit_images`, after a cheap look at every row of a dataset that has rows.
 
-    A stream is read through a shuffle buffer of `limit` rows, so that its first file does not stand for all.
+    A stream is read through a shuffle buffer of that many rows, so that its first file does not stand for all.
 
     Raises:
         DatasetError: the dataset is empty, a DatasetDict, or has no (or not only one) image column.
@@ -63,27 +61,28 @@ def draw_sample(
             f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
         )
     if isinstance(dataset, datasets.IterableDataset):
-        return _draw_from_stream(dataset, column, limit, seed)
+        return _draw_from_stream(dataset, settings)
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
-    name = image_column(dataset.features, column)
-    values = dataset.with_format(None).select_columns([name]).cast_column(name, datasets.Image(decode=False))
-    check_images((row[name] for row in values), len(values), name)
+    name = image_column(dataset.features, settings.image_column)
+    check_dataset(dataset, name, Container.parse(settings.container))
+    values, limit = undecoded(dataset, name), settings.max_fit_images
     rows = np.arange(len(values))
     if limit is not None and limit < len(values):
-        rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:limit])
+        rows = np.sort(np.random.default_rng(settings.seed).permutation(len(values))[:limit])
         logger.info("fitting on a sample of %d of %d images", limit, len(values))
     return Sample(column=name, rows=rows.tolist(), values=values.select(rows)[name])
 
 
-def _draw_from_stream(stream: datasets.IterableDataset, column: str | None, limit: int | None, seed: int) -> Sample:
+def _draw_from_stream(stream: datasets.IterableDataset, settings: Settings) -> Sample:
+    limit = settings.max_fit_images
     if stream.features is not None:
-        name = image_column(stream.features, column)
+        name = image_column(stream.features, settings.image_column)
         stream = stream.cast_column(name, datasets.Image(decode=False))
     else:
-        name = column or "image"
+        name = settings.image_column or "image"
     if limit is not None:
-        stream = stream.shuffle(seed=seed, buffer_size=limit)
+        stream = stream.shuffle(seed=settings.seed, buffer_size=limit)
     values = []
     for row in islice(stream, limit):
         if name not in row:
@@ -91,39 +90,9 @@ def _draw_from_stream(stream: datasets.IterableDataset, column: str | None, limi
         values.append(row[name])
     if not values:
         raise DatasetError("the stream is empty: there is nothing to protect.")
-    check_images(values, len(values), name)
+    named = ((f"row {row} of the sample, column {name!r}", value) for row, value in enumerate(values))
+    check_all(named, len(values), Container.parse(settings.container))
     return Sample(column=name, rows=range(len(values)), values=values)
-
-
-def check_images(values: Iterable[Any], total: int, column: str) -> None:
-    """Look at every image's header and end, and name all that cannot be protected.
-
-    Args:
-        values: images as the dataset stores them, in row order.
-        total: how many there are.
-        column: their column, for the message.
-
-    Raises:
-        ImageError: one or more cannot be protected.
-    """
-    bad = []
-    for row, value in enumerate(tqdm(values, total=total, desc="checking images", unit="image", leave=False)):
-        try:
-            images.check(value)
-        except ImageError as error:
-            bad.append((row, error))
-    if bad:
-        raise ImageError(_bad_rows([row for row, _ in bad], [str(error) for _, error in bad], total, column))
-
-
-def _bad_rows(rows: list[int], reasons: list[str], total: int, column: str) -> str:
-    shown = "\n".join(f"  row {row}: {why}" for row, why in islice(zip(rows, reasons, strict=True), SHOWN_ERRORS))
-    more = f"\n  and {len(rows) - SHOWN_ERRORS} more" if len(rows) > SHOWN_ERRORS else ""
-    return (
-        f"{len(rows)} of {total} images in column {column!r} cannot be protected:\n{shown}{more}\n"
-        f"Mend them, or leave them out: bad = {set(rows[:20])}; "
-        "ds = ds.select(i for i in range(len(ds)) if i not in bad)."
-    )
 
 
 class Canvases(TorchDataset[Tensor]):

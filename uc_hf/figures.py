@@ -2,8 +2,6 @@
 
 Nothing here touches pyplot, its list of open figures or the backend: a figure is an ordinary object that is freed with
 its last reference, is saved with `figure.savefig(path)` and shows itself as the last line of a notebook cell.
-
-Positions are given in inches from the top left corner, so that what is aligned in the code is aligned on the page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,36 +10,33 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 from PIL import Image
 from scipy.linalg import eigh
 
+from uc_hf.drawing import (
+    CLUSTERS,
+    CONTROLS,
+    FONT,
+    HAIRLINE,
+    INK,
+    MARGIN,
+    MUTED,
+    PAPER,
+    PROTECTED,
+    SPECTRUM,
+    SPECTRUM_DECADES,
+    TIMES,
+    WIDTH,
+    chart,
+    new_figure,
+    show,
+    write,
+)
 from uc_hf.errors import EpsilonError, ImageError, SettingError
 from uc_hf.images import decode
-
-
-WIDTH = 9.6  # inches; 100 CSS pixels each on the report's page
-DPI = 200
-MARGIN = 0.3
-TIMES = "\N{MULTIPLICATION SIGN}"
-FONT = "DejaVu Sans"  # ships with matplotlib: the same figure on every machine
-
-PAPER = "#f8f7f4"
-INK = "#24292f"
-MUTED = "#6b7280"
-HAIRLINE = "#d9d7d1"
-PROTECTED = "#d4500c"
-CONTROLS = ("#557fa3", "#8f7536", "#65856b", "#86698f")
-# Petroff, "Accessible color sequences for data visualization" (2021): told apart under the common colour deficiencies.
-CLUSTERS = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-)
-SPECTRUM = LinearSegmentedColormap.from_list("spectrum", ["#f1efe9", "#b9cbd6", "#5b8fb0", "#1f4e79", "#0b1f3a"])
-SPECTRUM_DECADES = 2
 
 
 def contact_sheet(
@@ -73,7 +68,7 @@ def contact_sheet(
     # One height for all pictures, widths by aspect: no picture is cropped and no edge is ragged.
     height = min(1.9, *((room - gap * (len(band) - 1)) / sum(_aspect(s[0]) for s in band) for band in bands))
     band_height = 3 * height + 2 * gap
-    figure = _figure(2 * MARGIN + len(bands) * band_height + (len(bands) - 1) * band_gap)
+    figure = new_figure(2 * MARGIN + len(bands) * band_height + (len(bands) - 1) * band_gap)
 
     remark = f"at most ±{largest}/255"
     captions = (("Clean", "", INK), ("Protected", "", PROTECTED), (f"Noise {TIMES}{amplify}", remark, INK))
@@ -81,12 +76,12 @@ def contact_sheet(
         top = MARGIN + band_index * (band_height + band_gap)
         for row, (name, remark, colour) in enumerate(captions):
             y = top + row * (height + gap)
-            _text(figure, MARGIN, y + 0.09, name, weight="bold", colour=colour)
-            _text(figure, MARGIN, y + 0.29, remark, size=8, colour=MUTED)
+            write(figure, MARGIN, y + 0.09, name, weight="bold", colour=colour)
+            write(figure, MARGIN, y + 0.29, remark, size=8, colour=MUTED)
             x = left
             for stack in band:
                 width = height * _aspect(stack[row])
-                _picture(figure, x, y, width, height, stack[row])
+                show(figure, x, y, width, height, stack[row])
                 x += width + gap
     return figure
 
@@ -106,24 +101,24 @@ def cluster_sheet(pictures: Sequence[Sequence[Image.Image]], sizes: Sequence[int
             f"cluster_sheet has pictures of {sum(map(bool, pictures))} clusters in {len(pictures)} rows and "
             f"{len(sizes)} sizes: pass one row of pictures and one size for each cluster."
         )
-    left, gap, bar = MARGIN + 1.75, 0.05, 1.4
+    left, gap, full = MARGIN + 1.75, 0.05, 1.4
     columns = max(map(len, pictures))
     cell = min(1.15, (WIDTH - MARGIN - left + gap) / columns - gap)
     pitch = max(cell, 0.55) + 0.14
-    figure = _figure(2 * MARGIN + len(sizes) * pitch - 0.14)
+    figure = new_figure(2 * MARGIN + len(sizes) * pitch - 0.14)
 
     colours = cluster_colours(len(sizes))
     total, largest = sum(sizes), max(*sizes, 1)
     for cluster, (row, size) in enumerate(zip(pictures, sizes, strict=True)):
         top = MARGIN + cluster * pitch
         share = f"{size:,} images · {percent(size / max(total, 1))}"
-        _text(figure, MARGIN, top + 0.09, f"Cluster {cluster}", weight="bold")
-        _text(figure, MARGIN, top + 0.29, share, size=8, colour=MUTED)
-        _bar(figure, MARGIN, top + 0.42, bar, HAIRLINE)
-        _bar(figure, MARGIN, top + 0.42, bar * size / largest, colours[cluster])
+        write(figure, MARGIN, top + 0.09, f"Cluster {cluster}", weight="bold")
+        write(figure, MARGIN, top + 0.29, share, size=8, colour=MUTED)
+        bar(figure, MARGIN, top + 0.42, full, HAIRLINE)
+        bar(figure, MARGIN, top + 0.42, full * size / largest, colours[cluster])
         for column, picture in enumerate(row):
             pixels = _central_square(_pixels(picture, f"cluster {cluster}, picture {column}"))
-            _picture(figure, left + column * (cell + gap), top, cell, cell, pixels)
+            show(figure, left + column * (cell + gap), top, cell, cell, pixels)
     return figure
 
 
@@ -159,13 +154,13 @@ def noise_gallery(noise: np.ndarray, epsilon: float) -> Figure:
     columns = -(-len(noise) // rows)
     cell = min(2.2, (WIDTH - 2 * MARGIN + gap) / columns - gap)
     pitch = head + 2 * cell + 0.05 + pitch_gap
-    figure = _figure(2 * MARGIN + rows * pitch - pitch_gap + foot)
+    figure = new_figure(2 * MARGIN + rows * pitch - pitch_gap + foot)
     for cluster in range(len(noise)):
         x = MARGIN + cluster % columns * (cell + gap)
         y = MARGIN + cluster // columns * pitch
-        _text(figure, x, y + 0.07, f"Cluster {cluster}", size=8.5, weight="bold")
-        _picture(figure, x, y + head, cell, cell, shown[cluster])
-        axes = _picture(figure, x, y + head + cell + 0.05, cell, cell, spectra[cluster])
+        write(figure, x, y + 0.07, f"Cluster {cluster}", size=8.5, weight="bold")
+        show(figure, x, y + head, cell, cell, shown[cluster])
+        axes = show(figure, x, y + head + cell + 0.05, cell, cell, spectra[cluster])
         axes.images[0].set(cmap=SPECTRUM, clim=(-SPECTRUM_DECADES, 0))
     _spectrum_key(figure, MARGIN, MARGIN + rows * pitch - pitch_gap + 0.28, f"±{bound:.3g}/255")
     return figure
@@ -199,15 +194,15 @@ def embedding_map(before: np.ndarray, after: np.ndarray, clusters: np.ndarray, c
     pad = 0.05 * (high - low) + 1e-9
 
     side, gap, top = (WIDTH - 2 * MARGIN - 0.45) / 2, 0.25, MARGIN + 0.3
-    figure = _figure(top + side + 0.95)
+    figure = new_figure(top + side + 0.95)
     across, upwards = (f"component {i + 1} · {percent(share)}" for i, share in enumerate(explained))
     palette = cluster_colours(len(centroids))
     order = np.random.default_rng(0).permutation(n)  # no cluster lies on top of the others
     colours = [palette[clusters[i]] for i in order]
     for panel, (name, colour) in enumerate((("Clean", INK), ("Protected", PROTECTED))):
         x = MARGIN + 0.2 + panel * (side + gap)
-        _text(figure, x, MARGIN + 0.07, name, size=10, weight="bold", colour=colour)
-        axes = _chart(figure, x, top, side, side)
+        write(figure, x, MARGIN + 0.07, name, size=10, weight="bold", colour=colour)
+        axes = chart(figure, x, top, side, side)
         dots = points[panel][order]
         axes.scatter(dots[:, 0], dots[:, 1], s=np.clip(12000 / n, 3, 16), c=colours, alpha=0.65, linewidths=0)
         for size, edge, width in ((190, PAPER, 1.6), (110, INK, 0.7)):
@@ -215,8 +210,8 @@ def embedding_map(before: np.ndarray, after: np.ndarray, clusters: np.ndarray, c
             axes.scatter(stars[:, 0], stars[:, 1], marker="*", c=palette, **style)
         axes.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
         axes.set(xticks=[], yticks=[])
-        _text(figure, x + side / 2, top + side + 0.16, across, 8.5, MUTED, ha="center")
-    _text(figure, MARGIN, top + side / 2, upwards, 8.5, MUTED, ha="center", rotation=90)
+        write(figure, x + side / 2, top + side + 0.16, across, 8.5, MUTED, ha="center")
+    write(figure, MARGIN, top + side / 2, upwards, 8.5, MUTED, ha="center", rotation=90)
     _cluster_key(figure, MARGIN + 0.2, top + side + 0.5, palette)
     return figure
 
@@ -245,9 +240,9 @@ def accuracy_curves(curves: Mapping[str, np.ndarray], chance: float, title: str)
 
     names = 1.0 + 0.082 * max(map(len, curves))
     width, height, head = max(WIDTH - 0.85 - names - MARGIN, 4), 3.6, MARGIN + 0.42
-    figure = _figure(head + height + 0.78)
-    _text(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
-    axes = _chart(figure, 0.85, head, width, height)
+    figure = new_figure(head + height + 0.78)
+    write(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
+    axes = chart(figure, 0.85, head, width, height)
     axes.spines[["left", "top", "right"]].set_visible(False)
     axes.set(xlim=(1, epochs) if epochs > 1 else (0.5, 1.5), ylim=(0, top), facecolor="none")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -265,10 +260,10 @@ def accuracy_curves(curves: Mapping[str, np.ndarray], chance: float, title: str)
         axes.plot(x, mean, color=colour, linewidth=weight, zorder=layer, marker=marker, clip_on=False)
         ends.append((name, float(mean[-1]), colour))
     _end_labels(axes, ends, width, spacing=0.21 * top / height)
-    _text(figure, 0.85, head + height + 0.42, "epoch", size=8, colour=MUTED)
+    write(figure, 0.85, head + height + 0.42, "epoch", size=8, colour=MUTED)
     seeds = max(len(accuracy) for accuracy in curves.values())
     remark = f"line: mean of {seeds} seeds · band: lowest to highest" if seeds > 1 else "one seed"
-    _text(figure, 0.85 + width, head + height + 0.42, remark, size=8, colour=MUTED, ha="right")
+    write(figure, 0.85 + width, head + height + 0.42, remark, size=8, colour=MUTED, ha="right")
     return figure
 
 
@@ -290,59 +285,6 @@ def curve_colours(names: Sequence[str]) -> list[str]:
     controls = [name for name in names if not name.lower().startswith(tuple(fixed))]
     muted = {name: CONTROLS[i % len(CONTROLS)] for i, name in enumerate(controls)}
     return [muted.get(name) or next(c for kind, c in fixed.items() if name.lower().startswith(kind)) for name in names]
-
-
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
-    figure.set_layout_engine("none")
-    return figure
-
-
-def _place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a position in inches from the top left corner."""
-    page = figure.get_figheight()
-    return figure.add_axes((left / WIDTH, 1 - (top + height) / page, width / WIDTH, height / page))
-
-
-def _text(
-    figure: Figure,
-    left: float,
-    top: float,
-    text: str,
-    size: float = 9.5,
-    colour: str = INK,
-    weight: str = "normal",
-    ha: str = "left",
-    rotation: float = 0,
-) -> None:
-    """One line of text, its middle `top` inches below the upper edge."""
-    style: dict[str, Any] = {"fontfamily": FONT, "fontsize": size, "fontweight": weight, "color": colour}
-    y = 1 - top / figure.get_figheight()
-    figure.text(left / WIDTH, y, text, ha=ha, va="center", rotation=rotation, parse_math=False, **style)
-
-
-def _picture(figure: Figure, left: float, top: float, width: float, height: float, pixels: np.ndarray) -> Axes:
-    """Pixels [H,W] or [H,W,3]: hard-edged squares for small pictures, antialiased where large ones are reduced."""
-    axes = _place(figure, left, top, width, height)
-    axes.set_axis_off()
-    axes.imshow(pixels, aspect="auto", interpolation="nearest" if min(pixels.shape[:2]) <= 64 else "auto")
-    return axes
-
-
-def _chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes of a plot: hairline frame, small muted ticks, whatever the user's matplotlib style is."""
-    axes = _place(figure, left, top, width, height)
-    axes.set(facecolor="#fffefc", axisbelow=True)
-    axes.grid(False)
-    axes.tick_params(length=0, pad=6, labelsize=8.5, labelcolor=MUTED, labelfontfamily=FONT)
-    axes.spines[:].set(color=HAIRLINE, linewidth=0.8)
-    return axes
-
-
-def _bar(figure: Figure, left: float, top: float, width: float, colour: str) -> None:
-    page, height = figure.get_figheight(), 0.06
-    corner = (left / WIDTH, 1 - (top + height) / page)
-    figure.add_artist(Rectangle(corner, width / WIDTH, height / page, facecolor=colour, linewidth=0))
 
 
 def _pixels(picture: Image.Image, name: str) -> np.ndarray:
@@ -399,22 +341,22 @@ def _principal_plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _spectrum_key(figure: Figure, left: float, top: float, bound: str) -> None:
-    scale = _picture(figure, left, top - 0.05, 1.2, 0.1, np.linspace(-SPECTRUM_DECADES, 0, 256)[None])
+    scale = show(figure, left, top - 0.05, 1.2, 0.1, np.linspace(-SPECTRUM_DECADES, 0, 256)[None])
     scale.images[0].set(cmap=SPECTRUM, interpolation="bilinear")
     legend = f"spectrum: 1/{10**SPECTRUM_DECADES} to 1 of its largest, log scale; centre = low frequency"
-    _text(figure, left + 1.3, top, f"{legend}   ·   noise: mid-grey = 0, full range = {bound}", size=8, colour=MUTED)
+    write(figure, left + 1.3, top, f"{legend}   ·   noise: mid-grey = 0, full range = {bound}", size=8, colour=MUTED)
 
 
 def _cluster_key(figure: Figure, left: float, top: float, palette: Sequence[str]) -> None:
     """Which colour is which cluster; above twenty only the first and the last are named."""
     room = WIDTH - MARGIN - left - 2.6
     step = min(0.42, room / len(palette))
-    _picture(figure, left, top, step * len(palette), 0.06, np.array([[to_rgb(colour) for colour in palette]]))
+    show(figure, left, top, step * len(palette), 0.06, np.array([[to_rgb(colour) for colour in palette]]))
     for cluster in range(len(palette)):
         if len(palette) <= 20 or cluster in (0, len(palette) - 1):
-            _text(figure, left + (cluster + 0.5) * step, top + 0.17, str(cluster), 8.5, MUTED, ha="center")
+            write(figure, left + (cluster + 0.5) * step, top + 0.17, str(cluster), 8.5, MUTED, ha="center")
     remark = "cluster of the clean image · stars: centroids"
-    _text(figure, WIDTH - MARGIN, top + 0.17, remark, 8, MUTED, ha="right")
+    write(figure, WIDTH - MARGIN, top + 0.17, remark, 8, MUTED, ha="right")
 
 
 def _ticks(top: float) -> list[float]:

@@ -77,7 +77,7 @@ def fit(
 
     With several processes all of them embed, the main one learns, and all receive the result.
     """
-    sample = draw_sample(dataset, settings.image_column, settings.max_fit_images, settings.seed)
+    sample = draw_sample(dataset, settings)
     canvases, embeddings = embed(
         sample,
         surrogate,

@@ -20,12 +20,12 @@ from datasets.table import embed_table_storage
 from tqdm.auto import tqdm
 
 from uc_hf import images
-from uc_hf.checks import check_folder, folder_images, undecoded
+from uc_hf.checks import undecoded
 from uc_hf.columns import image_column
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
+from uc_hf.folders import check_folder, folder_images, is_image_file, visible
 from uc_hf.images import Container, ImageValue
 from uc_hf.protector import UCProtector
-from uc_hf.sources import is_image_file, visible
 
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """UCProtector: fit on a dataset, then a pure function of one image that any `datasets.map` can call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -149,19 +150,19 @@ class UCProtector(Shared):
 
     def _protect_values(self, values: Sequence[Any], column: str, position: Sequence[Any]) -> list[dict[str, Any]]:
         rows = position[0] if position and isinstance(position[0], list) else None
+        where = [f"image {i} of this batch" if rows is None else f"row {rows[i]}" for i in range(len(values))]
         pictures = []
-        for index, value in enumerate(values):
-            try:
+        for name, value in zip(where, values, strict=True):
+            with _named(f"{name}, column {column!r}"):
                 pictures.append(images.decode(value))
-            except ImageError as error:
-                where = f"row {rows[index]}" if rows is not None else f"image {index} of this batch"
-                raise ImageError(f"{where}, column {column!r}: {error}") from error
-        container = Container.parse(self.settings.container)
-        names = [images.stem(value) for value in values]
-        return [
-            {"bytes": data, "path": None if name is None else name + container.suffix}
-            for data, name in zip(self.protect(pictures), names, strict=True)
-        ]
+        suffix = Container.parse(self.settings.container).suffix
+        protected = []
+        for name, value, picture, cluster in zip(where, values, pictures, self.assign(pictures), strict=True):
+            with _named(f"{name}, column {column!r}"):
+                data = self._encode(picture, int(cluster))
+            stem = images.stem(value)
+            protected.append({"bytes": data, "path": None if stem is None else stem + suffix})
+        return protected
 
     def protect(self, pictures: Sequence[Picture]) -> list[bytes]:
         """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
@@ -177,15 +178,15 @@ class UCProtector(Shared):
             ImageError: a picture with transparency is to be stored as JPEG.
             BoundError: a losslessly stored picture is further than epsilon from its original.
         """
+        clusters = self.assign(pictures)
+        return [self._encode(picture, int(cluster)) for picture, cluster in zip(pictures, clusters, strict=True)]
+
+    def _encode(self, picture: Picture, cluster: int) -> bytes:
         container = Container.parse(self.settings.container)
-        encoded = []
-        for picture, cluster in zip(pictures, self.assign(pictures), strict=True):
-            protected = self._add(picture, int(cluster))
-            data = images.encode(protected, container, keep_exif=self.settings.keep_exif)
-            if container.lossless:
-                check_bound(picture, data, self.settings.levels)
-            encoded.append(data)
-        return encoded
+        data = images.encode(self._add(picture, cluster), container, keep_exif=self.settings.keep_exif)
+        if container.lossless:
+            check_bound(picture, data, self.settings.levels)
+        return data
 
     def transform(self, image: PIL.Image.Image) -> PIL.Image.Image:
         """The protected version of one PIL picture, at its own size, in the mode it is stored in.
@@ -298,6 +299,15 @@ def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
     difference = int(np.abs(stored - picture.pixels).max())
     if difference > levels:
         raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say which image an error is about."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from error
 
 
 def _worker_device() -> torch.device:

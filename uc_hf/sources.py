@@ -15,13 +15,8 @@ from huggingface_hub.errors import (
 )
 
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError
+from uc_hf.folders import is_image_file, visible
 from uc_hf.protector import UCProtector
-
-
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .ppm .tga .tif .tiff .webp".split()
-)
-"""Files that a person calls a picture; those that Pillow cannot read (HEIC) are refused by name, not passed over."""
 
 
 def open_dataset(source: str) -> datasets.DatasetDict:
@@ -79,17 +74,6 @@ def is_image_folder(path: Path) -> bool:
         return False
     files = visible(path)
     return not any(map(_is_table, files)) and any(map(is_image_file, files))
-
-
-def is_image_file(path: Path) -> bool:
-    """Whether a file's name is that of a picture."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def visible(folder: Path) -> list[Path]:
-    """The files of a folder at any depth, sorted, without those hidden or in hidden folders."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 _PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector), or a protector on the Hub."

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import datasets
 
-from uc_hf.checks import check_dataset, check_folder, folder_images
+from uc_hf.checks import check_dataset
 from uc_hf.columns import image_column
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.folders import check_folder, folder_images
 from uc_hf.images import Container
 from uc_hf.outputs import Outcome, protect_dataset, protect_folder
 from uc_hf.protector import UCProtector
@@ -58,7 +59,7 @@ class DatasetJob:
         """
         for split in self.chosen:
             dataset = self.splits[split]
-            check_dataset(dataset, split, image_column(dataset.features, column), container)
+            check_dataset(dataset, image_column(dataset.features, column), container, split)
         return datasets.concatenate_datasets([self.splits[split] for split in self.chosen])
 
     def run(self, out: Path, protector: UCProtector) -> Outcome:

@@ -135,7 +135,7 @@ def say(result: Result) -> None:
     before, after = outcome.bytes_before, outcome.bytes_after
     facts["size"] = f"{size(before)} -> {size(after)} ({after / before:.1f} times)"
     facts["time"] = duration(result.seconds)
-    fitted = f"fitted now, {protector.fitted.moved:.0%} of the sample moved to another cluster"
+    fitted = f"fitted now, {protector.fitted.moved:.0%} of the sample moved to its goal"
     facts["protector"] = f"{result.key} ({fitted if result.fitted else 'loaded'})"
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to

@@ -62,7 +62,7 @@ def score_sets(
     tested = _test_set(originals, clean, test)
     key = None if protector is None else open_protector(protector)
     if key is not None:
-        train_sets = control_sets(key, train_sets["clean"]) | {"protected": train_sets["protected"]}
+        train_sets = control_sets(key, train_sets["clean"], train_sets["protected"])
     card = score(
         train_sets,
         tested,

@@ -6,6 +6,9 @@ from datasets import Dataset
 from uc_hf.protector import UCProtector
 
 
+BATCH_SIZE = 64
+"""Rows that are embedded and encoded at once."""
+
 BLOCK = 8
 """Side in pixels of a block of the blocky control: the pattern of SynPer (Yu et al. 2022)."""
 
@@ -42,13 +45,13 @@ def blocky_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     return coarse.repeat(BLOCK, axis=2).repeat(BLOCK, axis=3)[:, :, :height, :width]
 
 
-def train_sets(protector: UCProtector, clean: Dataset, batch_size: int = 64) -> dict[str, Dataset]:
+def train_sets(protector: UCProtector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
     """What a target model is trained on, all through one protector's clusters and encoding.
 
     Args:
         protector: fitted.
         clean: the original rows.
-        batch_size: rows embedded and encoded at once.
+        protected: the protected rows where they exist already; None makes them.
 
     Returns:
         "clean" (delta = 0, the matched baseline), "protected", "control-random" and "control-blocky".
@@ -61,6 +64,8 @@ def train_sets(protector: UCProtector, clean: Dataset, batch_size: int = 64) -> 
         "control-blocky": blocky_noise(noise.shape, levels, seed),
     }
     return {
-        name: clean.map(protector.with_noise(variant), batched=True, batch_size=batch_size, desc=f"making {name}")
+        name: protected
+        if name == "protected" and protected is not None
+        else clean.map(protector.with_noise(variant), batched=True, batch_size=BATCH_SIZE, desc=f"making {name}")
         for name, variant in variants.items()
     }
