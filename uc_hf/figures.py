@@ -30,6 +30,7 @@ from uc_hf.drawing import (
     SPECTRUM_DECADES,
     TIMES,
     WIDTH,
+    bar,
     chart,
     new_figure,
     show,
