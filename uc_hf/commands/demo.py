@@ -46,6 +46,7 @@ class Demo:
         test_images: at most so many clean images are tested on.
         steps: of learning the noise.
         epochs: of each training.
+        learning_rate: of each training.
         seeds: trainings on each set.
     """
 
@@ -55,7 +56,8 @@ class Demo:
     train_images: int = 2000
     test_images: int = 1000
     steps: int = 300
-    epochs: int = 15
+    epochs: int = 12
+    learning_rate: float = 0.2
     seeds: int = 3
 
 
@@ -70,7 +72,8 @@ def run(demo: Demo, out: Path) -> Scorecard:
     protector.fit(train)
     typer.echo(repr(protector), err=True)
     sets = train_sets(protector, train)
-    recipe = Recipe(epochs=demo.epochs, image_size=min(LARGEST, protector.fitted.canvas_size))
+    size = min(LARGEST, protector.fitted.canvas_size)
+    recipe = Recipe(epochs=demo.epochs, learning_rate=demo.learning_rate, image_size=size)
     scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)
     out.mkdir(parents=True, exist_ok=True)
     scorecard.save(out / "scorecard.json")
