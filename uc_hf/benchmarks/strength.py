@@ -36,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--augmentation", default="pad-crop", choices=["pad-crop", "resized-crop"])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--target", default="resnet-small")
@@ -65,7 +66,9 @@ def main() -> None:
         logger.info("%s: %r", name, protector)
         made = train_sets(protector, train)
         sets |= {f"{kind} ({Path(name).name})": made[kind] for kind in made if kind != "clean"}
-    recipe = Recipe(epochs=args.epochs, image_size=args.image_size, augmentation=args.augmentation)
+    recipe = Recipe(
+        epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
+    )
     scorecard = score(sets, test, targets=[args.target], seeds=range(args.seeds), recipe=recipe, resume=args.out)
     show(scorecard)
 

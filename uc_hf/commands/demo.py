@@ -46,7 +46,7 @@ class Demo:
         test_images: at most so many clean images are tested on.
         steps: of learning the noise.
         epochs: of each training.
-        learning_rate: of each training.
+        batch_size: of each training; small, for many steps on few images.
         seeds: trainings on each set.
     """
 
@@ -56,8 +56,8 @@ class Demo:
     train_images: int = 2000
     test_images: int = 1000
     steps: int = 300
-    epochs: int = 12
-    learning_rate: float = 0.2
+    epochs: int = 10
+    batch_size: int = 64
     seeds: int = 3
 
 
@@ -73,7 +73,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
     typer.echo(repr(protector), err=True)
     sets = train_sets(protector, train)
     size = min(LARGEST, protector.fitted.canvas_size)
-    recipe = Recipe(epochs=demo.epochs, learning_rate=demo.learning_rate, image_size=size)
+    recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)
     scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)
     out.mkdir(parents=True, exist_ok=True)
     scorecard.save(out / "scorecard.json")
