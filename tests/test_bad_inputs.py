@@ -45,9 +45,9 @@ def test_a_truncated_jpeg_is_named_by_row_and_column_before_anything_is_learnt(s
 def test_all_bad_rows_are_named_at_once(surrogate_folder: str) -> None:
     message = refusal(ImageError, dataset(jpeg(), jpeg(1, 1), b"", jpeg(10_000, 20)), surrogate=surrogate_folder)
     assert "3 of 4 images" in message
-    assert "row 1: 1 x 1 pixels: sides below 8 cannot be protected" in message
-    assert "row 2: it is empty" in message
-    assert "row 3: 10000 x 20 pixels: one side is more than 32 times the other" in message
+    assert "row 1, column 'photo': 1 x 1 pixels: sides below 8 cannot be protected" in message
+    assert "row 2, column 'photo': it is empty" in message
+    assert "row 3, column 'photo': 10000 x 20 pixels: one side is more than 32 times the other" in message
 
 
 def test_a_column_that_holds_no_images_is_refused_with_what_it_holds(tiles: Dataset, surrogate_folder: str) -> None:
@@ -121,8 +121,10 @@ def test_a_bad_file_of_a_folder_is_named_by_its_path(photos: Path, surrogate_fol
     (photos / "album" / "cut.jpg").write_bytes(jpeg()[:300])
     result = invoke("protect", photos, "--out", tmp_path / "out", "--surrogate", surrogate_folder)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-2:][0] == "Error: 1 of 41 images cannot be protected:"
-    assert result.stderr.splitlines()[-1].startswith("  album/cut.jpg: truncated or damaged")
+    *_, headline, bad, remedy = result.stderr.splitlines()
+    assert headline == "Error: 1 of 41 images cannot be protected:"
+    assert bad.startswith("  album/cut.jpg: truncated or damaged")
+    assert remedy == "Mend them, or leave them out."
 
 
 def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folder: str, tmp_path: Path) -> None:
