@@ -27,7 +27,7 @@ from transformers import (
 from transformers.utils import is_timm_available
 from transformers.utils import logging as transformers_logging
 
-from uc_hf.errors import SurrogateError
+from uc_hf.errors import SurrogateError, first_line
 
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -120,7 +120,7 @@ def _resolve(name: str, revision: str | None) -> str | None:
     except RevisionResolutionError as error:
         raise SurrogateError(
             f"there is no folder {name}, it is not in the local cache, and no Hub is in reach "
-            f'({_first_line(error.__cause__ or error)}): connect, name a folder, or use "{BUILT_IN}"'
+            f'({first_line(error.__cause__ or error)}): connect, name a folder, or use "{BUILT_IN}"'
         ) from error
     return commit
 
@@ -240,9 +240,4 @@ def explained(what: str) -> Iterator[None]:
         raise
     except (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         remedy = f". A timm model needs: {_TIMM_REMEDY}" if isinstance(error, ImportError) else ""
-        raise SurrogateError(f"{what} ({_first_line(error)}){remedy}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SurrogateError(f"{what} ({first_line(error)}){remedy}") from error

@@ -45,3 +45,8 @@ class BoundError(UCError, AssertionError):
 
 class OutputError(UCError, OSError):
     """The output cannot be written: it is not empty, or there is no space left."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, to be given as a reason; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError
+from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError, first_line
 from uc_hf.folders import is_image_file, visible
 from uc_hf.protector import UCProtector
 
@@ -117,7 +117,7 @@ def _open_from_hub(source: str) -> datasets.DatasetDict:
             "Check the path, or connect."
         ) from error
     except HfHubHTTPError as error:
-        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} {_LOGIN}") from error
+        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
     return _load(source, lambda: datasets.load_dataset(source))
 
 
@@ -132,11 +132,11 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except DatasetNotFoundError as error:
-        raise DatasetError(f"the Hub does not give {source!r}: {_first_line(error)} {_LOGIN}") from error
+        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
     except ConnectionError as error:
-        raise DatasetError(f"{source!r} cannot be fetched: {_first_line(error)}. Connect, and try again.") from error
+        raise DatasetError(f"{source!r} cannot be fetched: {first_line(error)}. Connect, and try again.") from error
     except DatasetGenerationError as error:
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         if getattr(error.__cause__, "errno", None) in NO_SPACE:
             raise OutputError(
                 f"{source!r} does not fit into the cache: {reason}. Make room in {datasets.config.HF_DATASETS_CACHE}, "
@@ -147,8 +147,4 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
         remedy = _MORE_THAN_A_NAME
         if Path(source).exists():
             remedy = "Mend it, or write it anew with save_to_disk or to_parquet."
-        raise DatasetError(f"{source!r} cannot be read: {_first_line(error)} {remedy}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DatasetError(f"{source!r} cannot be read: {first_line(error)} {remedy}") from error
