@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 
 from tests.commands import PROGRAM, interrupt, invoke, start, succeed
 from tests.minihub import MiniHub
+from uc_hf import images
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,32 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
     ):
         assert fact in result.stdout
     assert "protecting" in result.stderr and "protecting" not in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["dataset", "folder"])
+def test_every_image_is_looked_at_once_before_the_work(
+    saved: Path, tiles: Dataset, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    looked, check = [], images.check
+    monkeypatch.setattr(images, "check", lambda value: looked.append(value) or check(value))
+    if kind == "folder":
+        (tmp_path / "photos").mkdir()
+        for row in range(64):
+            tiles[row]["image"].save(tmp_path / "photos" / f"{row}.png")
+    succeed("protect", saved if kind == "dataset" else tmp_path / "photos", "--out", tmp_path / "out", *quick)
+    assert len(looked) == 64
+
+
+def test_exif_is_kept_on_request_alone(tiles: Dataset, quick: list[str], tmp_path: Path) -> None:
+    exif = PILImage.Exif()
+    exif[0x0110] = "A camera of mine"
+    (tmp_path / "photos").mkdir()
+    for row in range(16):
+        tiles[row]["image"].save(tmp_path / "photos" / f"{row}.jpg", exif=exif)
+    for out, words, kept in (("without", [], {}), ("with", ["--keep-exif"], dict(exif))):
+        succeed("protect", tmp_path / "photos", "--out", tmp_path / out, *quick, *words)
+        with PILImage.open(tmp_path / out / "3.png") as picture:
+            assert dict(picture.getexif()) == kept
 
 
 def test_other_settings_than_the_saved_protectors_are_refused(
@@ -241,7 +268,7 @@ def test_help_needs_no_heavy_library_and_shows_examples() -> None:
 def test_the_program_ends_with_the_codes_of_a_unix_command() -> None:
     done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()[0]) == (0, "uc_hf")
-    for words in (["protect"], ["protect", "x", "--out", "y", "--epsilon", "sixteen"], ["no-such-command"]):
+    for words in (["protect"], ["protect", "x", "--out", "y", "--steps", "many"], ["no-such-command"]):
         done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
         assert done.returncode == 2 and done.stdout == "" and done.stderr
 

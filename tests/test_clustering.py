@@ -1,5 +1,7 @@
 """Clusters: seeded, complete, and honest about what cannot be clustered."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,13 @@ def test_repeated_images_that_leave_clusters_empty_are_refused():
     repeated = np.repeat(np.eye(3, dtype=np.float32), 10, axis=0)
     with pytest.raises(ClusterError, match=r"2 of 5 clusters are empty .* only 3 different embeddings"):
         find_clusters(repeated, 5, seed=0)
+
+
+def test_a_warning_tells_when_most_clusters_hold_one_image(caplog: pytest.LogCaptureFixture):
+    find_clusters(blobs(10)[0], 10, seed=0)
+    assert not caplog.records
+    find_clusters(np.eye(12, dtype=np.float32), 10, seed=0)
+    assert re.search(r"of 10 clusters hold a single image.* smaller n_clusters \(2 or less for 12 images", caplog.text)
 
 
 def test_embeddings_that_are_not_finite_are_refused():

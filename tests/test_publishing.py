@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub import DatasetCard, HfApi
@@ -67,10 +68,15 @@ def data_files(hub: MiniHub, repo: str) -> dict[str, bytes]:
 
 def at_commit(hub: MiniHub, repo: str, number: int, act: Callable[[], None]) -> None:
     """Do something as the n-th commit to a repository is asked for, and let it fail."""
+    at_request(hub, f"/api/datasets/{repo}/commit/main", number, act)
+
+
+def at_request(hub: MiniHub, start: str, number: int, act: Callable[[], None]) -> None:
+    """Do something as the n-th request for a path that starts in this way comes, and let it fail."""
     seen: list[str] = []
 
     def before(method: str, path: str) -> None:
-        if path == f"/api/datasets/{repo}/commit/main":
+        if path.startswith(start):
             seen.append(path)
             if len(seen) == number:
                 act()
@@ -102,6 +108,25 @@ def test_a_pushed_set_comes_back_with_its_rows_columns_features_and_splits(
     assert ".uc_hf/contact-sheet.png" in hub.files("datasets", "me/tiles-published") and ".uc_hf/" in card.text
 
 
+def test_a_stranger_loads_a_pushed_set_without_uc_hf(
+    hub: MiniHub, clean: DatasetDict, fitted: UCProtector, tmp_path: Path
+) -> None:
+    publish(streamed(), "me/for-strangers", protector=fitted, source=CLEAN)
+    code = (
+        "import sys, json; sys.modules['uc_hf'] = None; from datasets import load_dataset; "
+        "sets = load_dataset('me/for-strangers'); first = sets['train'][0]; "
+        "print(json.dumps([sets.num_rows, list(sets['train']['note']), list(first), first['image'].size]))"
+    )
+    home = {"HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | home, capture_output=True, text=True)
+    assert json.loads(done.stdout or "null") == [
+        {"train": 72, "test": 24},
+        clean["train"]["note"][:],
+        ["image", "label", "note"],
+        [48, 40],
+    ], done.stderr
+
+
 def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Dataset, fitted: UCProtector) -> None:
     publish(tiles.select(range(10)), "me/one-split", protector=fitted)
     assert not hub.repos["datasets", "me/one-split"].private
@@ -110,21 +135,25 @@ def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Datase
         publish([1, 2], "me/nothing", protector=fitted)
 
 
+@pytest.mark.parametrize("step", ["upload", "commit"])
 def test_a_push_that_the_hub_breaks_off_goes_on_without_protecting_a_row_twice(
-    hub: MiniHub, clean: DatasetDict, fitted: UCProtector, protected_rows: list[int]
+    hub: MiniHub, clean: DatasetDict, fitted: UCProtector, protected_rows: list[int], step: str
 ) -> None:
-    at_commit(hub, "me/broken-off", 3, lambda: None)
-    with pytest.raises(OutputError, match=r"me/broken-off on the Hub: .*storage is full[\s\S]* goes on"):
-        publish(streamed(), "me/broken-off", protector=fitted, source=CLEAN)
-    assert sorted(data_files(hub, "me/broken-off")) == ["data/train-00000.parquet", "data/train-00001.parquet"]
+    repo, whole = f"me/broken-off-at-{step}", f"me/whole-{step}"
+    # Bytes that no other test has uploaded: those that are there are not sent again.
+    protector = fitted.with_noise(np.roll(fitted.fitted.noise, 1, axis=-1))
+    at_request(hub, "/_lfs/" if step == "upload" else f"/api/datasets/{repo}/commit/main", 3, lambda: None)
+    with pytest.raises(OutputError, match=rf"{repo} on the Hub: .*storage is full[\s\S]* goes on"):
+        publish(streamed(), repo, protector=protector, source=CLEAN)
+    assert sorted(data_files(hub, repo)) == ["data/train-00000.parquet", "data/train-00001.parquet"]
     hub.before = None
     protected_rows.clear()
-    publish(streamed(), "me/broken-off", protector=fitted, source=CLEAN)
+    publish(streamed(), repo, protector=protector, source=CLEAN)
     assert protected_rows == list(range(2 * ROWS, 72))
-    publish(streamed(), "me/not-broken-off", protector=fitted, source=CLEAN)
-    assert data_files(hub, "me/broken-off") == data_files(hub, "me/not-broken-off")
-    cards = [hub.files("datasets", repo)["README.md"].decode() for repo in ("me/broken-off", "me/not-broken-off")]
-    assert cards[0].replace("broken-off", "not-broken-off") == cards[1]
+    publish(streamed(), whole, protector=protector, source=CLEAN)
+    assert data_files(hub, repo) == data_files(hub, whole)
+    cards = [hub.files("datasets", name)["README.md"].decode() for name in (repo, whole)]
+    assert cards[0].replace(repo.split("/")[1], whole.split("/")[1]) == cards[1]
 
 
 def test_a_finished_push_is_not_done_again_and_its_source_not_fetched(

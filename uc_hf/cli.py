@@ -61,11 +61,11 @@ def _options(
     pass
 
 
-def _fraction(text: str) -> float:
+def _fraction(text: str) -> float | str:
     try:
         return float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
-        raise typer.BadParameter(f"{text!r} is not a number: write 16/255 or 0.0627.") from error
+    except (ValueError, ZeroDivisionError):
+        return text  # the settings say what to write instead, as of every other wrong epsilon
 
 
 def _examples(*commands: str) -> str:
@@ -147,6 +147,9 @@ def protect(
             show_default="png",
         ),
     ] = None,
+    keep_exif: Annotated[
+        bool, typer.Option("--keep-exif", help="Keep EXIF, which may tell camera, time and place.")
+    ] = False,
     image_column: ImageColumn = None,
     json: Json = False,
 ) -> None:
@@ -169,6 +172,7 @@ def protect(
         "canvas_size": canvas_size,
         "seed": seed,
         "container": container,
+        "keep_exif": keep_exif or None,
         "image_column": image_column,
     }
     result = command.protect(

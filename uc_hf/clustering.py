@@ -76,6 +76,15 @@ def find_clusters(embeddings: np.ndarray, n_clusters: int, seed: int) -> Cluster
             f"{int((sizes == 0).sum())} of {n_clusters} clusters are empty (sizes {sizes.tolist()}): the images have "
             f"only {len(np.unique(embeddings, axis=0))} different embeddings. Write a smaller n_clusters."
         )
+    if 2 * int((sizes == 1).sum()) > n_clusters:
+        logger.warning(
+            "%d of %d clusters hold a single image: their noise marks that image alone, and protects little. Fit on "
+            "more images, or write a smaller n_clusters (%d or less for %d images).",
+            int((sizes == 1).sum()),
+            n_clusters,
+            max(2, n // 10),
+            n,
+        )
     return Clusters(centroids=centroids, assignment=assignment, sizes=sizes)
 
 

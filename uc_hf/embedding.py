@@ -58,7 +58,11 @@ class Sample:
 
 
 def draw_sample(
-    dataset: datasets.Dataset | datasets.IterableDataset, settings: Settings, side: int | None = None
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    settings: Settings,
+    side: int | None = None,
+    *,
+    check: bool = True,
 ) -> Sample:
     """A seeded sample of at most `max_fit_images`, after a cheap look at every row of a dataset that has rows.
 
@@ -70,6 +74,7 @@ def draw_sample(
         settings: of the fit.
         side: the side in pixels of the squares that are made of the images; large files of a stream are kept only so
             large, since a sample of them is held in memory.
+        check: look at all rows of a `Dataset`; of a stream the sample is looked at in any case.
 
     Raises:
         DatasetError: the dataset is empty, a DatasetDict, or has no (or not only one) image column.
@@ -85,7 +90,8 @@ def draw_sample(
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
-    check_dataset(dataset, name, Container.parse(settings.container))
+    if check:
+        check_dataset(dataset, name, Container.parse(settings.container))
     values, limit = undecoded(dataset, name), settings.max_fit_images
     rows = np.arange(len(values))
     if limit is not None and limit < len(values):

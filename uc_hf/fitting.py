@@ -73,12 +73,13 @@ def fit(
     embed_batch_size: int,
     num_workers: int,
     checkpoint_dir: Path,
+    check: bool,
 ) -> Fit:
     """Learn centroids and noise from a dataset; see `UCProtector.fit`.
 
     With several processes all of them embed, the main one learns, and all receive the result.
     """
-    sample = draw_sample(dataset, settings, settings.canvas_size or surrogate.size)
+    sample = draw_sample(dataset, settings, settings.canvas_size or surrogate.size, check=check)
     canvases, embeddings = embed(
         sample,
         surrogate,

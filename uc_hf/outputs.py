@@ -48,7 +48,7 @@ class Outcome:
     pairs: Iterable[tuple[ImageValue, ImageValue]]
 
 
-def protect_folder(source: Path, out: Path, protector: UCProtector) -> Outcome:
+def protect_folder(source: Path, out: Path, protector: UCProtector, *, check: bool = True) -> Outcome:
     """Write the protected copy of a folder: the same tree, the same stems.
 
     Copies that exist are taken to be done, so that the same call goes on after an interruption, and protects what has
@@ -58,6 +58,7 @@ def protect_folder(source: Path, out: Path, protector: UCProtector) -> Outcome:
         source: a folder of pictures.
         out: made where needed.
         protector: fitted.
+        check: look at every picture that has no copy yet before the first is written.
 
     Raises:
         DatasetError: no picture, or two that would have the same copy.
@@ -67,7 +68,8 @@ def protect_folder(source: Path, out: Path, protector: UCProtector) -> Outcome:
     container = Container.parse(protector.settings.container)
     copies = folder_images(source, container)
     ahead = [name for name, copy in copies.items() if not (out / copy).exists()]
-    check_folder(source, ahead, container)
+    if check:
+        check_folder(source, ahead, container)
     already = len(copies) - len(ahead)
     with tqdm(total=len(copies), initial=already, desc="protecting", unit="image") as bar:
         for batch in _batches(ahead):

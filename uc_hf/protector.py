@@ -85,6 +85,7 @@ class UCProtector(Shared):
         num_workers: int = 0,
         accelerator: Accelerator | None = None,
         checkpoint_dir: str | Path | None = None,
+        check: bool = True,
     ) -> Self:
         """Learn centroids and noise from a dataset; labels are not looked at.
 
@@ -96,6 +97,7 @@ class UCProtector(Shared):
             num_workers: processes that decode images.
             accelerator: for mixed precision or several processes; a default one otherwise.
             checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache, removed at the end.
+            check: look at every image of a `Dataset` first, so that no bad one is met when hours have been spent.
 
         Returns:
             self, fitted.
@@ -117,6 +119,7 @@ class UCProtector(Shared):
             embed_batch_size=embed_batch_size,
             num_workers=num_workers,
             checkpoint_dir=folder,
+            check=check,
         )
         return self
 

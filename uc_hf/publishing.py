@@ -23,7 +23,7 @@ from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.checks import check_dataset
 from uc_hf.columns import image_column
 from uc_hf.destinations import CARD, Conflict, Held, Work, describe, look, settle, shard_path
-from uc_hf.errors import DatasetError, OutputError, first_line
+from uc_hf.errors import DatasetError, OutputError, UCError, first_line
 from uc_hf.images import Container
 from uc_hf.protector import UCProtector
 from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
@@ -136,7 +136,7 @@ def check_access(repo_id: str, token: str | None = None) -> None:
         raise OutputError(f"the Hub does not know you, or is not in reach: {first_line(error)}") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise OutputError("your token for the Hub may only read. Make one that may write, and run `hf auth login`.")
-    with _in_our_words(repo_id):
+    with in_our_words(repo_id):
         try:
             api.auth_check(repo_id, repo_type="dataset", write=True)
         except RepositoryNotFoundError as error:
@@ -170,7 +170,7 @@ class HubRepository:
             OutputError: it cannot be made, or is public and was to be private.
         """
         repository = cls(repo_id, token)
-        with _in_our_words(repo_id):
+        with in_our_words(repo_id):
             repository._api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
             if private and not repository._api.dataset_info(repo_id).private:
                 raise OutputError(
@@ -185,7 +185,7 @@ class HubRepository:
 
     def files(self) -> dict[str, int]:
         """Path and size of the files of the last commit that hold data."""
-        with _in_our_words(self.name):
+        with in_our_words(self.name):
             self._head = self._api.dataset_info(self.name).sha
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._head, repo_type="dataset")
             sizes = {entry.path: entry.size for entry in tree if hasattr(entry, "size")}
@@ -207,7 +207,7 @@ class HubRepository:
         # Not the shared instance: it would keep a listing of each commit.
         system = HfFileSystem(endpoint=constants.ENDPOINT, token=self._token, skip_instance_cache=True)
         with (
-            _in_our_words(self.name),
+            in_our_words(self.name),
             system.open(f"datasets/{self.name}@{self._head}/{path}") as remote,
             pq.ParquetFile(remote) as file,
         ):
@@ -219,7 +219,7 @@ class HubRepository:
 
     def read_card(self) -> str | None:
         """The README.md, if there is one."""
-        with _in_our_words(self.name):
+        with in_our_words(self.name):
             try:
                 card = self._api.hf_hub_download(self.name, CARD, repo_type="dataset", revision=self._head)
             except RemoteEntryNotFoundError:
@@ -231,7 +231,7 @@ class HubRepository:
         self._commit([CommitOperationAdd(CARD, text.encode())], "Describe the splits")
 
     def _commit(self, operations: list[CommitOperation], message: str) -> None:
-        with _in_our_words(self.name), _conflicts():
+        with in_our_words(self.name), _conflicts():
             commit = self._api.create_commit(
                 self.name, operations, commit_message=message, repo_type="dataset", parent_commit=self._head
             )
@@ -244,7 +244,7 @@ class HubRepository:
             Conflict: somebody else has written to it since `files` was asked.
         """
         shards = "data/*.parquet"
-        with _in_our_words(self.name), _conflicts():
+        with in_our_words(self.name), _conflicts():
             self._head = self._api.upload_folder(
                 repo_id=self.name,
                 folder_path=folder,
@@ -262,7 +262,7 @@ class HubRepository:
         shards = self.files()
         first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
         pictures = self.first_images(first, protector.fitted.column, SHOWN)
-        with _in_our_words(self.name):
+        with in_our_words(self.name):
             push_dataset_card(
                 self.name,
                 protector,
@@ -297,14 +297,20 @@ def _conflicts() -> Iterator[None]:
 
 
 @contextmanager
-def _in_our_words(repo_id: str) -> Iterator[None]:
-    """The Hub's refusals and failures as an error with a remedy."""
+def in_our_words(repo_id: str) -> Iterator[None]:
+    """The Hub's refusals and failures as an error with a remedy.
+
+    Raises:
+        OutputError: the Hub has refused or failed.
+    """
     try:
         yield
-    except OutputError:
+    except UCError:
         raise
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, RuntimeError) as error:
+        # A failed upload is a RuntimeError that names the file; the reason is its cause.
+        reason = first_line((isinstance(error, RuntimeError) and error.__cause__) or error)
         raise OutputError(
-            f"{repo_id} on the Hub: {first_line(error)}\nCheck your token, its rights and the connection. What was "
-            "pushed is kept: the same command goes on where it stopped."
+            f"{repo_id} on the Hub: {reason}\nCheck your token, its rights and the connection. What was pushed is "
+            "kept: the same command goes on where it stopped."
         ) from error

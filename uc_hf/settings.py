@@ -1,8 +1,10 @@
 """The settings of a protector: what can be chosen, what is allowed, and what is meant."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Self
 
 from uc_hf.errors import EpsilonError, SettingError
@@ -27,7 +29,7 @@ class Settings:
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
         surrogate_size: side in pixels at which the surrogate looks; None for its processor's.
         n_clusters: p of the paper, at least 2.
-        epsilon: bound on every pixel's change, in (0, 1] where 1 is white minus black; 16/255 in the paper.
+        epsilon: bound on every pixel's change, in [1/255, 1] where 1 is white minus black; 16/255 in the paper.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
         image_column: the column to protect; None for the only image column.
         max_fit_images: centroids and noise are learnt from at most so many images (a seeded sample); None for all.
@@ -76,7 +78,7 @@ class Settings:
         """Refuse what is out of range, with the range.
 
         Raises:
-            EpsilonError: epsilon is not in (0, 1].
+            EpsilonError: epsilon is not a number in [1/255, 1].
             SettingError: any other setting is outside its range.
         """
         if isinstance(self.surrogate, list):
@@ -160,16 +162,19 @@ CHOICES = {
 
 
 def _check_epsilon(epsilon: float) -> None:
-    if epsilon > 1:
-        raise EpsilonError(
-            f"epsilon={epsilon:g} is above 1. Pixels are in [0, 1] here: "
-            f"write epsilon={epsilon:g}/255 ({epsilon / 255:.4f})."
-        )
-    if not epsilon * 255 >= 1:
-        raise EpsilonError(
-            f"epsilon={epsilon:g} is below 1/255, the smallest change that an 8-bit image can hold. "
-            "Write a value in [1/255, 1], for example epsilon=16/255."
-        )
+    is_number = isinstance(epsilon, Real) and not isinstance(epsilon, bool)
+    meant = "a value in [1/255, 1], for example epsilon=16/255 (0.0627)"
+    if not is_number or math.isnan(epsilon):
+        wrong = f"epsilon={epsilon!r} is not a number"
+    elif epsilon > 1:
+        wrong = f"epsilon={epsilon:g} is above 1"
+        if 2 <= epsilon <= 255:
+            meant = f"epsilon={epsilon:g}/255 ({epsilon / 255:.4f})"
+    elif epsilon * 255 < 1:
+        wrong = f"epsilon={epsilon:g} is below 1/255, the smallest change that an 8-bit image can hold"
+    else:
+        return
+    raise EpsilonError(f"{wrong}. Pixels are in [0, 1] here: write {meant}.")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

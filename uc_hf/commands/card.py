@@ -10,7 +10,8 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.columns import image_column
-from uc_hf.errors import DatasetError, OutputError, SettingError, first_line
+from uc_hf.errors import DatasetError, SettingError, first_line
+from uc_hf.publishing import in_our_words
 from uc_hf.scoring.results import Scorecard
 from uc_hf.shards import choose_splits
 from uc_hf.sources import open_protector
@@ -36,7 +37,7 @@ def card(repo: str, *, protector: str, source: str | None, scorecard: Path | Non
     measured = None if scorecard is None else _read(scorecard)
     published = _open(repo)
     protected = choose_splits(published, splits)
-    try:
+    with in_our_words(repo):
         return push_dataset_card(
             repo,
             key,
@@ -46,8 +47,6 @@ def card(repo: str, *, protector: str, source: str | None, scorecard: Path | Non
             pictures=_first_pictures(published[protected[0]], key.fitted.column),
             scorecard=measured,
         )
-    except (HTTPError, OSError) as error:
-        raise OutputError(f"the card of {repo} could not be pushed: {first_line(error)}") from error
 
 
 def _read(scorecard: Path) -> Scorecard:

@@ -20,11 +20,17 @@ from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 from uc_hf.sources import is_image_folder, open_dataset
 
 
-@dataclass(frozen=True)
+@dataclass
 class FolderJob:
-    """A folder of images in: the same folder tree out, or rows on the Hub; all of them are protected."""
+    """A folder of images in: the same folder tree out, or rows on the Hub; all of them are protected.
+
+    Attributes:
+        source: the folder.
+        checked: whether every image has been looked at already.
+    """
 
     source: Path
+    checked: bool = False
 
     def sample(self, column: str | None, container: Container) -> datasets.Dataset:
         """The images to fit on, after a look at every one of them.
@@ -35,12 +41,13 @@ class FolderJob:
         """
         names = list(folder_images(self.source, container))
         check_folder(self.source, names, container)
+        self.checked = True
         paths = datasets.Dataset.from_dict({"image": [str(self.source / name) for name in names]})
         return paths.cast_column("image", datasets.Image())
 
     def write(self, out: Path, protector: UCProtector) -> Outcome:
         """Write the protected copies into a folder."""
-        return protect_folder(self.source, out, protector)
+        return protect_folder(self.source, out, protector, check=not self.checked)
 
     def push(self, repository: HubRepository, protector: UCProtector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""

@@ -102,7 +102,7 @@ def protect(
     job = open_job(source, splits, streaming=out is None)
     repository = None if push_to is None else _repository(push_to, saved, key)
     protector = saved or UCProtector(**given).fit(
-        job.sample(settings.image_column, Container.parse(settings.container))
+        job.sample(settings.image_column, Container.parse(settings.container)), check=False
     )
     if saved is None:
         save_protector(protector, key)
