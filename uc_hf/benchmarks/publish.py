@@ -22,22 +22,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import (
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    Image,
-    IterableDataset,
-    IterableDatasetDict,
-    load_dataset,
-)
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, load_dataset
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image as PILImage
@@ -109,22 +99,25 @@ def arguments() -> argparse.Namespace:
 
 def fill(repo: str, rows: int) -> None:
     """Push generated images of 64 pixels as parquet files, a thousand rows each: splits train and test."""
+    sizes = {"train": rows, "test": rows // TEST_SHARE}
+    splits = {
+        split: _images(size, np.random.default_rng([number])) for number, (split, size) in enumerate(sizes.items())
+    }
+    DatasetDict(splits).push_to_hub(repo, num_shards={split: -(-size // FILE_ROWS) for split, size in sizes.items()})
+
+
+def _images(n_images: int, rng: np.random.Generator) -> Dataset:
     features = Features({"image": Image(), "label": ClassLabel(names=list(ORNAMENTS))})
-    splits = {}
-    for number, (split, end) in enumerate({"train": rows, "test": rows // TEST_SHARE}.items()):
-        # A list in it makes a file of each item.
-        pieces = {"starts": list(range(0, end, FILE_ROWS)), "end": end, "number": number}
-        splits[split] = IterableDataset.from_generator(_images, gen_kwargs=pieces, features=features, split=split)
-    IterableDatasetDict(splits).push_to_hub(repo)
-
-
-def _images(starts: list[int], end: int, number: int) -> Iterator[dict[str, Any]]:
-    for start in starts:
-        pixels, labels = generate(min(FILE_ROWS, end - start), np.random.default_rng([number, start]))
-        for row, (image, label) in enumerate(zip(pixels, labels, strict=True), start):
+    images: list[dict[str, Any]] = []
+    labels: list[int] = []
+    for start in range(0, n_images, FILE_ROWS):
+        pixels, drawn = generate(min(FILE_ROWS, n_images - start), rng)
+        labels.extend(drawn)
+        for row, picture in enumerate(pixels, start):
             file = io.BytesIO()
-            PILImage.fromarray(image).resize((SIDE, SIDE), PILImage.Resampling.BICUBIC).save(file, "PNG")
-            yield {"image": {"bytes": file.getvalue(), "path": f"{row}.png"}, "label": label}
+            PILImage.fromarray(picture).resize((SIDE, SIDE), PILImage.Resampling.BICUBIC).save(file, "PNG")
+            images.append({"bytes": file.getvalue(), "path": f"{row}.png"})
+    return Dataset.from_dict({"image": images, "label": labels}, features=features)
 
 
 def measure(source: str, target: str, args: argparse.Namespace, *, kill_at: int | None = None) -> Run:
@@ -264,7 +257,7 @@ def main() -> None:
     fill(source, args.rows)
     expected = args.rows // FILE_ROWS
     report: dict[str, Any] = {"versions": versions(), "killed twice and finished": []}
-    for kill_at in (expected // 3, 2 * expected // 3, None):
+    for kill_at in (max(1, expected // 3), max(1, 2 * expected // 3), None):
         report["killed twice and finished"].append(asdict(measure(source, finished, args, kill_at=kill_at)))
     report["never interrupted"] = asdict(measure(source, straight, args))
     report["equal"] = asdict(compare(source, finished, straight))
