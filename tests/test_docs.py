@@ -114,6 +114,13 @@ def test_a_notebook_is_stored_as_it_ran_with_its_pictures_and_small(path: Path) 
     assert path.stat().st_size < LARGEST_NOTEBOOK
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
+def test_a_notebook_opens_itself_in_colab_and_installs_the_library_first(path: Path) -> None:
+    title, first, *_ = ("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+    assert f"](https://colab.research.google.com/github/uc-hf/uc_hf/blob/main/{named(path)})" in title
+    assert "%pip install" in first
+
+
 def test_every_notebook_is_listed_where_readers_look() -> None:
     for page in (ROOT / "notebooks" / "README.md", ROOT / "docs" / "notebooks.md"):
         assert {path.name for path in NOTEBOOKS} == set(re.findall(r"(\w+\.ipynb)", page.read_text()))
