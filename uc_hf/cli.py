@@ -147,9 +147,7 @@ def protect(
             show_default="png",
         ),
     ] = None,
-    keep_exif: Annotated[
-        bool, typer.Option("--keep-exif", help="Keep EXIF, which may tell camera, time and place.")
-    ] = False,
+    keep_exif: Annotated[bool, typer.Option("--keep-exif", help="Keep EXIF: camera, time, place.")] = False,
     image_column: ImageColumn = None,
     json: Json = False,
 ) -> None:
@@ -378,9 +376,7 @@ def demo(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="300")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, scorecard.json and the protector.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for report.html and scorecard.json.")] = Path("demo"),
     json: Json = False,
 ) -> None:
     """Protect a small set, score it beside controls, and write a report with pictures."""
