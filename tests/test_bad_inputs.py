@@ -80,7 +80,13 @@ def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: D
     ("settings", "kind", "message"),
     [
         ({"epsilon": 16}, EpsilonError, "epsilon=16 is above 1.*write epsilon=16/255 \\(0.0627\\)"),
-        ({"epsilon": 0.001}, EpsilonError, "below 1/255"),
+        ({"epsilon": 0.001}, EpsilonError, "epsilon=0.001 is not between 1/255, .* and 127/255"),
+        ({"epsilon": 0.51}, EpsilonError, "epsilon=0.51 is not between 1/255, .* and 127/255"),
+        (
+            {"epsilon": "faint"},
+            EpsilonError,
+            "'faint' is not known. Write 'subtle' \\(8/255\\), 'balanced' \\(12/255\\) or 'strong' \\(16/255\\)",
+        ),
         ({"n_clusters": 1}, SettingError, "n_clusters=1 is not a whole number of at least 2"),
         ({"n_cluster": 10}, SettingError, "'n_cluster' is not a setting. Did you mean 'n_clusters'"),
         ({"container": "gif"}, SettingError, "container 'gif' is not known: write 'png' or 'webp'"),

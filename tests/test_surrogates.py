@@ -172,9 +172,7 @@ NORMALISED = {"resnet", "mobilenet_v2", "efficientnet", "regnet"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_named_surrogate_is_folded_and_embeds_as_before_under_the_same_digest(
-    family: str, folders: dict[str, Path]
-):
+def test_a_named_surrogate_is_folded_and_embeds_as_before_under_the_same_digest(family: str, folders: dict[str, Path]):
     whole, folded = Surrogate.from_pretrained(folders[family]), load_surrogate(folders[family])
     norms = [sum(type(part) is nn.BatchNorm2d for part in surrogate.modules()) for surrogate in (whole, folded)]
     assert norms[1] == 0 and (norms[0] > 0) == (family in NORMALISED)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from uc_hf.epsilon import EPSILONS, describe_presets
 from uc_hf.errors import UCError
 
 
@@ -62,10 +63,14 @@ def _options(
 
 
 def _fraction(text: str) -> float:
+    if text in EPSILONS:
+        return EPSILONS[text]
     try:
         return float(Fraction(text))
     except (ValueError, ZeroDivisionError) as error:
-        raise typer.BadParameter(f"{text!r} is not a number: write 16/255 or 0.0627.") from error
+        raise typer.BadParameter(
+            f"{text!r} is not a number: write 16/255 or 0.0627, or {describe_presets()}."
+        ) from error
 
 
 def _examples(*commands: str) -> str:
@@ -126,8 +131,8 @@ def protect(
         float | None,
         typer.Option(
             parser=_fraction,
-            metavar="16/255|0.0627",
-            help="Largest change of a pixel; 1 is white minus black.",
+            metavar="subtle|balanced|strong|N/255",
+            help="Largest change of a pixel: 8/255, 12/255, 16/255, or any number; 255/255 is white minus black.",
             show_default="16/255",
         ),
     ] = None,
