@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -231,13 +232,24 @@ def embed(
     )
     place = accelerator.device if _fits(len(sample) * 3 * canvas_size**2, accelerator.device) else torch.device("cpu")
     canvases, embeddings = [], []
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.inference_mode(), accelerator.autocast(), _cores_left_to(num_workers):
         for batch in tqdm(loader, desc="embedding", unit="batch", disable=not accelerator.is_main_process):
             embedded = embed_canvases(batch, surrogate, normalise).float()
             batch, embedded = accelerator.gather_for_metrics((batch, embedded))
             canvases.append(batch.to(place))
             embeddings.append(embedded)
     return torch.cat(canvases), torch.cat(embeddings).cpu().numpy()
+
+
+@contextmanager
+def _cores_left_to(workers: int) -> Iterator[None]:
+    """Take a thread less for each worker, since torch's threads wait busily for the one that has lost its core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _fits(n_bytes: int, device: torch.device) -> bool:
