@@ -254,6 +254,8 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
     On bytes torch takes a third of Pillow's time, and a tenth of what it takes on floats.
     """
+    if pixels.shape[1:] == size:
+        return pixels
     return F.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 

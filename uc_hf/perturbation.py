@@ -55,6 +55,8 @@ def resize_noise(noise: Tensor, size: tuple[int, int], levels: int) -> Tensor:
     Returns:
         int8 [3, H, W], within `levels` of 0.
     """
+    if noise.shape[1:] == size:
+        return noise
     shifted = (noise ^ -128).view(torch.uint8)  # n + 128: resized like pixels, and as fast
     stretched = resize(shifted.permute(1, 2, 0).contiguous().permute(2, 0, 1), size)
     return (stretched.view(torch.int8) ^ -128).clamp(-levels, levels)
