@@ -36,7 +36,7 @@ from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
-from uc_hf.settings import CHOICES
+from uc_hf.settings import CHOICES, Settings
 from uc_hf.sources import open_dataset, train_and_test
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
 
@@ -49,12 +49,12 @@ CONTROL = "control-grating"
 CIFAR_RESNET = "cifar-resnet:"
 
 
-def build(recipe: str, surrogate: Surrogate | SurrogateEnsemble, paper_epochs: float) -> UCProtector:
+def build(recipe: str, surrogate: Surrogate | SurrogateEnsemble, args: argparse.Namespace) -> UCProtector:
     """The protector of a recipe, not fitted."""
     if recipe == "paper":
-        return UCProtector.paper(surrogate=surrogate, epochs=paper_epochs)
+        return UCProtector.paper(surrogate=surrogate, epochs=args.paper_epochs)
     chosen = {} if recipe == "default" else {"parametrisation": recipe}
-    return UCProtector(surrogate=surrogate, **chosen)
+    return UCProtector(surrogate=surrogate, steps=args.steps, **chosen)
 
 
 def open_surrogate(args: argparse.Namespace) -> Surrogate | SurrogateEnsemble:
@@ -77,7 +77,7 @@ def measure_fit(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
     """
     train, surrogate = open_data(args)[0], open_surrogate(args)
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
-    protector = build(recipe, surrogate, args.paper_epochs)
+    protector = build(recipe, surrogate, args)
     passes: Counter[str] = Counter()
 
     def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -111,7 +111,7 @@ def fit_all(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         SettingError: OUT holds fits of other data, another surrogate, precision or number of epochs.
     """
     path = args.out / "fit.json"
-    names = ("dataset", "train_images", "surrogate", "surrogate_size", "mixed_precision", "paper_epochs")
+    names = ("dataset", "train_images", "surrogate", "surrogate_size", "mixed_precision", "paper_epochs", "steps")
     setup = {name: getattr(args, name) for name in names}
     saved = json.loads(path.read_text()) if path.exists() else {"setup": setup, "fits": {}}
     if saved["setup"] != setup:
@@ -194,6 +194,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, help="Hub name or local path with the splits train and test")
     parser.add_argument("--recipe", action="append", choices=RECIPES, help="repeat; default: default and paper")
     parser.add_argument("--paper-epochs", type=float, default=PAPER_EPOCHS)
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="of all recipes but the paper's")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="a name, a folder, or cifar-resnet:FOLDER")
     parser.add_argument("--surrogate-size", type=int)
     parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
