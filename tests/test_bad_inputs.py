@@ -81,9 +81,16 @@ def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: D
     [
         ({"epsilon": 16}, EpsilonError, "epsilon=16 is above 1.*write epsilon=16/255 \\(0.0627\\)"),
         ({"epsilon": 300}, EpsilonError, "epsilon=300 is above 1.*for example epsilon=16/255"),
-        ({"epsilon": 0.001}, EpsilonError, "below 1/255.*for example epsilon=16/255"),
+        ({"epsilon": 0.001}, EpsilonError, "epsilon=0.001 is not between 1/255, .* and 127/255"),
+        ({"epsilon": 0.51}, EpsilonError, "epsilon=0.51 is not between 1/255, .* and 127/255"),
         ({"epsilon": float("nan")}, EpsilonError, "epsilon=nan is not a number"),
+        ({"epsilon": None}, EpsilonError, "epsilon=None is not a number"),
         ({"epsilon": "16/255"}, EpsilonError, "epsilon='16/255' is not a number"),
+        (
+            {"epsilon": "faint"},
+            EpsilonError,
+            "'faint' is not a number. .*, or 'subtle' \\(8/255\\), 'balanced' \\(12/255\\) or 'strong' \\(16/255\\)",
+        ),
         ({"n_clusters": 1}, SettingError, "n_clusters=1 is not a whole number of at least 2"),
         ({"n_cluster": 10}, SettingError, "'n_cluster' is not a setting. Did you mean 'n_clusters'"),
         ({"container": "gif"}, SettingError, "container 'gif' is not known: write 'png' or 'webp'"),
@@ -142,7 +149,7 @@ def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folde
     [
         (["{photos}", "--epsilon", "16"], r"^Error: epsilon=16 is above 1\. .* write epsilon=16/255 \(0\.0627\)\.$"),
         (["{photos}", "--epsilon", "x"], r"^Error: epsilon='x' is not a number\. .* for example epsilon=16/255"),
-        (["{photos}", "--epsilon", "0"], r"^Error: epsilon=0 is below 1/255, .* for example epsilon=16/255"),
+        (["{photos}", "--epsilon", "0"], r"^Error: epsilon=0 is not between 1/255, .* for example epsilon=16/255"),
         (["{photos}", "--epsilon", "1/0"], r"^Error: epsilon='1/0' is not a number\."),
         (["{photos}", "--split", "train"], "a folder of images has no splits"),
         (["{here}/nowhere.parquet"], "neither a local file or folder nor a dataset on the Hub"),

@@ -69,7 +69,7 @@ def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved:
 
 
 def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: Path) -> None:
-    result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
+    result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "subtle", "--container", "webp")
     assert result.exit_code == 0
     for fact in (
         "Protected 64 images, each at its own size",
@@ -81,6 +81,7 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
         "Take down the originals",
     ):
         assert fact in result.stdout
+    assert json.loads((tmp_path / "out.protector" / "config.json").read_text())["settings"]["epsilon"] == 8 / 255
     assert "protecting" in result.stderr and "protecting" not in result.stdout
 
 

@@ -58,7 +58,9 @@ def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder:
     surrogate = Surrogate.from_pretrained(surrogate_folder)
     settings = {"canvas_size": 32, "normalise": True, "accelerator": Accelerator(cpu=True), "batch_size": 20}
     canvases, alone = embed(sample, surrogate, **settings, num_workers=0)
+    threads = torch.get_num_threads()
     _, with_workers = embed(sample, surrogate, **settings, num_workers=2)
+    assert torch.get_num_threads() == threads
     assert canvases.shape == (96, 3, 32, 32) and canvases.dtype == torch.uint8
     assert np.array_equal(alone, with_workers)
     assert np.allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-5)

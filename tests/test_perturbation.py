@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from torch.nn import functional as F
 
 from uc_hf import UCProtector
 from uc_hf.augmentations import random_pad_crop, random_resized_crop
 from uc_hf.errors import SettingError
 from uc_hf.images import decode
-from uc_hf.perturbation import add_noise, distance, n_steps, resize_noise, scraped
+from uc_hf.perturbation import add_levels, add_noise, distance, n_steps, resize_noise, scraped
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
 
 
@@ -115,9 +116,10 @@ def test_noise_stretched_over_an_image_stays_within_epsilon_and_whole():
     noise = torch.from_numpy(np.random.default_rng(0).choice([-16, 16], (3, 24, 24)).astype(np.int8))
     for size in ((24, 24), (97, 31), (9, 200)):
         stretched = resize_noise(noise, size, levels=16)
-        assert stretched.shape == (3, *size) and stretched.abs().max() <= 16
-        assert torch.equal(stretched, stretched.round())
-    assert torch.equal(resize_noise(noise, (24, 24), 16), noise.float())
+        assert stretched.shape == (3, *size) and stretched.dtype == torch.int8 and stretched.abs().max() <= 16
+        exact = F.interpolate(noise[None].float(), size, mode="bilinear", antialias=True)[0]
+        assert (stretched - exact).abs().max() <= 1
+    assert torch.equal(resize_noise(noise, (24, 24), 16), noise)
 
 
 def test_adding_noise_clips_to_the_pixel_range_and_keeps_gray_gray():
@@ -129,6 +131,16 @@ def test_adding_noise_clips_to_the_pixel_range_and_keeps_gray_gray():
     assert protected.min() >= 0 and protected.max() <= 1
     assert torch.allclose(protected[0], (pixels[0] + noise[0]).clamp(0, 1))
     assert torch.equal(protected[1, 0], protected[1, 1]) and torch.equal(protected[1, 1], protected[1, 2])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_adding_levels_to_a_picture_is_adding_noise(channels: int):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 40, channels), dtype=np.uint8).repeat(3 // channels, axis=2)
+    noise = rng.integers(-16, 17, (30, 40, 3)).astype(np.int8)
+    one, delta = (torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255 for array in (pixels, noise))
+    expected = (add_noise(one, delta) * 255).round().byte()[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(add_levels(pixels, noise), expected)
 
 
 def test_distances_are_zero_at_the_goal_and_match_their_formulas():

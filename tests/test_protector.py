@@ -3,17 +3,22 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, load_dataset
 from datasets.fingerprint import Hasher
 from PIL import Image as PILImage
 from torch import nn
 
-from uc_hf import Surrogate, UCProtector
-from uc_hf.errors import ImageError, NotFittedError, SettingError, SurrogateError
+from uc_hf import Surrogate, UCProtector, images
+from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
+from uc_hf.images import Container
 
 
 EPSILON = 16
@@ -178,6 +183,49 @@ def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(t
     )
     with pytest.raises(SurrogateError, match="other weights"):
         other.transform(tiles[0]["image"])
+
+
+class Watched(Encoder):
+    """Notes for each pass whether it runs in mixed precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed: list[bool] = []
+
+    def forward(self, x):
+        self.mixed.append(torch.is_autocast_enabled("cpu"))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("parametrisation", ["texture", "direct"])
+def test_every_pass_of_a_fit_runs_in_the_accelerators_precision(tiles: Dataset, parametrisation: str):
+    AcceleratorState._reset_state()
+    encoder = Watched()
+    surrogate = Surrogate(encoder, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    encoder.mixed.clear()
+    protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=4, parametrisation=parametrisation)
+    protector.fit(tiles, accelerator=Accelerator(cpu=True, mixed_precision="bf16"))
+    AcceleratorState._reset_state()
+    assert len(encoder.mixed) == 2 + 4 + 2 and all(encoder.mixed)
+    assert protector.fitted.centroids.dtype == np.float32
+
+
+def test_a_stored_pixel_beyond_epsilon_is_refused(
+    tiles: Dataset, fitted: UCProtector, monkeypatch: pytest.MonkeyPatch
+):
+    original = images.decode(tiles[0]["image"])
+
+    def store(picture: images.Picture, *_: object, **__: object) -> bytes:
+        """A container that goes beyond the bound by one level, in one corner of one channel."""
+        changed = picture.pixels.copy()
+        corner = original.pixels[-1, -1, 2]
+        changed[-1, -1, 2] = corner + 17 if corner < 128 else corner - 17
+        return encode(replace(picture, pixels=changed), Container("png"))
+
+    encode = images.encode
+    monkeypatch.setattr(images, "encode", store)
+    with pytest.raises(BoundError, match="differs by 17/255 from its original; the bound is 16/255"):
+        fitted.protect([original])
 
 
 def test_an_unfitted_protector_says_what_to_write(tiles: Dataset):

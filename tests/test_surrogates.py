@@ -168,6 +168,41 @@ def test_a_surrogate_stays_frozen_whatever_is_done_with_it(family: str, folders:
     assert not any(module.training for module in surrogate.modules())
 
 
+NORMALISED = {"resnet", "mobilenet_v2", "efficientnet", "regnet"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_named_surrogate_is_folded_and_embeds_as_before_under_the_same_digest(family: str, folders: dict[str, Path]):
+    whole, folded = Surrogate.from_pretrained(folders[family]), load_surrogate(folders[family])
+    norms = [sum(type(part) is nn.BatchNorm2d for part in surrogate.modules()) for surrogate in (whole, folded)]
+    assert norms[1] == 0 and (norms[0] > 0) == (family in NORMALISED)
+    assert folded.digest == whole.digest
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+    images = torch.rand(4, 3, 40, 24, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(folded(images), whole(images), rtol=1e-3, atol=1e-4)
+
+
+class Forked(nn.Module):
+    """A convolution whose output is read before its normalisation, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.norm.running_mean.fill_(0.5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.conv(pixels)
+        return torch.cat([x, self.norm(x)], dim=1).mean(dim=(2, 3))
+
+
+def test_a_convolution_that_is_read_elsewhere_too_is_not_folded():
+    surrogate = Surrogate(Forked(), size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    before = surrogate(images)
+    assert torch.equal(surrogate.fold()(images), before)
+    assert type(surrogate.encoder.norm) is nn.BatchNorm2d
+
+
 def test_digest_identifies_the_weights_and_the_input(folders: dict[str, Path], tmp_path: Path):
     first = Surrogate.from_pretrained(folders["resnet"])
     assert first.digest == Surrogate.from_pretrained(folders["resnet"]).digest

@@ -126,8 +126,8 @@ def protect(
         float | None,
         typer.Option(
             parser=_fraction,
-            metavar="16/255|0.0627",
-            help="Largest change of a pixel; 1 is white minus black.",
+            metavar="subtle|balanced|strong|N/255",
+            help="Largest change of a pixel: 8/255, 12/255, 16/255, or any number; 255/255 is white minus black.",
             show_default="16/255",
         ),
     ] = None,

@@ -21,7 +21,7 @@ from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
 
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 
@@ -118,7 +118,7 @@ def _learn(
         checkpoint=checkpoint,
     )
     checkpoint.unlink(missing_ok=True)
-    moved = _embed_protected(canvases, noise[clusters.assignment], surrogate, settings, accelerator.device)
+    moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, accelerator)
     return Fit(
         centroids=clusters.centroids,
         noise=noise,
@@ -142,13 +142,15 @@ def _key(
 def _embed_protected(
     canvases: Tensor,
     noise: np.ndarray,
+    assignment: np.ndarray,
     surrogate: Surrogate | SurrogateEnsemble,
     settings: Settings,
-    device: torch.device,
+    accelerator: Accelerator,
 ) -> np.ndarray:
-    embeddings = []
-    with torch.inference_mode():
-        for pixels, delta in zip(canvases.split(64), torch.from_numpy(noise).split(64), strict=True):
-            protected = add_noise(pixels.to(device).float() / 255, delta.to(device).float() / 255)
-            embeddings.append(embed_canvases(protected, surrogate, settings.normalise).cpu())
-    return torch.cat(embeddings).numpy()
+    embeddings, device = [], accelerator.device
+    deltas = torch.from_numpy(noise).to(device).float() / 255
+    with torch.inference_mode(), accelerator.autocast():
+        for pixels, clusters in zip(canvases.split(64), torch.from_numpy(assignment).split(64), strict=True):
+            protected = add_noise(pixels.to(device).float() / 255, deltas[clusters])
+            embeddings.append(embed_canvases(protected, surrogate, settings.normalise).float())
+    return torch.cat(embeddings).cpu().numpy()

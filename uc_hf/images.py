@@ -17,7 +17,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import PIL
+import torch
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
 
 from uc_hf.errors import ImageError, SettingError
 
@@ -177,9 +180,9 @@ def decode(value: ImageValue) -> Picture:
     mode: Any = _DECODED_MODE[image.mode]
     if image.has_transparency_data and not mode.endswith("A"):
         mode += "A"
-    image = image.convert(mode)
+    image = _converted(image, mode)
     alpha = np.array(image.getchannel("A")) if mode.endswith("A") else None
-    return Picture(np.array(image.convert("RGB")), mode, alpha, icc, exif)
+    return Picture(np.array(_converted(image, "RGB")), mode, alpha, icc, exif)
 
 
 def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -> bytes:
@@ -243,7 +246,17 @@ def canvas(picture: Picture, size: int) -> np.ndarray:
     Returns:
         uint8 [size, size, 3], bilinear with antialiasing.
     """
-    return np.array(Image.fromarray(picture.pixels).resize((size, size), Image.Resampling.BILINEAR))
+    return resize(torch.from_numpy(picture.pixels).permute(2, 0, 1), (size, size)).permute(1, 2, 0).numpy()
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels uint8 [3, H, W], channels last in memory, to the (height, width) of `size`, bilinear and antialiased.
+
+    On bytes torch takes a third of Pillow's time, and a tenth of what it takes on floats.
+    """
+    if pixels.shape[1:] == size:
+        return pixels
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def stem(value: ImageValue) -> str | None:
@@ -339,12 +352,18 @@ def _read_exif(image: Image.Image) -> tuple[Any, bytes | None]:
     """The orientation a loaded image asks for, and its EXIF without that tag; what is damaged counts as absent."""
     orientation = None
     try:
+        if "exif" not in image.info and not image.getexif():
+            return None, None
         exif = image.copy().getexif()  # of a copy: the tag is taken out of PIL's own cached object
         orientation = exif.pop(ExifTags.Base.Orientation, None)
         return orientation, exif.tobytes() if exif else None
     except _DAMAGE as reason:
         logger.warning("The EXIF of an image is damaged and left out: %s", reason)
         return orientation, None
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _scale_16_bits(image: Image.Image) -> Image.Image:

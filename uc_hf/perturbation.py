@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from uc_hf.augmentations import random_resized_crop
 from uc_hf.checkpoint import FitState
 from uc_hf.embedding import embed_canvases
-from uc_hf.images import Container, Picture, decode, encode
+from uc_hf.images import Container, Picture, decode, encode, resize
 from uc_hf.parametrisation import PARAMETRISATIONS
 from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
@@ -53,10 +53,29 @@ def resize_noise(noise: Tensor, size: tuple[int, int], levels: int) -> Tensor:
         levels: the bound.
 
     Returns:
-        float [3, H, W], whole numbers within `levels` of 0.
+        int8 [3, H, W], within `levels` of 0.
     """
-    stretched = F.interpolate(noise[None].float(), size, mode="bilinear", antialias=True, align_corners=False)
-    return stretched[0].round().clamp(-levels, levels)
+    if noise.shape[1:] == size:
+        return noise
+    shifted = (noise ^ -128).view(torch.uint8)  # n + 128: resized like pixels, and as fast
+    stretched = resize(shifted.permute(1, 2, 0).contiguous().permute(2, 0, 1), size)
+    return (stretched.view(torch.int8) ^ -128).clamp(-levels, levels)
+
+
+def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """`add_noise` for one picture in 8-bit levels: the same result, in a quarter of the time.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        noise: int8 [H, W, 3].
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    red, green, blue = np.moveaxis(pixels, 2, 0)
+    if (red == green).all() and (red == blue).all():
+        noise = np.rint(noise.mean(axis=2, keepdims=True)).astype(np.int8)
+    return np.add(pixels, noise, dtype=np.int16).clip(0, 255).astype(np.uint8)
 
 
 def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
@@ -113,7 +132,7 @@ def learn_noise(
     size = canvases.shape[-1]
     noise = PARAMETRISATIONS[settings.parametrisation](settings.n_clusters, size, settings.epsilon, generator)
     noise = noise.to(accelerator.device)
-    optimizer = noise.optimizer(settings.learning_rate or noise.default_learning_rate)
+    optimizer = accelerator.prepare_optimizer(noise.optimizer(settings.learning_rate or noise.default_learning_rate))
     total = n_steps(settings, len(canvases))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=0.01 * optimizer.defaults["lr"])
     state = FitState(noise, optimizer, schedule, generator)
@@ -130,14 +149,15 @@ def learn_noise(
                 embeddings = embed_canvases(view, surrogate, settings.normalise)
             loss = distance(embeddings.float(), pulls[clusters], settings.distance).mean()
             optimizer.zero_grad()
-            loss.backward()
+            accelerator.backward(loss)
             optimizer.step()
             noise.project()
             schedule.step()
             bar.update()
-            bar.set_postfix(distance=f"{loss.item():.3f}")
-            if checkpoint is not None and (step + 1) % every == 0:
-                state.save(checkpoint, step + 1)
+            if (step + 1) % every == 0:
+                bar.set_postfix(distance=f"{loss.item():.3f}")  # a GPU is waited for here
+                if checkpoint is not None:
+                    state.save(checkpoint, step + 1)
     with torch.no_grad():
         learnt = torch.cat([noise(torch.tensor([cluster])) for cluster in range(settings.n_clusters)])
     levels = (learnt * 255).round().clamp(-settings.levels, settings.levels)

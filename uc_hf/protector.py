@@ -21,7 +21,7 @@ from uc_hf.embedding import embed_canvases
 from uc_hf.errors import BoundError, ImageError, SettingError, SurrogateError
 from uc_hf.fitting import ALGORITHM, Fit, fit
 from uc_hf.images import Container, Picture
-from uc_hf.perturbation import add_noise, resize_noise
+from uc_hf.perturbation import add_levels, resize_noise
 from uc_hf.settings import Settings
 from uc_hf.sharing import Shared
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
@@ -224,9 +224,7 @@ class UCProtector(Shared):
     def _add(self, picture: Picture, cluster: int) -> Picture:
         height, width, _ = picture.pixels.shape
         noise = resize_noise(torch.from_numpy(self.fitted.noise[cluster]), (height, width), self.settings.levels)
-        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255
-        protected = (add_noise(pixels, noise[None] / 255) * 255).round().byte()
-        return replace(picture, pixels=protected[0].permute(1, 2, 0).numpy())
+        return replace(picture, pixels=add_levels(picture.pixels, noise.permute(1, 2, 0).numpy()))
 
     def with_noise(self, noise: np.ndarray) -> Self:
         """A protector with the same clusters and container and another noise: how controls are made.
@@ -302,8 +300,8 @@ def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
     Raises:
         BoundError: a pixel differs by more.
     """
-    stored = images.decode(encoded).pixels.astype(np.int16)
-    difference = int(np.abs(stored - picture.pixels).max())
+    stored = images.decode(encoded).pixels
+    difference = int((np.maximum(stored, picture.pixels) - np.minimum(stored, picture.pixels)).max())
     if difference > levels:
         raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
 

@@ -1,13 +1,12 @@
 """The settings of a protector: what can be chosen, what is allowed, and what is meant."""
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from typing import Any, Self
 
-from uc_hf.errors import EpsilonError, SettingError
+from uc_hf.epsilon import read_epsilon
+from uc_hf.errors import SettingError
 from uc_hf.images import Container
 from uc_hf.surrogates import Surrogate
 
@@ -22,6 +21,8 @@ class Settings:
     Examples:
         >>> Settings(epsilon=16 / 255).levels
         16
+        >>> Settings(epsilon="subtle") == Settings(epsilon=8 / 255)
+        True
 
     Attributes:
         surrogate: a Hub name or local folder of a vision backbone, your own `Surrogate`, "uc_hf/tiny" (built in, needs
@@ -29,7 +30,8 @@ class Settings:
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
         surrogate_size: side in pixels at which the surrogate looks; None for its processor's.
         n_clusters: p of the paper, at least 2.
-        epsilon: bound on every pixel's change, in [1/255, 1] where 1 is white minus black; 16/255 in the paper.
+        epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; or "subtle"
+            (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
         image_column: the column to protect; None for the only image column.
         max_fit_images: centroids and noise are learnt from at most so many images (a seeded sample); None for all.
@@ -78,14 +80,14 @@ class Settings:
         """Refuse what is out of range, with the range.
 
         Raises:
-            EpsilonError: epsilon is not a number in [1/255, 1].
+            EpsilonError: epsilon is an unknown word, no number, or out of its range.
             SettingError: any other setting is outside its range.
         """
         if isinstance(self.surrogate, list):
             object.__setattr__(self, "surrogate", tuple(self.surrogate))
         if isinstance(self.eot_scale, list):
             object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
-        _check_epsilon(self.epsilon)
+        object.__setattr__(self, "epsilon", read_epsilon(self.epsilon))
         _at_least("n_clusters", self.n_clusters, 2)
         _at_least("steps", self.steps, 1)
         _at_least("batch_size", self.batch_size, 1)
@@ -159,22 +161,6 @@ CHOICES = {
     "distance": ("l2", "cosine", "kl"),
     "goal": ("farthest", "next"),
 }
-
-
-def _check_epsilon(epsilon: float) -> None:
-    is_number = isinstance(epsilon, Real) and not isinstance(epsilon, bool)
-    meant = "a value in [1/255, 1], for example epsilon=16/255 (0.0627)"
-    if not is_number or math.isnan(epsilon):
-        wrong = f"epsilon={epsilon!r} is not a number"
-    elif epsilon > 1:
-        wrong = f"epsilon={epsilon:g} is above 1"
-        if 2 <= epsilon <= 255:
-            meant = f"epsilon={epsilon:g}/255 ({epsilon / 255:.4f})"
-    elif epsilon * 255 < 1:
-        wrong = f"epsilon={epsilon:g} is below 1/255, the smallest change that an 8-bit image can hold"
-    else:
-        return
-    raise EpsilonError(f"{wrong}. Pixels are in [0, 1] here: write {meant}.")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -15,9 +15,11 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from uc_hf.backbones import Interpolation, explained, load_backbone
 from uc_hf.errors import SurrogateError
+from uc_hf.folding import fold_batch_norm
 
 
 Revision = str | Sequence[str | None] | None
@@ -26,7 +28,8 @@ Revision = str | Sequence[str | None] | None
 class Surrogate(nn.Module):
     """A frozen image encoder with its own resizing and normalisation.
 
-    The encoder is frozen in place (eval mode, no parameter requires grad) and stays so: `train()` does nothing.
+    The encoder is frozen in place (eval mode, no parameter requires grad) and stays so: `train()` does nothing. Its
+    convolutions are put into the channels-last memory format: MobileNetV2 on a CPU runs 1.4 to 2 times as fast.
 
     Args:
         encoder: takes float [N, 3, size, size], gives [N, d], [N, d, 1, 1], or a transformers output with
@@ -57,7 +60,7 @@ class Surrogate(nn.Module):
         revision: str | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = encoder.requires_grad_(False)
+        self.encoder = convert_conv2d_weight_memory_format(encoder.requires_grad_(False), torch.channels_last)
         self.size = size
         self.interpolation = interpolation
         self.name = name
@@ -70,6 +73,7 @@ class Surrogate(nn.Module):
         self.to(next((tensor.device for tensor in encoder.parameters()), torch.device("cpu")))
         self.train(False)
         self.dim = self._measure_dim()
+        self._unfolded_digest: str | None = None
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None, size: int | None = None) -> Self:
@@ -103,14 +107,30 @@ class Surrogate(nn.Module):
     def digest(self) -> str:
         """Sha256 (hex) over all that decides an embedding: size, filter, normalisation, weights and buffers.
 
-        Recomputed at each call (about 1 s per GB).
+        Recomputed at each call (about 1 s per GB), unless `fold` was called: then that of the weights before.
         """
+        if self._unfolded_digest is not None:
+            return self._unfolded_digest
         inputs = [self.size, self.interpolation, self.mean.flatten().tolist(), self.std.flatten().tolist()]
         digest = hashlib.sha256(json.dumps(inputs).encode())
         for key, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def fold(self) -> Self:
+        """Fold batch normalisation into the convolutions, in place: the same embeddings up to rounding, sooner.
+
+        Surrogates that are named to a protector are folded; one of your own is left as it is unless you call this.
+
+        Returns:
+            self.
+        """
+        if self._unfolded_digest is None:
+            self._unfolded_digest = self.digest
+            probe = torch.rand(2, 3, self.size, self.size, generator=torch.Generator().manual_seed(0))
+            fold_batch_norm(self.encoder, lambda: self(probe.to(self.mean.device)))
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode whatever is asked, so that no BatchNorm statistic ever moves."""
@@ -123,16 +143,20 @@ class Surrogate(nn.Module):
             images: float [N, 3, H, W] in [0, 1].
 
         Returns:
-            float [N, 3, size, size], the encoder's pixel values.
+            float [N, 3, size, size], the encoder's pixel values, channels last in memory.
         """
         if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
             raise SurrogateError(
                 f"images are {images.dtype} {list(images.shape)}: a surrogate takes float [N, 3, H, W] in [0, 1]"
             )
         square = (self.size, self.size)
+        images = images.contiguous(memory_format=torch.channels_last)
         if images.shape[2:] != square:
-            images = F.interpolate(images, square, mode=self.interpolation, antialias=True, align_corners=False)
-        return (images - self.mean) / self.std
+            # Of no use to a bilinear filter that only enlarges, where it takes twice the time; it is what makes
+            # torch's bicubic that of PIL.
+            antialias = self.interpolation == "bicubic" or max(images.shape[2:]) > self.size
+            images = F.interpolate(images, square, mode=self.interpolation, antialias=antialias, align_corners=False)
+        return torch.addcmul(-self.mean / self.std, images, 1 / self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images; features are raw, not L2-normalised.
@@ -206,7 +230,7 @@ def load_surrogate(
 
 def _load_one(spec: str | Path | Surrogate, revision: str | None, size: int | None) -> Surrogate:
     if not isinstance(spec, Surrogate):
-        return Surrogate.from_pretrained(spec, revision, size)
+        return Surrogate.from_pretrained(spec, revision, size).fold()
     if size is not None and size != spec.size:
         raise SurrogateError(f"size={size} was asked for, but the surrogate given has {spec.size}")
     return spec

@@ -1,0 +1,74 @@
+"""The benchmarks of speed, of a fit and of the presets' price, from end to end on sets of a few pictures."""
+
+import json
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict
+from PIL import Image
+
+from uc_hf.benchmarks import fit, imperceptibility, speed
+from uc_hf.errors import SettingError
+from uc_hf.imperceptibility import compare
+
+
+@pytest.fixture(scope="module")
+def saved(tiles: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("splits") / "tiles"
+    DatasetDict(train=tiles.select(range(64)), test=tiles.select(range(64, 96))).save_to_disk(folder)
+    return folder
+
+
+def test_recipes_are_compared_and_a_second_run_finds_everything_done(
+    saved: Path, surrogate_folder: str, tmp_path: Path
+) -> None:
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "12", "--out", str(tmp_path / "out")]
+    words += ["--paper-epochs", "0.5", "--seeds", "1", "--epochs", "1", "--batch-size", "16", "--image-size", "16"]
+    text = fit.report(fit.parse(words))
+    fits = json.loads((tmp_path / "out" / "fit.json").read_text())["fits"]
+    assert fits["default"]["passes"] == {"forward only": 64 + 12 * 128 + 64}
+    assert fits["paper"]["passes"] == {"forward only": 64 + 64, "with gradient": 2 * 256}
+    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 50 for cost in fits.values())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "%" in line[1:]]
+    assert [row[0] for row in rows[1:]] == ["clean", "control-grating", "default", "paper"]
+    seconds, extrapolated = rows[-1][3:5]
+    assert float(extrapolated.replace(",", "")) > 50 * float(seconds) and rows[-2][4] == ""
+
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert len(files) == 2 and fit.report(fit.parse(words)) == text
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == files
+    with pytest.raises(SettingError, match=r"fit\.json was written with .*'paper_epochs': 0\.5"):
+        fit.report(fit.parse([*words, "--paper-epochs", "1"]))
+
+
+def test_the_parts_of_embedding_and_of_map_are_timed(tiles: Dataset, surrogate_folder: str) -> None:
+    work = speed.prepare(tiles, surrogate=surrogate_folder, workers=0, repeats=1)
+    results, tables = speed.measure(work)
+    assert all(all(times) for part in results["seconds"].values() for times in part.values())
+    parts = results["seconds"]["map"]
+    ratio = parts["protecting map"][0] / (parts["identity map"][0] + parts["forward pass"][0])
+    assert results["tables"]["map"][0]["protecting / (identity + forward)"] == f"{ratio:.2f}"
+    assert set(results["tables"]["stages of map"][0]) == {"decode", "canvas", "embed", "add", "encode", "check"}
+    assert ("| scikit-learn | not installed |" in tables) == (find_spec("sklearn") is None)
+
+
+def test_the_map_that_is_compared_with_stores_the_same_pixels(tiles: Dataset, surrogate_folder: str) -> None:
+    work = speed.prepare(tiles.select(range(20)), surrogate=surrogate_folder, workers=0, repeats=1)
+    stored = work.dataset.map(speed.Identity("image", work.container), batched=True)["image"]
+    assert compare(zip(work.dataset["image"], stored, strict=True)).max_difference == 0
+
+
+def test_a_weaker_preset_costs_less_and_the_sheet_shows_them_all(
+    saved: Path, surrogate_folder: str, tmp_path: Path
+) -> None:
+    results, table, sheet = imperceptibility.measure([str(saved)], surrogate_folder, None, n_images=20, shown=1)
+    prices = results["tiles"]
+    assert [prices[preset]["max_difference"] for preset in ("subtle", "balanced", "strong")] == [8, 12, 16]
+    assert prices["subtle"]["psnr"] > prices["balanced"]["psnr"] > prices["strong"]["psnr"] > 24
+    assert '| "subtle", 8/255 | 20 of tiles |' in table
+    file = BytesIO()
+    sheet.savefig(file, dpi=imperceptibility.DPI, format="jpg")
+    assert Image.open(file).width == 960
+    assert {text.get_text().split(" ")[0] for text in sheet.texts} >= {"original", "subtle", "balanced", "strong"}

@@ -1,0 +1,150 @@
+"""The price of each epsilon preset: PSNR, SSIM, and a sheet to look at.
+
+    python -m uc_hf.benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
+        --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --out docs/images/epsilon
+
+For each set of photos and each preset a protector is fitted with the default parametrisation, in few steps: what is
+chosen matters for protection, not for how strong it looks. OUT.json holds all measures, OUT.md the table, OUT.jpg the
+sheet: of each set one photo as a whole and, below it, its middle pixel by pixel. (As JPEG with full colour resolution:
+noise makes PNG files of a megabyte.)
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from matplotlib.figure import Figure
+
+from uc_hf import UCProtector, images, markdown
+from uc_hf.checks import undecoded
+from uc_hf.columns import image_column
+from uc_hf.drawing import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show, write
+from uc_hf.epsilon import EPSILONS
+from uc_hf.images import ImageValue
+from uc_hf.imperceptibility import Imperceptibility, compare, psnr
+from uc_hf.sources import open_dataset
+
+
+logger = logging.getLogger(__name__)
+
+DPI = 100
+"""Of the sheet: a pixel of a part that is shown in full is a pixel of the file."""
+
+QUALITY = 90
+HEADING, GAP = 0.4, 0.08
+STEPS, BATCH_SIZE = 20, 16
+
+Versions = dict[str, list[ImageValue]]
+"""The same pictures as they are stored: under "original" and under the name of each preset."""
+
+
+def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Versions:
+    """The originals, and what each preset makes of them."""
+    column = image_column(dataset.features)
+    versions: Versions = {"original": list(undecoded(dataset, column)[column])}
+    pictures = [images.decode(value) for value in versions["original"]]
+    for preset in EPSILONS:
+        settings = {"surrogate": surrogate, "surrogate_size": size, "steps": STEPS, "batch_size": BATCH_SIZE}
+        protector = UCProtector(epsilon=preset, **settings).fit(dataset)
+        versions[preset] = [data for picture in pictures for data in protector.protect([picture])]
+    return versions
+
+
+def prices(versions: Versions) -> dict[str, Imperceptibility]:
+    """What each preset changes."""
+    return {preset: compare(zip(versions["original"], versions[preset], strict=True)) for preset in EPSILONS}
+
+
+def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, str]]:
+    """Lines of the table."""
+    return [
+        {
+            "epsilon": f'"{preset}", {EPSILONS[preset] * 255:g}/255',
+            "pictures": f"{price.images} of {name}",
+            "PSNR": f"{price.psnr:.1f} dB",
+            "worst PSNR": f"{price.worst_psnr:.1f} dB",
+            "SSIM": f"{price.ssim:.3f}",
+            "worst SSIM": f"{price.worst_ssim:.3f}",
+        }
+        for preset, price in measured.items()
+    ]
+
+
+def sheet(bands: Sequence[Mapping[str, np.ndarray]]) -> Figure:
+    """Of each band a picture's versions side by side, whole, and their middle pixel by pixel.
+
+    Args:
+        bands: name of the version -> pixels uint8 [H, W, 3]; the first version is the original.
+    """
+    across = len(bands[0])
+    width = (WIDTH - 2 * MARGIN - (across - 1) * GAP) / across
+    part = width * 2 / 3
+    heights = [width * shape[0] / shape[1] for shape in (next(iter(band.values())).shape for band in bands)]
+    figure = new_figure(MARGIN + sum(heights) + len(bands) * (HEADING + part + GAP + MARGIN))
+    top = MARGIN
+    for band, height in zip(bands, heights, strict=True):
+        original = next(iter(band.values()))
+        for column, (name, pixels) in enumerate(band.items()):
+            left = MARGIN + column * (width + GAP)
+            epsilon = f" · {EPSILONS[name] * 255:g}/255" if name in EPSILONS else ""
+            write(figure, left, top + 0.09, name + epsilon, weight="bold", colour=PROTECTED if epsilon else INK)
+            price = f"PSNR {psnr(pixels.astype(np.int16) - original):.1f} dB" if epsilon else "below: pixel by pixel"
+            write(figure, left, top + 0.27, price, size=8, colour=MUTED)
+            show(figure, left, top + HEADING, width, height, pixels)
+            show(figure, left, top + HEADING + height + GAP, width, part, _middle(pixels, width, part))
+        top += HEADING + height + GAP + part + MARGIN
+    return figure
+
+
+def _middle(pixels: np.ndarray, width: float, height: float) -> np.ndarray:
+    """As much of the middle as `width` by `height` inches hold, a pixel for each of the sheet's."""
+    rows, columns = min(round(height * DPI), pixels.shape[0]), min(round(width * DPI), pixels.shape[1])
+    y, x = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    return pixels[y : y + rows, x : x + columns]
+
+
+def measure(
+    data: Sequence[str], surrogate: str, size: int | None, n_images: int, shown: int
+) -> tuple[dict[str, Any], str, Figure]:
+    """All measures, the table as Markdown, and the sheet."""
+    results: dict[str, Any] = {}
+    table: list[dict[str, str]] = []
+    bands = []
+    for source in data:
+        splits = open_dataset(source)
+        dataset = splits.get("train", next(iter(splits.values()))).shuffle(seed=0)
+        versions = protect(dataset.select(range(min(n_images, len(dataset)))), surrogate, size)
+        measured, name = prices(versions), Path(source).name
+        results[name] = {preset: asdict(price) for preset, price in measured.items()}
+        table += rows(name, measured)
+        bands.append({version: images.decode(values[shown]).pixels for version, values in versions.items()})
+    return results, markdown.table(table) + "\n", sheet(bands)
+
+
+def main() -> None:
+    """Measure, write the three files and log the table."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", required=True, help="a folder of photos or a dataset; repeat")
+    parser.add_argument("--surrogate", default="uc_hf/tiny")
+    parser.add_argument("--surrogate-size", type=int)
+    parser.add_argument("--images", type=int, default=100, help="of each set, at most")
+    parser.add_argument("--shown", type=int, default=0, help="which of them is drawn, counted from 0")
+    parser.add_argument("--out", type=Path, required=True, help="name of the files, without suffix")
+    args = parser.parse_args()
+    results, table, figure = measure(args.data, args.surrogate, args.surrogate_size, args.images, args.shown)
+    args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    args.out.with_suffix(".md").write_text(table)
+    encoding = {"quality": QUALITY, "subsampling": 0}
+    figure.savefig(args.out.with_suffix(".jpg"), dpi=DPI, pil_kwargs=encoding)
+    logger.info("\n%s", table)
+
+
+if __name__ == "__main__":
+    main()
