@@ -234,6 +234,19 @@ def test_controls_share_the_clusters_epsilon_and_encoding(sets: dict[str, Datase
         assert len(patterns) < len(before)
 
 
+def test_training_sets_are_what_map_makes_and_each_picture_is_embedded_once(tiles: Dataset, surrogate_folder: str):
+    shuffled = tiles.shuffle(seed=1)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=10, batch_size=16).fit(shuffled)
+    embedded: list[int] = []
+    protector._ready_surrogate().register_forward_pre_hook(lambda _, inputs: embedded.append(len(inputs[0])))
+    made = train_sets(protector, shuffled)
+    assert sum(embedded) == len(shuffled)
+    mapped = shuffled.map(protector, batched=True)
+    assert made["protected"].features == mapped.features
+    for row, other in zip(made["protected"], mapped, strict=True):
+        assert row["label"] == other["label"] and row["image"].tobytes() == other["image"].tobytes()
+
+
 def test_control_noise_is_all_at_epsilon_and_blocks_are_eight_pixels():
     random = random_sign_noise((3, 3, 20, 20), 16, seed=0)
     blocky = blocky_noise((3, 3, 20, 20), 16, seed=0)

@@ -171,11 +171,12 @@ class UCProtector(Shared):
             protected.append({"bytes": data, "path": None if stem is None else stem + suffix})
         return protected
 
-    def protect(self, pictures: Sequence[Picture]) -> list[bytes]:
+    def protect(self, pictures: Sequence[Picture], clusters: np.ndarray | None = None) -> list[bytes]:
         """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
 
         Args:
             pictures: decoded pictures of any size and mode.
+            clusters: int64 [N], where `assign` was asked already; None asks it.
 
         Returns:
             one encoded image each, in the container of the settings.
@@ -185,7 +186,7 @@ class UCProtector(Shared):
             ImageError: a picture with transparency is to be stored as JPEG.
             BoundError: a losslessly stored picture is further than epsilon from its original.
         """
-        clusters = self.assign(pictures)
+        clusters = self.assign(pictures) if clusters is None else clusters
         return [self._encode(picture, int(cluster)) for picture, cluster in zip(pictures, clusters, strict=True)]
 
     def _encode(self, picture: Picture, cluster: int) -> bytes:

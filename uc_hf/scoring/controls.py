@@ -1,9 +1,16 @@
 """Noise that was not learnt, at the same epsilon and on the same clusters: what a claim has to beat."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
 import numpy as np
 import torch
 from datasets import Dataset
 
+from uc_hf import images
+from uc_hf.checks import check_dataset, undecoded
+from uc_hf.images import Container
 from uc_hf.protector import UCProtector
 from uc_hf.textures import draw_gratings, render
 
@@ -73,18 +80,59 @@ def train_sets(protector: UCProtector, clean: Dataset, protected: Dataset | None
     Returns:
         "clean" (delta = 0, the matched baseline), "protected", "control-random", "control-blocky" and
         "control-grating".
+
+    Raises:
+        ImageError: images that cannot be protected, named by row.
     """
     noise, levels, seed = protector.fitted.noise, protector.settings.levels, protector.settings.seed
-    variants = {
+    noises = {
         "clean": np.zeros_like(noise),
         "protected": noise,
         "control-random": random_sign_noise(noise.shape, levels, seed),
         "control-blocky": blocky_noise(noise.shape, levels, seed),
         "control-grating": grating_noise(noise.shape, levels, seed),
     }
-    return {
-        name: protected
-        if name == "protected" and protected is not None
-        else clean.map(protector.with_noise(variant), batched=True, batch_size=BATCH_SIZE, desc=f"making {name}")
-        for name, variant in variants.items()
-    }
+    sets = {} if protected is None else {"protected": protected}
+    sets |= _with_noises(protector, clean, {name: noises[name] for name in noises if name not in sets})
+    return {name: sets[name] for name in noises}
+
+
+def _with_noises(protector: UCProtector, clean: Dataset, noises: Mapping[str, np.ndarray]) -> dict[str, Dataset]:
+    column = protector.fitted.column
+    check_dataset(clean, column, Container.parse(protector.settings.container))
+    made = undecoded(clean, column).map(
+        EveryVariant(protector, noises),
+        batched=True,
+        batch_size=BATCH_SIZE,
+        remove_columns=column,
+        features=datasets.Features(dict.fromkeys(noises, datasets.Image())),
+        desc="making training sets",
+    )
+    others = clean.remove_columns(column)
+    sets = {}
+    for name in noises:
+        pictures = made.select_columns(name).rename_column(name, column)
+        sets[name] = datasets.concatenate_datasets([others, pictures], axis=1).select_columns(clean.column_names)
+    return sets
+
+
+class EveryVariant:
+    """Several noises on the same clusters in one `map`: a picture is decoded and embedded once for all of them.
+
+    Args:
+        protector: fitted.
+        noises: name -> noise, as `UCProtector.with_noise` takes it.
+    """
+
+    def __init__(self, protector: UCProtector, noises: Mapping[str, np.ndarray]) -> None:
+        self.protector = protector
+        self.twins = {name: protector.with_noise(noise) for name, noise in noises.items()}
+
+    def __call__(self, examples: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Name -> the pictures of the batch with that noise, as they are stored."""
+        pictures = [images.decode(value) for value in examples[self.protector.fitted.column]]
+        clusters = self.protector.assign(pictures)
+        return {
+            name: [{"bytes": data, "path": None} for data in twin.protect(pictures, clusters)]
+            for name, twin in self.twins.items()
+        }
