@@ -1,5 +1,6 @@
-"""The benchmarks of speed, of a fit and of the presets' price, from end to end on sets of a few pictures."""
+"""The benchmarks of strength, speed, a fit and the presets' price, from end to end on sets of a few pictures."""
 
+import csv
 import json
 from importlib.util import find_spec
 from io import BytesIO
@@ -9,7 +10,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from uc_hf.benchmarks import fit, imperceptibility, speed
+from uc_hf.benchmarks import fit, imperceptibility, speed, strength
 from uc_hf.errors import SettingError
 from uc_hf.imperceptibility import compare
 
@@ -41,6 +42,31 @@ def test_recipes_are_compared_and_a_second_run_finds_everything_done(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == files
     with pytest.raises(SettingError, match=r"fit\.json was written with .*'paper_epochs': 0\.5"):
         fit.report(fit.parse([*words, "--paper-epochs", "1"]))
+
+
+def test_methods_are_compared_on_the_same_clusters_and_a_second_run_trains_nothing(
+    saved: Path, surrogate_folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "card.json"
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "10", "--seeds", "2"]
+    words += ["--method", "default", "--method", "direct", "--epochs", "1", "--batch-size", "16", "--image-size", "16"]
+    words += ["--counter-measure", "none", "--counter-measure", "gray", "--out", str(out)]
+    card = strength.measure(strength.arguments(words))
+    name = Path(surrogate_folder).name
+    kinds = ("protected", "control-random", "control-blocky", "control-grating", "direct")
+    sets = ["clean", *(f"{kind} ({name})" for kind in kinds)]
+    assert [(of.train_set, of.counter_measure) for of in card.summaries()] == [
+        (train_set, measure) for measure in (None, "gray") for train_set in sets
+    ]
+    written = out.stat().st_mtime_ns
+    assert strength.measure(strength.arguments(words)).rows == card.rows and out.stat().st_mtime_ns == written
+
+    strength.write_csv(card, tmp_path / "card.csv")
+    rows = list(csv.DictReader((tmp_path / "card.csv").open()))
+    assert [float(row["last"]) for row in rows] == [row.last for row in card.rows] and len(rows) == 24
+    assert f"| gray | direct ({name}) |" in strength.table(card)
+    labels = [text.get_text() for text in strength.draw(card).texts]
+    assert f"direct ({name}), gray, resnet-small" in labels
 
 
 def test_the_parts_of_embedding_and_of_map_are_timed(tiles: Dataset, surrogate_folder: str) -> None:

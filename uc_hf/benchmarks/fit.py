@@ -29,39 +29,20 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from uc_hf import UCProtector, markdown
-from uc_hf.benchmarks.cifar_resnet import cifar_resnet
 from uc_hf.benchmarks.machine import device_name, seconds_of
+from uc_hf.benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
 from uc_hf.errors import SettingError
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
-from uc_hf.settings import CHOICES, Settings
+from uc_hf.settings import Settings
 from uc_hf.sources import open_dataset, train_and_test
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
 
 
 logger = logging.getLogger(__name__)
 
-PAPER_EPOCHS = 50.0
-RECIPES = ("default", "paper", *CHOICES["parametrisation"])
 CONTROL = "control-grating"
-CIFAR_RESNET = "cifar-resnet:"
-
-
-def build(recipe: str, surrogate: Surrogate | SurrogateEnsemble, args: argparse.Namespace) -> UCProtector:
-    """The protector of a recipe, not fitted."""
-    if recipe == "paper":
-        return UCProtector.paper(surrogate=surrogate, epochs=args.paper_epochs)
-    chosen = {} if recipe == "default" else {"parametrisation": recipe}
-    return UCProtector(surrogate=surrogate, steps=args.steps, **chosen)
-
-
-def open_surrogate(args: argparse.Namespace) -> Surrogate | SurrogateEnsemble:
-    """The surrogate of the command line; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights."""
-    if args.surrogate.startswith(CIFAR_RESNET):
-        return cifar_resnet(args.surrogate.removeprefix(CIFAR_RESNET)).fold()
-    return load_surrogate(args.surrogate, size=args.surrogate_size)
 
 
 def open_data(args: argparse.Namespace) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -75,9 +56,11 @@ def measure_fit(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
 
     Peak memory is that of the GPU where there is one (allocated by torch), else of the whole process.
     """
-    train, surrogate = open_data(args)[0], open_surrogate(args)
+    train, surrogate = open_data(args)[0], open_surrogate(args.surrogate, args.surrogate_size)
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
-    protector = build(recipe, surrogate, args)
+    protector = build(
+        recipe, surrogate, steps=args.steps, n_clusters=Settings.n_clusters, paper_epochs=args.paper_epochs
+    )
     passes: Counter[str] = Counter()
 
     def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -128,7 +111,7 @@ def fit_all(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 def score_all(args: argparse.Namespace) -> Scorecard:
     """Train the target on the originals, the control and what each recipe protects."""
-    (train, test), surrogate = open_data(args), open_surrogate(args)
+    (train, test), surrogate = open_data(args), open_surrogate(args.surrogate, args.surrogate_size)
     sets: dict[str, datasets.Dataset] = {}
     for recipe in args.recipe:
         protector = UCProtector.from_pretrained(args.out / f"{recipe}.protector", surrogate=surrogate)

@@ -1,34 +1,52 @@
-"""How much protection each surrogate buys on a labelled set, beside the controls on the same clusters.
+"""How much protection a noise buys on a labelled set, beside the controls on the same clusters.
 
     python -m uc_hf.benchmarks.strength --dataset ../shared/data/cifar10 --train-images 5000 \
-        --surrogate cifar-resnet:../shared/models/resnet20-cifar10 --surrogate uc_hf/tiny --out scorecard.json
+        --surrogate cifar-resnet:../shared/models/resnet20-cifar10 --surrogate uc_hf/tiny \
+        --method default --method direct --out scorecard.json
 
-Rows of the scorecard are named "clean" and, for each surrogate, "protected (NAME)", "control-random (NAME)",
-"control-blocky (NAME)" and "control-grating (NAME)"; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights.
+Sets are named "clean" and, for each surrogate, "protected (NAME)", "control-random (NAME)", "control-blocky (NAME)",
+"control-grating (NAME)", on the clusters of the first method; each further method adds "METHOD (NAME)". The JSON holds
+what is done, and the same command goes on with it. A CSV of all trainings, a Markdown table and a picture of it lie
+beside it, by the same name.
 """
 
 import argparse
+import csv
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
-from uc_hf import UCProtector
-from uc_hf.benchmarks.cifar_resnet import cifar_resnet
+import datasets
+from matplotlib.figure import Figure
+
+from uc_hf import markdown
+from uc_hf.benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
+from uc_hf.drawing import CONTROLS, INK, MARGIN, MUTED, PROTECTED, WIDTH, chart, new_figure, write
+from uc_hf.figures import percent
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.scorecard import Scorecard, score
-from uc_hf.scoring.training import Recipe
+from uc_hf.scoring.protocols import PROTOCOLS, Recipe
+from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
+from uc_hf.scoring.scorecard import score
+from uc_hf.settings import Settings
 from uc_hf.sources import open_dataset, train_and_test
-from uc_hf.surrogates import Surrogate
 
 
 logger = logging.getLogger(__name__)
 
+LINE, NAMES = 0.32, 4.6
+"""Height of a bar's line and width of the names beside the bars, in inches."""
 
-def arguments() -> argparse.Namespace:
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
     parser.add_argument("--surrogate", action="append", required=True, help="repeat for several")
     parser.add_argument("--surrogate-size", type=int, help="side in pixels at which named surrogates look")
+    parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
+    parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="of all methods but the paper's")
+    parser.add_argument("--paper-epochs", type=float, default=PAPER_EPOCHS)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--test-images", type=int, default=2000)
     parser.add_argument("--image-size", type=int, default=32)
@@ -36,44 +54,114 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--target", default="resnet-small")
+    parser.add_argument("--target", action="append", help="repeat for several; default: resnet-small")
+    parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="repeat; default: from-scratch")
+    parser.add_argument("--counter-measure", action="append", help="none, jpeg-75, ...; repeat; default: none")
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
-    return parser.parse_args()
+    args = parser.parse_args(words)
+    args.method = args.method or ["default"]
+    return args
+
+
+def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator[tuple[str, datasets.Dataset]]:
+    """Each training set and its name; a protector is fitted for each surrogate and method."""
+    yield "clean", train
+    for name in args.surrogate:
+        surrogate, short = open_surrogate(name, args.surrogate_size), Path(name).name
+        for method in args.method:
+            options = {"steps": args.steps, "n_clusters": args.n_clusters, "paper_epochs": args.paper_epochs}
+            protector = build(method, surrogate, **options).fit(train)
+            logger.info("%s, %s: %r", name, method, protector)
+            if method == args.method[0]:
+                made = train_sets(protector, train)
+                yield from ((f"{kind} ({short})", made[kind]) for kind in made if kind != "clean")
+            else:
+                yield f"{method} ({short})", train.map(protector, batched=True, batch_size=64, desc=f"making {method}")
+
+
+def measure(args: argparse.Namespace) -> Scorecard:
+    """Make every set and train the targets on it; what the scorecard at OUT holds is not trained again."""
+    sizes = {"train_images": args.train_images, "test_images": args.test_images}
+    train, test = train_and_test(open_dataset(args.dataset), args.dataset, **sizes)
+    return score(
+        dict(training_sets(train, args)),
+        test,
+        targets=args.target or ["resnet-small"],
+        protocols=args.protocol or ["from-scratch"],
+        counter_measures=args.counter_measure or ["none"],
+        seeds=range(args.seeds),
+        recipe=Recipe(
+            epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
+        ),
+        resume=args.out,
+    )
+
+
+def table(card: Scorecard) -> str:
+    """Summaries over the seeds as Markdown, and chance."""
+    rows = [
+        {
+            "target": of.target,
+            "protocol": of.protocol,
+            "counter-measure": of.counter_measure or "none",
+            "trained on": of.train_set,
+            "last epoch": accuracy_text(of),
+            "best epoch": percent(of.peak),
+            "drop": percent(of.drop),
+        }
+        for of in card.summaries()
+    ]
+    return f"{markdown.table(rows)}\n\nGuessing gives {percent(card.chance)}.\n"
+
+
+def write_csv(card: Scorecard, path: Path) -> None:
+    """One line for each training, accuracies in [0, 1]."""
+    names = ("target", "protocol", "counter_measure", "train_set", "seed", "last", "peak", "early")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in card.rows)
+
+
+def draw(card: Scorecard) -> Figure:
+    """A bar for each summary: the accuracy after the last epoch with its standard deviation; and chance."""
+    summaries = card.summaries()
+    figure = new_figure(2 * MARGIN + LINE * (len(summaries) + 2))
+    write(figure, MARGIN, MARGIN, "Accuracy on clean pictures after the last epoch, by training set", weight="bold")
+    top, height = MARGIN + LINE, LINE * len(summaries)
+    axes = chart(figure, MARGIN + NAMES, top, WIDTH - NAMES - 3 * MARGIN, height)
+    for line, of in enumerate(summaries):
+        axes.barh(line, of.last, 0.6, xerr=of.last_std, color=_colour(of), ecolor=INK, error_kw={"linewidth": 1})
+        write(figure, MARGIN, top + LINE * (line + 0.5), _title(of), size=8)
+    axes.axvline(card.chance, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(xlim=(0, 1), ylim=(len(summaries) - 0.5, -0.5), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_xticklabels(["0", "25 %", "50 %", "75 %", "100 %"])
+    write(figure, MARGIN, top + height + LINE * 0.6, f"dotted: guessing, {percent(card.chance)}", size=8, colour=MUTED)
+    return figure
+
+
+def _colour(of: Summary) -> str:
+    if of.train_set == "clean":
+        return INK
+    return CONTROLS[0] if of.train_set.startswith("control") else PROTECTED
+
+
+def _title(of: Summary) -> str:
+    way = [of.counter_measure, of.protocol if of.protocol != "from-scratch" else None, Path(of.target).name]
+    return ", ".join([of.train_set, *filter(None, way)])
 
 
 def main() -> None:
-    """Fit a protector per surrogate, train targets on every set, write the scorecard and show its summary."""
+    """Measure, write the four files and log the table."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     args = arguments()
-    train, test = train_and_test(
-        open_dataset(args.dataset), args.dataset, train_images=args.train_images, test_images=args.test_images
-    )
-    sets = {"clean": train}
-    for name in args.surrogate:
-        surrogate: str | Surrogate = name
-        if name.startswith("cifar-resnet:"):
-            surrogate = cifar_resnet(name.removeprefix("cifar-resnet:"))
-        size = args.surrogate_size if isinstance(surrogate, str) else None
-        protector = UCProtector(surrogate=surrogate, surrogate_size=size, steps=args.steps, fit_to=train)
-        logger.info("%s: %r", name, protector)
-        made = train_sets(protector, train)
-        sets |= {f"{kind} ({Path(name).name})": made[kind] for kind in made if kind != "clean"}
-    recipe = Recipe(
-        epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
-    )
-    scorecard = score(sets, test, targets=[args.target], seeds=range(args.seeds), recipe=recipe, resume=args.out)
-    show(scorecard)
-
-
-def show(scorecard: Scorecard) -> None:
-    """Log the summary as a Markdown table, accuracies in per cent."""
-    lines = ["| train set | last | ± | peak | drop |", "|---|---|---|---|---|"]
-    for row in scorecard.summaries():
-        figures = (100 * value for value in (row.last, row.last_std, row.peak, row.drop))
-        lines.append(f"| {row.train_set} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |")
-    logger.info("\n%s\nchance %.1f", "\n".join(lines), 100 * scorecard.chance)
+    card = measure(args)
+    text = table(card)
+    args.out.with_suffix(".md").write_text(text)
+    write_csv(card, args.out.with_suffix(".csv"))
+    draw(card).savefig(args.out.with_suffix(".png"), dpi=120, metadata={"Software": None})
+    logger.info("\n%s", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,31 @@
+"""What benchmarks compare: recipes of noise and surrogates, by the names that their command lines take."""
+
+from uc_hf import UCProtector
+from uc_hf.benchmarks.cifar_resnet import cifar_resnet
+from uc_hf.settings import CHOICES
+from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+
+
+PAPER_EPOCHS = 50.0
+
+RECIPES = ("default", "paper", *CHOICES["parametrisation"])
+"""The settings' defaults, `UCProtector.paper()`, or a parametrisation with all else at its default."""
+
+CIFAR_RESNET = "cifar-resnet:"
+
+
+def open_surrogate(name: str, size: int | None) -> Surrogate | SurrogateEnsemble:
+    """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px."""
+    if name.startswith(CIFAR_RESNET):
+        return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()
+    return load_surrogate(name, size=size)
+
+
+def build(
+    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int, n_clusters: int, paper_epochs: float
+) -> UCProtector:
+    """The protector of a recipe, not fitted; `steps` is of all recipes but the paper's, which counts epochs."""
+    if recipe == "paper":
+        return UCProtector.paper(surrogate=surrogate, n_clusters=n_clusters, epochs=paper_epochs)
+    chosen = {} if recipe == "default" else {"parametrisation": recipe}
+    return UCProtector(surrogate=surrogate, n_clusters=n_clusters, steps=steps, **chosen)
