@@ -376,7 +376,7 @@ def demo(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="300")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html and scorecard.json.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report, scorecard and protector.")] = Path("demo"),
     json: Json = False,
 ) -> None:
     """Protect a small set, score it beside controls, and write a report with pictures."""
