@@ -120,6 +120,15 @@ def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(
         score(pair, tiles, recipe=QUICK, resume=path)
 
 
+def test_a_scorecard_takes_no_rows_of_another_precision(
+    pair: dict[str, Dataset], card: Scorecard, tiles: Dataset, tmp_path: Path
+):
+    path = tmp_path / "scorecard.json"
+    replace(card, recipe=card.recipe | {"mixed_precision": "bf16"}).save(path)
+    with pytest.raises(SettingError, match=r"mixed_precision=.no. \(saved: .bf16.\)"):
+        score(pair, tiles, recipe=QUICK, resume=path)
+
+
 def test_a_useless_protector_scores_no_drop_and_cannot_be_detected(
     card: Scorecard, sets: dict[str, Dataset], tiles: Dataset
 ):

@@ -88,7 +88,7 @@ class Scorecard:
     Attributes:
         chance: accuracy on the test set of always answering its most common class, in [0, 1].
         rows: one for each training.
-        recipe: the fields of the recipe that all rows share; empty in older files.
+        recipe: the fields of the recipe that all rows share, and their mixed precision; empty in older files.
         sets: name -> fingerprint of the images and labels, the test set's under "test"; empty in older files.
         detection: whether the protected images can be told from clean ones; None where the two sets do not pair up.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import datasets
 import torch
+from accelerate import Accelerator
 from torch import Generator
 from tqdm.auto import tqdm
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.1
 """Share of the clean set on which early stopping chooses its epoch, and which no model of that cell is trained on."""
+
+FULL_PRECISION = {"mixed_precision": "no"}
+"""What files mean that were written before the precision was."""
 
 
 def score(
@@ -194,7 +198,8 @@ def _begin(
     if "protected" in train_sets and _pair_up(train_sets["protected"], train_sets["clean"]):
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
-    fresh = Scorecard(most_common / len(test), [], asdict(recipe), sets, detection)
+    conditions = asdict(recipe) | {"mixed_precision": Accelerator().mixed_precision}
+    fresh = Scorecard(most_common / len(test), [], conditions, sets, detection)
     if resume is None or not resume.exists():
         return fresh
     try:
@@ -206,7 +211,7 @@ def _begin(
     changed = [
         f"{name}={value!r} (saved: {saved.recipe.get(name)!r})"
         for name, value in fresh.recipe.items()
-        if saved.recipe.get(name) != value
+        if saved.recipe.get(name, FULL_PRECISION.get(name)) != value
     ]
     changed += [f"the set {name!r}" for name, digest in sets.items() if saved.sets.get(name, digest) != digest]
     if changed:
