@@ -243,12 +243,12 @@ def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict],
     key = protected[0].with_name("out.protector")
     facts = json.loads(succeed("inspect", key, "--json", "--picture", tmp_path / "noise.png"))
     assert facts["settings"]["n_clusters"] == 4 and facts["images_fitted"] == 64
-    assert sum(cluster["images"] for cluster in facts["clusters"]) == 64
-    assert sorted(cluster["goal"] for cluster in facts["clusters"]) == [0, 1, 2, 3]
-    assert 0 < facts["noise"]["mean_change"] <= facts["noise"]["max_change"] == 16 and 0 <= facts["moved"] <= 1
+    assert sum(cluster["images"] for cluster in facts["groups"]) == 64
+    assert sorted(cluster["goal"] for cluster in facts["groups"]) == [0, 1, 2, 3]
+    assert 0 < facts["noise"]["mean_change"] <= facts["noise"]["max_change"] == 16
     with PILImage.open(tmp_path / "noise.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
-    assert "A protector fitted on 64 images" in succeed("inspect", key)
+    assert "fitted on 64 images, clusters of" in succeed("inspect", key)
 
 
 def test_inspect_refuses_what_is_no_protector(protected: tuple[Path, dict]) -> None:

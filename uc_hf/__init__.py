@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from uc_hf.baselines.registry import protector_for
     from uc_hf.cards import push_dataset_card
     from uc_hf.protector import UCProtector
     from uc_hf.publishing import publish
+    from uc_hf.sources import open_protector
     from uc_hf.surrogates import Surrogate
 
 __version__ = version("uc_hf")
-__all__ = ["Surrogate", "UCProtector", "module_path", "publish", "push_dataset_card"]
+__all__ = [
+    "Surrogate",
+    "UCProtector",
+    "module_path",
+    "open_protector",
+    "protector_for",
+    "publish",
+    "push_dataset_card",
+]
 
 _HOMES = {
     "Surrogate": "uc_hf.surrogates",
     "UCProtector": "uc_hf.protector",
+    "open_protector": "uc_hf.sources",
+    "protector_for": "uc_hf.baselines.registry",
     "publish": "uc_hf.publishing",
     "push_dataset_card": "uc_hf.cards",
 }

@@ -21,6 +21,7 @@ from transformers import (
     MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
+    AutoModelForImageClassification,
     CLIPVisionModelWithProjection,
     SiglipVisionModel,
 )
@@ -78,13 +79,37 @@ def load_backbone(name: str, revision: str | None, size: int | None) -> Backbone
     Raises:
         SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
     """
+    source, commit, config = _locate(name, revision)
+    model_class, model_config = _vision_class(config, name)
+    return _backbone(name, source, commit, size, config, _load_encoder(model_class, source, model_config, commit))
+
+
+def load_classifier(name: str, revision: str | None, size: int | None) -> Backbone:
+    """Load an image classifier in float32, its class scores in the place of an embedding.
+
+    Args:
+        name: name on the Hub or local folder of a model with a trained classification head.
+        revision: branch, tag or commit on the Hub.
+        size: side of the model's input, when not the one of its image processor.
+
+    Raises:
+        SurrogateError: as `load_backbone`, or a model without a trained head.
+    """
+    source, commit, config = _locate(name, revision)
+    classifier = _load_encoder(AutoModelForImageClassification, source, config, commit)
+    return _backbone(name, source, commit, size, config, _Logits(classifier))
+
+
+def _locate(name: str, revision: str | None) -> tuple[str, str | None, Any]:
+    """Where a model lies, its commit and its config."""
     source = str(resources.files("uc_hf") / "tiny") if name == BUILT_IN else name
     commit = _resolve(source, revision)
     with explained(f"{name}: the model's config cannot be read"):
-        config = AutoConfig.from_pretrained(source, revision=commit, trust_remote_code=False)
-    model_class, model_config = _vision_class(config, name)
+        return source, commit, AutoConfig.from_pretrained(source, revision=commit, trust_remote_code=False)
+
+
+def _backbone(name: str, source: str, commit: str | None, size: int | None, config: Any, encoder: Any) -> Backbone:
     spec = _timm_input(config, name) if config.model_type == "timm_wrapper" else _processor_input(source, commit)
-    encoder = _load_encoder(model_class, source, model_config, commit)
     patch = getattr(encoder.config, "patch_size", 1)
     return Backbone(
         encoder=encoder,
@@ -94,6 +119,18 @@ def load_backbone(name: str, revision: str | None, size: int | None) -> Backbone
         interpolation=spec.interpolation,
         commit=commit,
     )
+
+
+class _Logits(nn.Module):
+    """A classifier whose output is its class scores."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.config = classifier.config
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.classifier(pixel_values=pixel_values).logits
 
 
 def _resolve(name: str, revision: str | None) -> str | None:

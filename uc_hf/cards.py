@@ -18,17 +18,15 @@ from huggingface_hub.utils import validate_repo_id
 from PIL import Image, ImageOps
 
 from uc_hf import images, markdown
+from uc_hf.applying import Protector
 from uc_hf.drawing import PAPER
 from uc_hf.errors import SettingError
 from uc_hf.images import Container, ImageValue
-from uc_hf.protector import UCProtector
 from uc_hf.provenance import provenance, public_name, public_surrogates
 from uc_hf.scoring.results import Scorecard
 
 
 logger = logging.getLogger(__name__)
-
-TAGS = ("unlearnable", "unlearnable-clusters", "uc_hf", "data-protection")
 
 CONTACT_SHEET = ".uc_hf/contact-sheet.png"
 """In the dataset's repository. `datasets` skips folders that begin with a dot; elsewhere the sheet would become one
@@ -48,7 +46,7 @@ _CARRIED_OVER = (("license", "license_name", "license_link"), ("language",), ("t
 
 def push_dataset_card(
     repo_id: str,
-    protector: UCProtector,
+    protector: Protector,
     *,
     source: str | None = None,
     protected_splits: Sequence[str],
@@ -105,7 +103,7 @@ def push_dataset_card(
 
 def dataset_card(
     card: DatasetCard,
-    protector: UCProtector,
+    protector: Protector,
     *,
     source_name: str | None,
     source_card: DatasetCard | None,
@@ -140,13 +138,17 @@ def dataset_card(
     if source_card is not None and source_name is not None:
         for name, value in _carried_over(card, source_card, source_name).items():
             data[name] = value
-    data["tags"] = _united(data.get("tags"), TAGS)
+    data["tags"] = _united(data.get("tags"), ["unlearnable", protector.slug, "uc_hf", "data-protection"])
     if source_name is not None:
         data["source_datasets"] = _united(data.get("source_datasets"), [source_name])
     data["uc_hf"] = provenance(protector)
     section = markdown.fill(
         "dataset-section.md",
         protected=_listed(protected_splits),
+        title=protector.title,
+        reference=protector.reference,
+        slug=protector.slug,
+        labels=[name for name in protector.columns if name != protector.fitted.column],
         facts=_facts(protector, protected_splits, clean_splits),
         contact_sheet=CONTACT_SHEET if contact_sheet else None,
         scores=None if scorecard is None else _scores(scorecard),
@@ -245,7 +247,7 @@ def _listed(splits: Sequence[str]) -> str:
     return f"the split{'s' if len(splits) > 1 else ''} {', '.join(f'`{split}`' for split in splits)}"
 
 
-def _facts(protector: UCProtector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> str:
+def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> str:
     facts = provenance(protector)
     container = Container.parse(protector.settings.container)
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
@@ -254,7 +256,7 @@ def _facts(protector: UCProtector, protected_splits: Sequence[str], clean_splits
         "protected splits": ", ".join(protected_splits),
         "clean splits": ", ".join(clean_splits) or "none",
         "largest change of a pixel": facts["epsilon"],
-        "clusters": facts["n_clusters"],
+        "groups of images": facts["n_clusters"],
         "surrogate": "; ".join(models),
         "stored as": stored,
         "made with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),

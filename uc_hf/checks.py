@@ -33,9 +33,9 @@ def check_dataset(dataset: datasets.Dataset, column: str, container: Container, 
     check_all(named, len(dataset), container)
 
 
-def undecoded(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
-    """A dataset's images as they are stored, one column."""
-    dataset = dataset.with_format(None).select_columns([column])
+def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.Dataset:
+    """A dataset's images as they are stored, and what other columns are named."""
+    dataset = dataset.with_format(None).select_columns([column, *others])
     return dataset.cast_column(column, datasets.Image(decode=False))
 
 

@@ -6,27 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from uc_hf.errors import UCError
-
-
-INTERRUPTED = 130
-
-
-class Reporting(TyperGroup):
-    """Commands whose mistakes end in one message and an exit code, not in a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command: exit code 1 after an error that the user can mend, 130 after Ctrl-C."""
-        try:
-            return super().invoke(ctx)
-        except UCError as error:
-            typer.secho(f"Error: {error}", fg="red", err=True)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
-            typer.echo("Interrupted: the same command goes on where it stopped.", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+from uc_hf.commands.reporting import Reporting
 
 
 app = typer.Typer(
@@ -74,6 +55,9 @@ def _examples(*commands: str) -> str:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 ImageColumn = Annotated[str | None, typer.Option(help="Column of images.", show_default="the only one")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of labels.", show_default="the ClassLabel, or a usual name")
+]
 
 
 @app.command(
@@ -81,6 +65,7 @@ ImageColumn = Annotated[str | None, typer.Option(help="Column of images.", show_
         "uc-hf protect ./photos --out ./photos-protected",
         "uc-hf protect timm/oxford-iiit-pet --push-to me/pets-protected",
         "uc-hf protect data.parquet --out out --surrogate uc_hf/tiny --epsilon 8/255 --container webp",
+        "uc-hf protect uoft-cs/cifar10 --out out --method emin --epsilon 8/255",
     )
 )
 def protect(
@@ -109,6 +94,22 @@ def protect(
     split: Annotated[
         list[str] | None,
         typer.Option(help="Split to protect; may be repeated.", show_default="all but test and validation splits"),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uc|synper|emin|...",
+            help="Unlearnable Clusters or a baseline: synper, emin, emaxn, advpoison, deepconfuse, ar, cuda, ops.",
+            show_default="uc",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="own|predicted|clusters",
+            help="Of a baseline: the dataset's own, the guesses of --surrogate (a classifier), or its clusters.",
+            show_default="own",
+        ),
     ] = None,
     surrogate: Annotated[
         str | None,
@@ -149,6 +150,7 @@ def protect(
     ] = None,
     keep_exif: Annotated[bool, typer.Option("--keep-exif", help="Keep EXIF: camera, time, place.")] = False,
     image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     json: Json = False,
 ) -> None:
     """Protect a folder of images or a dataset.
@@ -161,6 +163,8 @@ def protect(
 
     console.quiet()
     settings = {
+        "labels": labels,
+        "label_column": label_column,
         "surrogate": surrogate,
         "surrogate_size": surrogate_size,
         "n_clusters": n_clusters,
@@ -176,6 +180,7 @@ def protect(
     result = command.protect(
         source,
         out,
+        method=method,
         given={name: value for name, value in settings.items() if value is not None},
         splits=split or [],
         key=protector,
@@ -254,9 +259,7 @@ def score(
         typer.Option(metavar="resized-crop|pad-crop|crop", show_default="quick: resized-crop, paper: crop"),
     ] = None,
     image_column: ImageColumn = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of labels.", show_default="the ClassLabel, or a usual name")
-    ] = None,
+    label_column: LabelColumn = None,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -23,9 +23,9 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
+from uc_hf.applying import Protector
 from uc_hf.errors import OutputError, first_line
-from uc_hf.fitting import ALGORITHM
-from uc_hf.protector import UCProtector
+from uc_hf.sharing import ALGORITHM
 
 
 MARK = b"uc_hf"
@@ -95,12 +95,13 @@ class Work:
     key: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, protector: UCProtector, source: str) -> Self:
+    def of(cls, protector: Protector, source: str) -> Self:
         """The work of a fitted protector on the originals of a name."""
         fit, settings = protector.fitted, protector.settings
         decisive = [ALGORITHM, fit.column, fit.surrogate_digest, settings.normalise]
         decisive += [settings.container, settings.keep_exif]
-        key = hashlib.sha256(json.dumps(decisive).encode() + fit.centroids.tobytes() + fit.noise.tobytes()).digest()
+        learnt = b"".join(array.tobytes() for _, array in sorted(fit.arrays().items()))
+        key = hashlib.sha256(json.dumps(decisive).encode() + learnt).digest()
         return cls(protector=_digest(key, b"protector"), source=_digest(key, b"source" + source.encode()), key=key)
 
     def row(self, original: bytes) -> str:

@@ -24,7 +24,7 @@ from uc_hf.columns import image_column
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.images import Container, ImageValue
 from uc_hf.rows import read_rows
-from uc_hf.settings import Settings
+from uc_hf.settings import CommonSettings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
@@ -66,7 +66,7 @@ class Sample:
 
 def draw_sample(
     dataset: datasets.Dataset | datasets.IterableDataset,
-    settings: Settings,
+    settings: CommonSettings,
     side: int | None = None,
     *,
     check: bool = True,
@@ -107,7 +107,7 @@ def draw_sample(
     return Sample(column=name, rows=rows.tolist(), values=values.select(rows)[name])
 
 
-def _draw_from_stream(stream: datasets.IterableDataset, settings: Settings, side: int | None) -> Sample:
+def _draw_from_stream(stream: datasets.IterableDataset, settings: CommonSettings, side: int | None) -> Sample:
     limit = settings.max_fit_images
     if stream.features is not None:
         stream = stream.decode(False)  # first of all: later, images would be decoded and encoded anew
@@ -128,7 +128,7 @@ def _draw_from_stream(stream: datasets.IterableDataset, settings: Settings, side
     return Sample(column=name, rows=range(len(values)), values=values)
 
 
-def _images_of(stream: datasets.IterableDataset, settings: Settings) -> tuple[str, Iterator[ImageValue]]:
+def _images_of(stream: datasets.IterableDataset, settings: CommonSettings) -> tuple[str, Iterator[ImageValue]]:
     """The image column of a stream, and its values."""
     if stream.features is not None:
         name = image_column(stream.features, settings.image_column)
@@ -245,6 +245,16 @@ def embed(
             canvases.append(batch.to(place))
             embeddings.append(embedded)
     return torch.cat(canvases), torch.cat(embeddings).cpu().numpy()
+
+
+def load_canvases(sample: Sample, size: int, num_workers: int) -> Tensor:
+    """The canvases of a sample where nobody embeds them, uint8 [N, 3, S, S].
+
+    Raises:
+        ImageError: a row whose image cannot be decoded.
+    """
+    loader = DataLoader(Canvases(sample, size), batch_size=64, num_workers=num_workers)
+    return torch.cat(list(tqdm(loader, desc="reading", unit="batch")))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +17,38 @@ from uc_hf.clustering import find_clusters, goals, nearest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, native_size
 from uc_hf.perturbation import add_noise, learn_noise
 from uc_hf.settings import Settings
+from uc_hf.sharing import ALGORITHM, Fit
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
 
 
-ALGORITHM = 3
-"""Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
-hashes a library's class by its name alone."""
-
-
 @dataclass(frozen=True)
-class Fit:
-    """What `fit` learns, and where it came from.
+class ClusterFit(Fit):
+    """What Unlearnable Clusters learn: each group is a cluster.
 
     Attributes:
         centroids: float32 [p, d].
-        noise: int8 [p, 3, S, S], in 8-bit levels.
         goals: for each cluster, the one that its noise moves images to.
-        sizes: images of each cluster in the sample.
         moved: share of the sample whose embedding lies nearest to its goal once the noise is added.
-        column: the image column that was fitted on.
-        surrogate_digest: SHA-256 of the surrogate's weights and input.
-        surrogate_revision: commit of a surrogate from the Hub; for an ensemble, each member's.
     """
 
     centroids: np.ndarray
-    noise: np.ndarray
     goals: list[int]
-    sizes: list[int]
     moved: float
-    column: str
-    surrogate_digest: str
-    surrogate_revision: str | list[str | None] | None
 
-    @property
-    def canvas_size(self) -> int:
-        """S, the side of the canvas in pixels."""
-        return int(self.noise.shape[-1])
+    def groups(self) -> list[dict[str, Any]]:
+        """Each cluster, its images in the sample, and the cluster that its noise moves images to."""
+        return [
+            {"cluster": cluster, "images": images, "goal": goal}
+            for cluster, (images, goal) in enumerate(zip(self.sizes, self.goals, strict=True))
+        ]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays, as safetensors hold them."""
-        return {"centroids": self.centroids, "noise": self.noise}
-
-    def facts(self) -> dict[str, Any]:
-        """All but the arrays, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if name not in self.arrays()}
+    def told(self) -> str:
+        """In a few words."""
+        return (
+            f"fitted on {sum(self.sizes)} images, clusters of {min(self.sizes)} to {max(self.sizes)}, "
+            f"{self.moved:.0%} moved to their goal"
+        )
 
 
 def fit(
@@ -74,7 +61,7 @@ def fit(
     num_workers: int,
     checkpoint_dir: Path,
     check: bool,
-) -> Fit:
+) -> ClusterFit:
     """Learn centroids and noise from a dataset; see `UCProtector.fit`.
 
     With several processes all of them embed, the main one learns, and all receive the result.
@@ -89,7 +76,7 @@ def fit(
         batch_size=embed_batch_size,
         num_workers=num_workers,
     )
-    outcome: list[Fit | None] = [None]
+    outcome: list[ClusterFit | None] = [None]
     if accelerator.is_main_process:
         outcome = [_learn(canvases, embeddings, sample, surrogate, settings, accelerator, checkpoint_dir)]
     return broadcast_object_list(outcome)[0]
@@ -103,7 +90,7 @@ def _learn(
     settings: Settings,
     accelerator: Accelerator,
     checkpoint_dir: Path,
-) -> Fit:
+) -> ClusterFit:
     clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
     goal = goals(clusters.centroids, settings.goal)
     checkpoint = checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
@@ -119,7 +106,7 @@ def _learn(
     )
     checkpoint.unlink(missing_ok=True)
     moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, accelerator)
-    return Fit(
+    return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,
         goals=goal.tolist(),

@@ -13,10 +13,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from uc_hf import images
+from uc_hf.applying import Protector
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
 from uc_hf.folders import check_folder, folder_images, is_image_file, visible
 from uc_hf.images import Container, ImageValue
-from uc_hf.protector import UCProtector
 
 
 BATCH = 16
@@ -48,7 +48,7 @@ class Outcome:
     pairs: Iterable[tuple[ImageValue, ImageValue]]
 
 
-def protect_folder(source: Path, out: Path, protector: UCProtector, *, check: bool = True) -> Outcome:
+def protect_folder(source: Path, out: Path, protector: Protector, *, check: bool = True) -> Outcome:
     """Write the protected copy of a folder: the same tree, the same stems.
 
     Copies that exist are taken to be done, so that the same call goes on after an interruption, and protects what has

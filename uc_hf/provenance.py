@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uc_hf.applying import Protector
 from uc_hf.backbones import BUILT_IN
-from uc_hf.protector import UCProtector
 from uc_hf.sharing import versions
 from uc_hf.surrogates import Surrogate
 
@@ -26,7 +26,7 @@ class PublicModel(NamedTuple):
     commit: str | None
 
 
-def provenance(protector: UCProtector) -> dict[str, Any]:
+def provenance(protector: Protector) -> dict[str, Any]:
     """How a dataset was protected, as JSON values.
 
     `config_hash` is the SHA-256 of the settings and the surrogate's digest: equal for what was made alike. The seed is
@@ -42,9 +42,9 @@ def provenance(protector: UCProtector) -> dict[str, Any]:
     names, commits = [model.name for model in models], [model.commit for model in models]
     return {
         "format": FORMAT,
-        "method": "unlearnable-clusters",
+        "method": protector.slug,
         "epsilon": f"{settings.epsilon * 255:g}/255",
-        "n_clusters": settings.n_clusters,
+        "n_clusters": len(learnt.sizes),
         "surrogate": names if len(models) > 1 else names[0],
         "surrogate_revision": commits if len(models) > 1 else commits[0],
         "container": settings.container,
@@ -53,8 +53,10 @@ def provenance(protector: UCProtector) -> dict[str, Any]:
     }
 
 
-def public_surrogates(protector: UCProtector) -> list[PublicModel]:
+def public_surrogates(protector: Protector) -> list[PublicModel]:
     """Each surrogate; one that did not come from the Hub stays unnamed."""
+    if protector.fitted.surrogate_digest is None:
+        return [PublicModel("none", None)]
     spec, revision = protector.settings.surrogate, protector.fitted.surrogate_revision
     members = spec if isinstance(spec, tuple) else (spec,)
     commits = revision if isinstance(revision, list) else [revision]

@@ -19,13 +19,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
+from uc_hf.applying import Protector
 from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.checks import check_dataset
 from uc_hf.columns import image_column
 from uc_hf.destinations import CARD, Conflict, Held, Work, describe, look, settle, shard_path
 from uc_hf.errors import DatasetError, OutputError, UCError, first_line
 from uc_hf.images import Container
-from uc_hf.protector import UCProtector
 from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 
 
@@ -37,7 +37,7 @@ def publish(
     dataset: Any,
     repo_id: str,
     *,
-    protector: UCProtector,
+    protector: Protector,
     splits: Sequence[str] | None = None,
     source: str | None = None,
     private: bool | None = None,
@@ -92,7 +92,7 @@ def push_shards(
     splits: Splits,
     protect: Sequence[str],
     repository: "HubRepository",
-    protector: UCProtector,
+    protector: Protector,
     source: str,
 ) -> None:
     """Push the shards that `protect_dataset` has written into a folder, with the same arguments.
@@ -256,7 +256,7 @@ class HubRepository:
             ).oid
 
     def introduce(
-        self, protector: UCProtector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
+        self, protector: Protector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
     ) -> None:
         """Write the card: what was done, with pictures of the first protected split."""
         shards = self.files()

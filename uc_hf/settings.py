@@ -1,7 +1,10 @@
-"""The settings of a protector: what can be chosen, what is allowed, and what is meant."""
+"""The settings of a protector: what can be chosen, what is allowed, and what is meant.
+
+`CommonSettings` are those of every method, `Settings` those of Unlearnable Clusters; a baseline adds its own.
+"""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -15,14 +18,8 @@ SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that decides a protector's noise, apart from the images.
-
-    Examples:
-        >>> Settings(epsilon=16 / 255).levels
-        16
-        >>> Settings(epsilon="subtle") == Settings(epsilon=8 / 255)
-        True
+class CommonSettings:
+    """What every method lets you choose.
 
     Attributes:
         surrogate: a Hub name or local folder of a vision backbone, your own `Surrogate`, "uc_hf/tiny" (built in, needs
@@ -34,23 +31,11 @@ class Settings:
             (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
         image_column: the column to protect; None for the only image column.
-        max_fit_images: centroids and noise are learnt from at most so many images (a seeded sample); None for all.
+        max_fit_images: everything is learnt from at most so many images (a seeded sample); None for all.
         canvas_size: side S of the square on which noise is learnt, stretched over each image as it is applied; None
             for the surrogate's size, or the images' own size where that is smaller.
         normalise: L2-normalise embeddings before clustering and learning (balances the clusters).
-        parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "direct"
-            learns the pixels of each noise by gradient; "generator" one ResNet per cluster (section 3.3).
-        distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
-            between softmaxes (equation 4).
-        goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
-        steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; direct and generator:
-            optimiser steps, where every cluster has its share of each batch.
-        epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
         batch_size: images in a step.
-        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
-            Adam's; texture has none.
-        eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
-            learns on uncropped images as the paper does.
         container: how protected images are stored: "png", "webp" (lossless) or "jpeg:QUALITY".
         keep_exif: keep EXIF (camera, time, place). Orientation is always applied to the pixels.
     """
@@ -65,14 +50,7 @@ class Settings:
     max_fit_images: int | None = 5000
     canvas_size: int | None = None
     normalise: bool = True
-    parametrisation: str = "texture"
-    distance: str = "l2"
-    goal: str = "farthest"
-    steps: int = 400
-    epochs: float | None = None
     batch_size: int = 128
-    learning_rate: float | None = None
-    eot_scale: tuple[float, float] | None = (0.35, 1.0)
     container: str = "png"
     keep_exif: bool = False
 
@@ -85,43 +63,13 @@ class Settings:
         """
         if isinstance(self.surrogate, list):
             object.__setattr__(self, "surrogate", tuple(self.surrogate))
-        if isinstance(self.eot_scale, list):
-            object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
         object.__setattr__(self, "epsilon", read_epsilon(self.epsilon))
-        _at_least("n_clusters", self.n_clusters, 2)
-        _at_least("steps", self.steps, 1)
-        _at_least("batch_size", self.batch_size, 1)
-        _at_least("seed", self.seed, 0)
+        for name, least in (("n_clusters", 2), ("batch_size", 1), ("seed", 0)):
+            at_least(name, getattr(self, name), least)
         for name, least in (("max_fit_images", 2), ("canvas_size", 8), ("surrogate_size", 8)):
             if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), least)
-        for name in ("epochs", "learning_rate"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                options = " or ".join(repr(option) for option in allowed)
-                raise SettingError(f"{name}={getattr(self, name)!r} is not known. Write {options}.")
-        if self.parametrisation == "texture":
-            self._check_texture()
-        if self.eot_scale is not None and not 0 < self.eot_scale[0] <= self.eot_scale[1] <= 1:
-            raise SettingError(
-                f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
-                "write for example (0.35, 1.0), or None to learn without random crops."
-            )
+                at_least(name, getattr(self, name), least)
         Container.parse(self.container)
-
-    def _check_texture(self) -> None:
-        if self.learning_rate is not None:
-            raise SettingError(
-                f"learning_rate={self.learning_rate!r}: textures are chosen, not learnt by gradient. Leave it out, or "
-                "write parametrisation='direct'."
-            )
-        if self.epochs is None and self.steps < self.n_clusters:
-            raise SettingError(
-                f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
-                f"Write steps={self.n_clusters} or more; some hundred give a choice."
-            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -156,6 +104,71 @@ class Settings:
         return replace(self, **values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(CommonSettings):
+    """Everything that decides a UCProtector's noise, apart from the images; the attributes of `CommonSettings`, too.
+
+    Examples:
+        >>> Settings(epsilon=16 / 255).levels
+        16
+        >>> Settings(epsilon="subtle") == Settings(epsilon=8 / 255)
+        True
+
+    Attributes:
+        parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "direct"
+            learns the pixels of each noise by gradient; "generator" one ResNet per cluster (section 3.3).
+        distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
+            between softmaxes (equation 4).
+        goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
+        steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; direct and generator:
+            optimiser steps, where every cluster has its share of each batch.
+        epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
+        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
+            Adam's; texture has none.
+        eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
+            learns on uncropped images as the paper does.
+    """
+
+    parametrisation: str = "texture"
+    distance: str = "l2"
+    goal: str = "farthest"
+    steps: int = 400
+    epochs: float | None = None
+    learning_rate: float | None = None
+    eot_scale: tuple[float, float] | None = (0.35, 1.0)
+
+    def __post_init__(self) -> None:
+        """As `CommonSettings`: refuse what is out of range."""
+        super().__post_init__()
+        if isinstance(self.eot_scale, list):
+            object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
+        at_least("steps", self.steps, 1)
+        for name in ("epochs", "learning_rate"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
+        for name, allowed in CHOICES.items():
+            one_of(name, getattr(self, name), allowed)
+        if self.parametrisation == "texture":
+            self._check_texture()
+        if self.eot_scale is not None and not 0 < self.eot_scale[0] <= self.eot_scale[1] <= 1:
+            raise SettingError(
+                f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
+                "write for example (0.35, 1.0), or None to learn without random crops."
+            )
+
+    def _check_texture(self) -> None:
+        if self.learning_rate is not None:
+            raise SettingError(
+                f"learning_rate={self.learning_rate!r}: textures are chosen, not learnt by gradient. Leave it out, or "
+                "write parametrisation='direct'."
+            )
+        if self.epochs is None and self.steps < self.n_clusters:
+            raise SettingError(
+                f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
+                f"Write steps={self.n_clusters} or more; some hundred give a choice."
+            )
+
+
 CHOICES = {
     "parametrisation": ("texture", "direct", "generator"),
     "distance": ("l2", "cosine", "kl"),
@@ -163,6 +176,22 @@ CHOICES = {
 }
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
+    """Refuse a setting that is no whole number of at least `least`.
+
+    Raises:
+        SettingError: it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuse a setting that is not among the words that it may be.
+
+    Raises:
+        SettingError: it is not.
+    """
+    if value not in allowed:
+        options = " or ".join(map(repr, allowed))
+        raise SettingError(f"{name}={value!r} is not known. Write {options}.")

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from datasets.arrow_writer import get_parquet_column_options
 from tqdm.auto import tqdm
 
+from uc_hf.applying import Protector
 from uc_hf.columns import image_column
 from uc_hf.destinations import MARK, Destination, Held, Mark, Work, describe, look, settle, shard_path
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
 from uc_hf.images import ImageValue
 from uc_hf.outputs import COMPARED, Outcome, spread
-from uc_hf.protector import UCProtector
 from uc_hf.rows import Ahead, RowGroups, next_batch, read_rows
 
 
@@ -98,7 +98,7 @@ def protect_dataset(
     splits: Splits,
     protect: Sequence[str],
     destination: Destination,
-    protector: UCProtector,
+    protector: Protector,
     source: str,
     *,
     as_they_are: bool = False,
@@ -156,7 +156,7 @@ class _Job:
     def __init__(
         self,
         destination: Destination,
-        protector: UCProtector,
+        protector: Protector,
         work: Work,
         protected: Mapping[str, bool],
         features: datasets.Features,
@@ -265,9 +265,10 @@ class _Job:
         return [value or b"" for value in pc.struct_field(table[self.column], "bytes").to_pylist()]
 
     def _protect(self, batch: pa.Table, split: str, first_row: int) -> pa.Table:
-        values = batch[self.column].to_pylist()
+        read = {name: batch[name].to_pylist() for name in self.protector.columns}
+        values = read[self.column]
         try:
-            done = self.protector({self.column: values}, list(range(first_row, first_row + len(values))))[self.column]
+            done = self.protector(dict(read), list(range(first_row, first_row + len(values))))[self.column]
         except ImageError as error:
             raise ImageError(
                 f"split {split!r}, {error} The rows in finished shards are kept: mend the image or leave it out, and "

@@ -2,20 +2,26 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.numpy import load_file, save_file
 
 from uc_hf import markdown
 from uc_hf.errors import NotFittedError, SettingError, SurrogateError
-from uc_hf.fitting import ALGORITHM, Fit
-from uc_hf.settings import Settings, SurrogateSpec
+from uc_hf.settings import CommonSettings, SurrogateSpec
 
+
+ALGORITHM = 3
+"""Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
+hashes a library's class by its name alone."""
 
 FORMAT = 1
 """Of the saved files. A protector of a newer format is refused."""
@@ -26,21 +32,84 @@ DRAWN = 12
 """At most so many noises in the picture: it is saved with each protector, and one with a thousand takes minutes."""
 
 
-class Shared(
-    ModelHubMixin,
-    library_name="uc_hf",
-    tags=["unlearnable", "unlearnable-clusters", "data-protection"],
-    repo_url="https://github.com/uc-hf/uc_hf",
-    paper_url="https://arxiv.org/abs/2301.01217",
-    model_card_template=markdown.template("protector-card.md"),
-):
-    """What a protector is made of, settings and fit, and how that is written down and read again."""
+@dataclass(frozen=True)
+class Fit:
+    """What every method's `fit` learns, and where it came from.
 
-    settings: Settings
-    _fit: Fit | None
+    Attributes:
+        noise: int8 [p, 3, S, S], in 8-bit levels: that of each group; of a method whose noise is each image's own,
+            that of one image of each.
+        sizes: images of each group in the sample.
+        column: the image column that was fitted on.
+        surrogate_digest: SHA-256 of the surrogate's weights and input; None where none was asked.
+        surrogate_revision: commit of a surrogate from the Hub; for an ensemble, each member's.
+    """
+
+    noise: np.ndarray
+    sizes: list[int]
+    column: str
+    surrogate_digest: str | None
+    surrogate_revision: str | list[str | None] | None
 
     @property
-    def fitted(self) -> Fit:
+    def canvas_size(self) -> int:
+        """S, the side of the canvas in pixels."""
+        return int(self.noise.shape[-1])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays, as safetensors hold them."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+    def facts(self) -> dict[str, Any]:
+        """All but the arrays, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if name not in self.arrays()}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Self:
+        """What `arrays` and `facts` gave, put together again."""
+        return cls(**arrays, **facts)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Each group of images, and how many there were: a line of a table each."""
+        return [{"group": group, "images": images} for group, images in enumerate(self.sizes)]
+
+    def told(self) -> str:
+        """In a few words."""
+        return f"fitted on {sum(self.sizes)} images, groups of {min(self.sizes)} to {max(self.sizes)}"
+
+
+FitT = TypeVar("FitT", bound=Fit)
+
+
+class Shared(
+    ModelHubMixin,
+    Generic[FitT],
+    library_name="uc_hf",
+    tags=["unlearnable", "data-protection"],
+    repo_url="https://github.com/uc-hf/uc_hf",
+    model_card_template=markdown.template("protector-card.md"),
+):
+    """What a protector is made of, settings and fit, and how that is written down and read again.
+
+    Attributes:
+        method: its name, as `protector_for` and the command line take it.
+        title: its name in full.
+        reference: the paper it comes from.
+        settings_type: of its settings.
+        fit_type: of what it learns.
+    """
+
+    method: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    settings_type: ClassVar[type[CommonSettings]]
+    fit_type: ClassVar[type[Any]]
+
+    settings: CommonSettings
+    _fit: FitT | None
+
+    @property
+    def fitted(self) -> FitT:
         """What was learnt.
 
         Raises:
@@ -48,10 +117,15 @@ class Shared(
         """
         if self._fit is None:
             raise NotFittedError(
-                "this UCProtector is not fitted. Write ds.map(protector.fit(ds), batched=True), or load a fitted one "
-                "with UCProtector.from_pretrained(...)."
+                f"this {type(self).__name__} is not fitted. Write ds.map(protector.fit(ds), batched=True), or load a "
+                f"fitted one with {type(self).__name__}.from_pretrained(...)."
             )
         return self._fit
+
+    @property
+    def slug(self) -> str:
+        """The title as a tag on the Hub."""
+        return self.title.lower().replace(" ", "-")
 
     @property
     def is_fitted(self) -> bool:
@@ -63,6 +137,7 @@ class Shared(
         config = {
             "format": FORMAT,
             "algorithm": ALGORITHM,
+            "method": self.method,
             "uc_hf_version": version("uc_hf"),
             "settings": self.settings.plain(),
             "fit": self.fitted.facts(),
@@ -111,11 +186,16 @@ class Shared(
         if "format" not in saved or "fit" not in saved:
             with suppress(RemoteEntryNotFoundError):
                 fetch(constants.CONFIG_NAME)  # the mixin keeps a refusal of the Hub to itself: ask again and raise it
-            raise SettingError(f"{model_id!r} is not a saved UCProtector: its config.json names no format.")
+            raise SettingError(f"{model_id!r} is not a saved {cls.__name__}: its config.json names no format.")
+        if (method := saved.get("method", "uc")) != cls.method:
+            raise SettingError(
+                f"{model_id!r} was made by the method {method!r}, not {cls.method!r}: open_protector({model_id!r}) "
+                "loads any of them."
+            )
         if unknown := sorted(others.keys() - saved.keys()):
             raise SettingError(
                 f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
-                f"UCProtector({unknown[0]}=...). Only surrogate= can be passed along."
+                f"{cls.__name__}({unknown[0]}=...). Only surrogate= can be passed along."
             )
         if saved["format"] > FORMAT:
             raise SettingError(
@@ -126,33 +206,32 @@ class Shared(
         if settings["surrogate"] is None:
             raise SurrogateError(
                 f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
-                f"UCProtector.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
+                f"{cls.__name__}.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
             )
         protector = cls(**settings)
-        protector._fit = Fit(**(load_file(fetch(MODEL)) | saved["fit"]))
+        protector._fit = cls.fit_type.restore(load_file(fetch(MODEL)), saved["fit"])
         return protector
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card of the protector's repository: that it is the removal key, and what it has learnt."""
         learnt, settings = self.fitted, self.settings
+        groups = learnt.groups()
         facts = {
-            "images fitted on": sum(learnt.sizes),
+            "what": learnt.told(),
             "column": learnt.column,
-            "share moved to its goal": f"{learnt.moved:.1%}",
             "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
             "bound on the noise": f"{settings.epsilon * 255:g}/255",
             "surrogate's revision": learnt.surrogate_revision or "none: it is not on the Hub",
-            "surrogate's digest": f"`{learnt.surrogate_digest}`",
+            "surrogate's digest": "none" if learnt.surrogate_digest is None else f"`{learnt.surrogate_digest}`",
         }
-        clusters = [
-            {"cluster": cluster, "images": images, "goal": goal}
-            for cluster, (images, goal) in enumerate(zip(learnt.sizes, learnt.goals, strict=True))
-        ]
-        shown = "each cluster" if len(clusters) <= DRAWN else f"the first {DRAWN} of {len(clusters)} clusters"
+        shown = "each group" if len(groups) <= DRAWN else f"the first {DRAWN} of {len(groups)} groups"
         return super().generate_model_card(
             *args,
             learnt=_table(facts, "fact"),
-            clusters=markdown.table(clusters),
+            groups=markdown.table([{name: str(value) for name, value in row.items()} for row in groups]),
+            class_name=type(self).__name__,
+            title=self.title,
+            reference=self.reference,
             settings=_table(settings.plain(), "setting"),
             versions=", ".join(f"{name} {number}" for name, number in versions().items()),
             caption=f"The noise of {shown} above its spectrum",
@@ -189,6 +268,11 @@ class Shared(
                 "settings on the Hub, name another one, or pass private=False to publish the key."
             )
         return super().push_to_hub(repo_id, private=private, **kwargs)
+
+
+def fits_folder(asked: str | Path | None) -> Path:
+    """Where an unfinished fit is kept: the folder that was asked for, or one in the Hugging Face cache."""
+    return Path(constants.HF_HOME) / "uc_hf" / "fits" if asked is None else Path(asked)
 
 
 def versions() -> dict[str, str]:

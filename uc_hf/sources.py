@@ -1,12 +1,13 @@
-"""What a user names on the command line -> a DatasetDict or a UCProtector: a folder, a file, or a name on the Hub."""
+"""What a user names on the command line -> a DatasetDict or a protector: a folder, a file, or a name on the Hub."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-from huggingface_hub import resolve_revision
+from huggingface_hub import hf_hub_download, resolve_revision
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -14,9 +15,10 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
+from uc_hf.applying import Protector
+from uc_hf.baselines.registry import find_method
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError, first_line
 from uc_hf.folders import is_image_file, visible
-from uc_hf.protector import UCProtector
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:
@@ -65,8 +67,8 @@ def train_and_test(
     return sample(splits["train"], train_images), sample(splits["test"], test_images)
 
 
-def open_protector(source: str) -> UCProtector:
-    """Load a saved protector from a folder or the Hub.
+def open_protector(source: str) -> Protector:
+    """Load a saved protector of any method from a folder or the Hub.
 
     Raises:
         SettingError: there is none, or it cannot be read.
@@ -75,10 +77,10 @@ def open_protector(source: str) -> UCProtector:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise SettingError(f"{source} holds no protector: it has no config.json. {_PROTECTOR_REMEDY}")
-        return UCProtector.from_pretrained(path)
+        return _load_protector(source, path / "config.json")
     try:
         resolve_revision(source)
-        return UCProtector.from_pretrained(source)
+        return _load_protector(source, Path(hf_hub_download(source, "config.json")))
     except RevisionResolutionError as error:
         raise SettingError(f"there is no folder {source}, and no Hub is in reach. {_PROTECTOR_REMEDY}") from error
     except (HFValidationError, RepositoryNotFoundError) as error:
@@ -86,6 +88,10 @@ def open_protector(source: str) -> UCProtector:
             f"there is no folder {source}, and no protector of that name on the Hub that you may read. "
             f"{_PROTECTOR_REMEDY} For a private one run `hf auth login`."
         ) from error
+
+
+def _load_protector(source: str, config: Path) -> Protector:
+    return find_method(json.loads(config.read_text()).get("method", "uc")).from_pretrained(source)
 
 
 def is_image_folder(path: Path) -> bool:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from uc_hf.backbones import Interpolation, explained, load_backbone
+from uc_hf.backbones import Backbone, Interpolation, explained, load_backbone
 from uc_hf.errors import SurrogateError
 from uc_hf.folding import fold_batch_norm
 
@@ -92,14 +92,18 @@ class Surrogate(nn.Module):
         Raises:
             SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
         """
-        backbone = load_backbone(str(name), revision, size)
+        return cls.of(load_backbone(str(name), revision, size), str(name))
+
+    @classmethod
+    def of(cls, backbone: Backbone, name: str) -> Self:
+        """A surrogate of a loaded network and the name that it was loaded by."""
         return cls(
             backbone.encoder,
             size=backbone.size,
             mean=backbone.mean,
             std=backbone.std,
             interpolation=backbone.interpolation,
-            name=str(name),
+            name=name,
             revision=backbone.commit,
         )
 

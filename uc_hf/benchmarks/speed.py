@@ -27,13 +27,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from uc_hf import UCProtector, images, markdown
+from uc_hf.applying import AT_ONCE, check_bound
 from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.checks import undecoded
 from uc_hf.clustering import ITERATIONS, RESTARTS, find_clusters, nearest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases
 from uc_hf.images import Container, Picture
 from uc_hf.perturbation import add_levels, resize_noise
-from uc_hf.protector import EMBEDDED_AT_ONCE, check_bound
 from uc_hf.settings import Settings
 from uc_hf.sources import open_dataset
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
@@ -69,14 +69,14 @@ class Work:
             canvas_size=self.protector.fitted.canvas_size,
             normalise=True,
             accelerator=self.accelerator,
-            batch_size=EMBEDDED_AT_ONCE,
+            batch_size=AT_ONCE,
             num_workers=self.workers,
         )
 
     def forward(self, canvases: Tensor) -> None:
         """The surrogate alone, over canvases uint8 [N, 3, S, S]."""
         with torch.inference_mode(), self.accelerator.autocast():
-            for part in canvases.split(EMBEDDED_AT_ONCE):
+            for part in canvases.split(AT_ONCE):
                 embed_canvases(part, self.surrogate, normalise=False)
 
     def per_image(self, seconds: list[float]) -> str:
@@ -139,7 +139,7 @@ def k_means(work: Work) -> tuple[dict[str, list[float]], Table]:
 def mapping(work: Work) -> tuple[dict[str, list[float]], Table]:
     """Both maps, and the forward pass that one of them has to make."""
     canvases = work.embed()[0].to(work.accelerator.device)
-    options = {"batched": True, "batch_size": EMBEDDED_AT_ONCE, "keep_in_memory": True, "load_from_cache_file": False}
+    options = {"batched": True, "batch_size": AT_ONCE, "keep_in_memory": True, "load_from_cache_file": False}
     unchanged = Identity(work.sample.column, work.container)
     seconds = time_in_turn(
         {

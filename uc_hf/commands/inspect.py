@@ -1,6 +1,5 @@
 """`uc-hf inspect`: what a saved protector is and has learnt."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,49 +8,31 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from uc_hf.applying import Protector
 from uc_hf.commands.console import say_lines
 from uc_hf.errors import OutputError
 from uc_hf.figures import noise_gallery
-from uc_hf.protector import UCProtector
-
-
-@dataclass(frozen=True)
-class ClusterFacts:
-    """One cluster of a protector.
-
-    Attributes:
-        cluster: its number.
-        images: of the sample that the protector was fitted on.
-        goal: the cluster that its noise moves images to.
-        mean_change: mean of |noise| in 8-bit levels.
-        at_bound: share of the noise's values at +-epsilon.
-    """
-
-    cluster: int
-    images: int
-    goal: int
-    mean_change: float
-    at_bound: float
 
 
 _TOLD = ("epsilon", "surrogate", "surrogate_revision")
+_TITLES = {"mean_change": "mean |change|", "at_bound": "at the bound"}
 
 
-def inspect(protector: UCProtector) -> dict[str, Any]:
+def inspect(protector: Protector) -> dict[str, Any]:
     """All that can be said of a protector, as JSON values."""
     learnt, levels = protector.fitted, protector.settings.levels
     magnitude = np.abs(learnt.noise.astype(np.int16))
-    clusters = [
-        ClusterFacts(cluster, images, goal, float(noise.mean()), float((noise == levels).mean()))
-        for cluster, (images, goal, noise) in enumerate(zip(learnt.sizes, learnt.goals, magnitude, strict=True))
+    groups = [
+        group | {"mean_change": float(noise.mean()), "at_bound": float((noise == levels).mean())}
+        for group, noise in zip(learnt.groups(), magnitude, strict=True)
     ]
     return {
+        "method": protector.method,
         "settings": protector.settings.plain(),
         "column": learnt.column,
         "images_fitted": sum(learnt.sizes),
         "canvas_size": learnt.canvas_size,
-        "embedding_size": int(learnt.centroids.shape[1]),
-        "moved": learnt.moved,
+        "told": learnt.told(),
         "surrogate_revision": learnt.surrogate_revision,
         "surrogate_digest": learnt.surrogate_digest,
         "noise": {
@@ -59,11 +40,11 @@ def inspect(protector: UCProtector) -> dict[str, Any]:
             "max_change": int(magnitude.max()),
             "at_bound": float((magnitude == levels).mean()),
         },
-        "clusters": [asdict(facts) for facts in clusters],
+        "groups": groups,
     }
 
 
-def draw(protector: UCProtector, picture: Path) -> None:
+def draw(protector: Protector, picture: Path) -> None:
     """Write the gallery of a protector's noises.
 
     Raises:
@@ -78,22 +59,23 @@ def draw(protector: UCProtector, picture: Path) -> None:
 def say(facts: dict[str, Any]) -> None:
     """Print the facts for a person."""
     settings, noise, canvas = facts["settings"], facts["noise"], facts["canvas_size"]
-    typer.echo(f"A protector fitted on {facts['images_fitted']:,} images of the column {facts['column']!r}")
+    typer.echo(f"A protector by the method {facts['method']!r} for the column {facts['column']!r}")
     say_lines(
         {
-            "moved": f"{facts['moved']:.0%} of these images lie nearest to their goal once protected",
+            "learnt": facts["told"],
             "noise": f"{canvas} x {canvas} pixels; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
             "epsilon": f"{settings['epsilon'] * 255:g}/255",
-            "surrogate": f"{settings['surrogate']} ({facts['embedding_size']} features, "
-            f"revision {facts['surrogate_revision'] or 'local'})",
+            "surrogate": f"{settings['surrogate']} (revision {facts['surrogate_revision'] or 'local'})"
+            if facts["surrogate_digest"]
+            else "none",
             **{name: str(value) for name, value in settings.items() if name not in _TOLD and value is not None},
         }
     )
     table = Table(box=None, pad_edge=False)
-    for title in ("cluster", "images", "goal", "mean |change|", "at the bound"):
-        table.add_column(title, justify="right")
-    for row in facts["clusters"]:
+    for title in facts["groups"][0]:
+        table.add_column(_TITLES.get(title, title), justify="right")
+    for row in facts["groups"]:
         change, bound = f"{row['mean_change']:.1f}/255", f"{row['at_bound']:.0%}"
-        table.add_row(str(row["cluster"]), f"{row['images']:,}", str(row["goal"]), change, bound)
+        table.add_row(*(str(value) for value in (row | {"mean_change": change, "at_bound": bound}).values()))
     Console().print(table)

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 
+from uc_hf.applying import Protector
 from uc_hf.checks import check_dataset
 from uc_hf.columns import image_column
 from uc_hf.destinations import LocalFolder
@@ -14,7 +15,6 @@ from uc_hf.errors import SettingError
 from uc_hf.folders import check_folder, folder_images
 from uc_hf.images import Container
 from uc_hf.outputs import Outcome, protect_folder
-from uc_hf.protector import UCProtector
 from uc_hf.publishing import HubRepository, push_shards
 from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 from uc_hf.sources import is_image_folder, open_dataset
@@ -45,18 +45,18 @@ class FolderJob:
         paths = datasets.Dataset.from_dict({"image": [str(self.source / name) for name in names]})
         return paths.cast_column("image", datasets.Image())
 
-    def write(self, out: Path, protector: UCProtector) -> Outcome:
+    def write(self, out: Path, protector: Protector) -> Outcome:
         """Write the protected copies into a folder."""
         return protect_folder(self.source, out, protector, check=not self.checked)
 
-    def push(self, repository: HubRepository, protector: UCProtector) -> Outcome:
+    def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
         rows = open_dataset(str(self.source))
         outcome = protect_dataset(rows, list(rows), repository, protector, self.source.resolve().name)
         repository.introduce(protector, None, list(rows), [])
         return outcome
 
-    def upload(self, out: Path, repository: HubRepository, protector: UCProtector) -> None:
+    def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
         rows = open_dataset(str(out))
         protect_dataset(rows, list(rows), repository, protector, self.source.resolve().name, as_they_are=True)
@@ -85,17 +85,17 @@ class DatasetJob:
             check_dataset(part, image_column(part.features, column), container, split)
         return datasets.concatenate_datasets(parts)
 
-    def write(self, out: Path, protector: UCProtector) -> Outcome:
+    def write(self, out: Path, protector: Protector) -> Outcome:
         """Write the shards into a folder."""
         return protect_dataset(self.splits, self.chosen, LocalFolder(out), protector, self._name)
 
-    def push(self, repository: HubRepository, protector: UCProtector) -> Outcome:
+    def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
         outcome = protect_dataset(self.splits, self.chosen, repository, protector, self._name)
         repository.introduce(protector, self.source, self.chosen, outcome.carried)
         return outcome
 
-    def upload(self, out: Path, repository: HubRepository, protector: UCProtector) -> None:
+    def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the shards that `write` has written."""
         push_shards(out, self.splits, self.chosen, repository, protector, self._name)
         repository.introduce(

@@ -5,8 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+from uc_hf.applying import Protector
 from uc_hf.errors import OutputError
-from uc_hf.protector import UCProtector
 
 
 LEDGER = "outputs.json"
@@ -69,7 +69,7 @@ def check_places(source: str, out: Path, key: Path) -> None:
         raise OutputError(f"the output {out} holds the protected copy of {entry}. Choose another --out.")
 
 
-def save_protector(protector: UCProtector, key: Path) -> None:
+def save_protector(protector: Protector, key: Path) -> None:
     """Save a protector so that its folder is whole or not there."""
     partial = key.with_name(key.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

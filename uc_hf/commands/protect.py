@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from uc_hf.applying import Protector
+from uc_hf.baselines.registry import find_method
 from uc_hf.commands.console import duration, say_lines, size
 from uc_hf.commands.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.commands.places import check_key, check_places, enter, save_protector
@@ -15,9 +17,8 @@ from uc_hf.errors import OutputError, SettingError
 from uc_hf.images import Container
 from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.outputs import Outcome
-from uc_hf.protector import UCProtector
 from uc_hf.publishing import HubRepository, check_access
-from uc_hf.settings import Settings
+from uc_hf.settings import CommonSettings
 from uc_hf.sources import open_protector
 
 
@@ -39,7 +40,7 @@ class Result:
     out: Path | None
     key: Path
     fitted: bool
-    protector: UCProtector
+    protector: Protector
     outcome: Outcome
     measured: Imperceptibility | None
     seconds: float
@@ -70,6 +71,7 @@ def protect(
     source: str,
     out: Path | None,
     *,
+    method: str | None,
     given: Mapping[str, Any],
     splits: Sequence[str],
     key: Path | None,
@@ -80,6 +82,7 @@ def protect(
     Args:
         source: what `uc_hf.sources.open_dataset` takes, or a folder of images.
         out: a new or empty folder, or one that an earlier run has begun; None to keep nothing on this machine.
+        method: as `protector_for`'s; None for the saved protector's, or "uc".
         given: the settings that the user wrote; others are the saved protector's, or the defaults.
         splits: of a dataset; none for all but those with a test split's name.
         key: the protector's folder; None for the output's name with ".protector" appended.
@@ -89,19 +92,20 @@ def protect(
         UCError: of any kind, with the remedy.
     """
     start = time.monotonic()
-    settings = Settings.from_mapping(given)
     key = key or _beside(out, push_to)
+    saved = open_protector(str(key)) if (key / "config.json").is_file() else None
+    chosen = find_method(method or ("uc" if saved is None else saved.method))
+    settings = chosen.settings_type.from_mapping(given)
     if out is not None:
         check_places(source, out, key)
     check_key(source, key)
     if push_to is not None:
         check_access(push_to)
-    saved = open_protector(str(key)) if (key / "config.json").is_file() else None
     if saved is not None:
-        _refuse_other_settings(saved.settings, settings, given, key)
+        _refuse_another(saved, method, settings, given, key)
     job = open_job(source, splits, streaming=out is None)
     repository = None if push_to is None else _repository(push_to, saved, key)
-    protector = saved or UCProtector(**given).fit(
+    protector = saved or chosen(**given).fit(
         job.sample(settings.image_column, Container.parse(settings.container)), check=False
     )
     if saved is None:
@@ -144,8 +148,7 @@ def say(result: Result) -> None:
     before, after = outcome.bytes_before, outcome.bytes_after
     facts["size"] = f"{size(before)} -> {size(after)} ({after / before:.1f} times)"
     facts["time"] = duration(result.seconds)
-    fitted = f"fitted now, {protector.fitted.moved:.0%} of the sample moved to its goal"
-    facts["protector"] = f"{result.key} ({fitted if result.fitted else 'loaded'})"
+    facts["protector"] = f"{result.key} ({protector.fitted.told() if result.fitted else 'loaded'})"
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to
     say_lines(facts)
@@ -155,11 +158,15 @@ def say(result: Result) -> None:
     )
 
 
-def _refuse_other_settings(saved: Settings, asked: Settings, given: Mapping[str, Any], key: Path) -> None:
-    has, wants = saved.plain(), asked.plain()
-    different = [name for name in given if has[name] != wants[name]]
+def _refuse_another(
+    saved: Protector, method: str | None, asked: CommonSettings, given: Mapping[str, Any], key: Path
+) -> None:
+    has, wants = saved.settings.plain(), asked.plain()
+    different = {name: (wants[name], has[name]) for name in given if has[name] != wants[name]}
+    if method not in (None, saved.method):
+        different["method"] = method, saved.method
     if different:
-        named = ", ".join(f"{name} {wants[name]!r} (saved: {has[name]!r})" for name in different)
+        named = ", ".join(f"{name} {wanted!r} (saved: {had!r})" for name, (wanted, had) in different.items())
         raise SettingError(
             f"the protector {key} was fitted with other settings: {named}. Leave them out to go on with the saved "
             "protector, or choose another --out (or --protector) to fit a new one."
@@ -178,7 +185,7 @@ def _beside(out: Path | None, push_to: str | None) -> Path:
     raise OutputError(_NOWHERE)
 
 
-def _repository(name: str, saved: UCProtector | None, key: Path) -> HubRepository:
+def _repository(name: str, saved: Protector | None, key: Path) -> HubRepository:
     """The repository to push to, made if it does not exist."""
     repository = HubRepository.create(name)
     if saved is None and repository.files():
@@ -191,7 +198,7 @@ def _repository(name: str, saved: UCProtector | None, key: Path) -> HubRepositor
 
 def _run(
     job: FolderJob | DatasetJob,
-    protector: UCProtector,
+    protector: Protector,
     source: str,
     out: Path | None,
     key: Path,

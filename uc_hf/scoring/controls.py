@@ -1,6 +1,6 @@
 """Noise that was not learnt, at the same epsilon and on the same clusters: what a claim has to beat."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset
 
 from uc_hf import images
+from uc_hf.applying import Protector, add
 from uc_hf.checks import check_dataset, undecoded
-from uc_hf.images import Container
-from uc_hf.protector import UCProtector
+from uc_hf.images import Container, Picture
 from uc_hf.textures import draw_gratings, render
 
 
@@ -69,8 +69,8 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     return (levels * render(draw_gratings(shape[0], generator), shape[-1])).numpy().astype(np.int8)
 
 
-def train_sets(protector: UCProtector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
-    """What a target model is trained on, all through one protector's clusters and encoding.
+def train_sets(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
+    """What a target model is trained on, all through one protector's groups of images (clusters) and encoding.
 
     Args:
         protector: fitted.
@@ -85,9 +85,9 @@ def train_sets(protector: UCProtector, clean: Dataset, protected: Dataset | None
         ImageError: images that cannot be protected, named by row.
     """
     noise, levels, seed = protector.fitted.noise, protector.settings.levels, protector.settings.seed
-    noises = {
+    noises: dict[str, np.ndarray | None] = {
         "clean": np.zeros_like(noise),
-        "protected": noise,
+        "protected": None,
         "control-random": random_sign_noise(noise.shape, levels, seed),
         "control-blocky": blocky_noise(noise.shape, levels, seed),
         "control-grating": grating_noise(noise.shape, levels, seed),
@@ -97,14 +97,14 @@ def train_sets(protector: UCProtector, clean: Dataset, protected: Dataset | None
     return {name: sets[name] for name in noises}
 
 
-def _with_noises(protector: UCProtector, clean: Dataset, noises: Mapping[str, np.ndarray]) -> dict[str, Dataset]:
+def _with_noises(protector: Protector, clean: Dataset, noises: Mapping[str, np.ndarray | None]) -> dict[str, Dataset]:
     column = protector.fitted.column
     check_dataset(clean, column, Container.parse(protector.settings.container))
-    made = undecoded(clean, column).map(
+    made = undecoded(clean, *protector.columns).map(
         EveryVariant(protector, noises),
         batched=True,
         batch_size=BATCH_SIZE,
-        remove_columns=column,
+        remove_columns=protector.columns,
         features=datasets.Features(dict.fromkeys(noises, datasets.Image())),
         desc="making training sets",
     )
@@ -117,22 +117,30 @@ def _with_noises(protector: UCProtector, clean: Dataset, noises: Mapping[str, np
 
 
 class EveryVariant:
-    """Several noises on the same clusters in one `map`: a picture is decoded and embedded once for all of them.
+    """Several noises on the same groups in one `map`: a picture is decoded and embedded once for all of them.
 
     Args:
         protector: fitted.
-        noises: name -> noise, as `UCProtector.with_noise` takes it.
+        noises: name -> int8 [p, 3, S, S], a noise for each group; None for what the protector itself makes.
     """
 
-    def __init__(self, protector: UCProtector, noises: Mapping[str, np.ndarray]) -> None:
-        self.protector = protector
-        self.twins = {name: protector.with_noise(noise) for name, noise in noises.items()}
+    def __init__(self, protector: Protector, noises: Mapping[str, np.ndarray | None]) -> None:
+        self.protector, self.noises = protector, noises
 
     def __call__(self, examples: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Name -> the pictures of the batch with that noise, as they are stored."""
-        pictures = [images.decode(value) for value in examples[self.protector.fitted.column]]
-        clusters = self.protector.assign(pictures)
-        return {
-            name: [{"bytes": data, "path": None} for data in twin.protect(pictures, clusters)]
-            for name, twin in self.twins.items()
-        }
+        image, *label = (examples[name] for name in self.protector.columns)
+        pictures = [images.decode(value) for value in image]
+        groups = self.protector.assign(pictures, *label)
+        return {name: self._stored(pictures, groups, noise) for name, noise in self.noises.items()}
+
+    def _stored(
+        self, pictures: Sequence[Picture], groups: np.ndarray, noise: np.ndarray | None
+    ) -> list[dict[str, Any]]:
+        protector, levels = self.protector, self.protector.settings.levels
+        if noise is None:
+            changed = protector.perturbed(pictures, groups)
+        else:
+            changed = (add(picture, noise[group], levels) for picture, group in zip(pictures, groups, strict=True))
+        pairs = zip(pictures, changed, strict=True)
+        return [{"bytes": protector.store(before, after), "path": None} for before, after in pairs]

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.augmentations import on_device
+from uc_hf.pgd import descend
 from uc_hf.scoring.counter_measures.operations import one_operation_each
 
 
@@ -38,11 +39,14 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, 
     change = bound * (2 * start - 1)
     training = model.training
     model.eval()
-    for _ in range(PGD_STEPS):
-        change.requires_grad_()
-        loss = F.cross_entropy(model((images + change).clamp(0, 1)).float(), labels)
-        (gradient,) = torch.autograd.grad(loss, change)
-        change = (change.detach() + bound / 4 * gradient.sign()).clamp(-bound, bound)
+    change = descend(
+        lambda attacked: -F.cross_entropy(model(attacked).float(), labels),
+        images,
+        change,
+        bound=bound,
+        step=bound / 4,
+        steps=PGD_STEPS,
+    )
     model.train(training)
     return (images + change).clamp(0, 1)
 

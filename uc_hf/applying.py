@@ -1,0 +1,283 @@
+"""Apply: a fitted protector of any method as a pure function of one image that any `datasets.map` can call."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import datasets
+import multiprocess
+import numpy as np
+import PIL.Image
+import torch
+from accelerate import Accelerator
+from datasets.formatting.formatting import LazyBatch, LazyRow
+
+from uc_hf import images
+from uc_hf.errors import BoundError, ImageError, SurrogateError
+from uc_hf.images import Container, Picture
+from uc_hf.perturbation import add_levels, resize_noise
+from uc_hf.sharing import ALGORITHM, FitT, Shared
+from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble
+
+
+AT_ONCE = 64
+"""Pictures in one forward pass while applying, however large the batch that map hands over."""
+
+
+class Protector(Shared[FitT]):
+    """What all methods share once they are fitted: decode, put into a group, perturb, check, encode.
+
+    A method says which group an image belongs to (`assign`), and may say what noise it gets (`noises`) or what
+    becomes of it (`perturbed`); by default each group has one noise.
+
+    Args:
+        fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
+        **settings: see `settings_type`, which lists every one with its default.
+
+    Attributes:
+        bounded: whether no pixel changes by more than epsilon; checked on what is stored.
+
+    Raises:
+        SettingError: an unknown setting, or a value out of its range.
+    """
+
+    bounded = True
+
+    def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
+        self.settings = self.settings_type.from_mapping(settings)
+        self._fit = None
+        self._surrogate: Surrogate | SurrogateEnsemble | None = None
+        if fit_to is not None:
+            self.fit(fit_to)
+
+    @abstractmethod
+    def fit(
+        self,
+        dataset: datasets.Dataset | datasets.IterableDataset,
+        *,
+        embed_batch_size: int = 64,
+        num_workers: int = 0,
+        accelerator: Accelerator | None = None,
+        checkpoint_dir: str | Path | None = None,
+        check: bool = True,
+    ) -> Self:
+        """Learn from a dataset, as `UCProtector.fit` says."""
+
+    @abstractmethod
+    def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
+        """The group of each picture, int64 [N].
+
+        Args:
+            pictures: decoded pictures.
+            labels: of each, as its column holds it, where the method asks for that column (`columns`).
+        """
+
+    @abstractmethod
+    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
+        """The network by which images are put into groups."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: that of the images, and that of the labels where the method needs them."""
+        return [self.fitted.column]
+
+    def __call__(self, examples: Any, *position: Any) -> Any:
+        """Protect the image column of one example or a batch; the other columns are left alone.
+
+        Args:
+            examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
+                bytes, a path, {"bytes", "path"} or a uint8 array.
+            *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors then name the
+                row.
+
+        Returns:
+            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept).
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: an image that cannot be protected.
+            DatasetError: the method needs labels, and there is none or one that it was not fitted on.
+        """
+        column = self.fitted.column
+        if not isinstance(examples, Mapping):
+            many = isinstance(examples, list)
+            protected = self._protect_values(examples if many else [examples], column, position)
+            return {column: protected if many else protected[0]}
+        if isinstance(examples, (LazyBatch, LazyRow)):
+            # As stored, not as `datasets` decodes it: the mode, ICC profile and file name would be lost.
+            table = examples.pa_table
+            read = {name: table[name].to_pylist() for name in self.columns if name in table.column_names}
+            many = isinstance(examples, LazyBatch)
+        else:
+            many = isinstance(examples[column], list)
+            read = {name: examples[name] if many else [examples[name]] for name in self.columns if name in examples}
+        labels = next((read[name] for name in self.columns if name != column and name in read), None)
+        protected = self._protect_values(read[column], column, position, labels)
+        examples[column] = protected if many else protected[0]
+        return examples
+
+    def _protect_values(
+        self, values: Sequence[Any], column: str, position: Sequence[Any], labels: Sequence[Any] | None = None
+    ) -> list[dict[str, Any]]:
+        rows = position[0] if position and isinstance(position[0], list) else None
+        where = [f"image {i} of this batch" if rows is None else f"row {rows[i]}" for i in range(len(values))]
+        pictures = []
+        for name, value in zip(where, values, strict=True):
+            with _named(f"{name}, column {column!r}"):
+                pictures.append(images.decode(value))
+        suffix = Container.parse(self.settings.container).suffix
+        groups = self.assign(pictures, labels)
+        protected = []
+        for name, value, before, after in zip(where, values, pictures, self.perturbed(pictures, groups), strict=True):
+            with _named(f"{name}, column {column!r}"):
+                data = self.store(before, after)
+            stem = images.stem(value)
+            protected.append({"bytes": data, "path": None if stem is None else stem + suffix})
+        return protected
+
+    def protect(self, pictures: Sequence[Picture], groups: np.ndarray | None = None) -> list[bytes]:
+        """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
+
+        Args:
+            pictures: decoded pictures of any size and mode.
+            groups: int64 [N], where `assign` was asked already; None asks it.
+
+        Returns:
+            one encoded image each, in the container of the settings.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: a picture with transparency is to be stored as JPEG.
+            BoundError: a losslessly stored picture is further than epsilon from its original.
+            DatasetError: the method needs the images' own labels, which pictures do not have.
+        """
+        groups = self.assign(pictures) if groups is None else groups
+        pairs = zip(pictures, self.perturbed(pictures, groups), strict=True)
+        return [self.store(before, after) for before, after in pairs]
+
+    def transform(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        """The protected version of one PIL picture, at its own size, in the mode it is stored in.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ImageError: the picture cannot be protected.
+        """
+        return images.open_image(self.protect([images.decode(image)])[0])
+
+    def perturbed(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
+        """Each picture as it is to be published, at its own size.
+
+        Args:
+            pictures: decoded.
+            groups: int64 [N].
+        """
+        for picture, noise in zip(pictures, self.noises(pictures, groups), strict=True):
+            yield add(picture, noise, self.settings.levels)
+
+    def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
+        """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon: its group's."""
+        return iter(self.fitted.noise[groups])
+
+    def store(self, before: Picture, after: Picture) -> bytes:
+        """A perturbed picture, encoded in the container of the settings.
+
+        Raises:
+            ImageError: it has transparency and is to be stored as JPEG.
+            BoundError: it is stored losslessly and further than epsilon from the original.
+        """
+        container = Container.parse(self.settings.container)
+        data = images.encode(after, container, keep_exif=self.settings.keep_exif)
+        if container.lossless and self.bounded:
+            check_bound(before, data, self.settings.levels)
+        return data
+
+    def canvases(self, pictures: Sequence[Picture]) -> Iterator[torch.Tensor]:
+        """Pictures as squares of the canvas, some at a time: uint8 [n, 3, S, S]."""
+        size = self.fitted.canvas_size
+        for start in range(0, len(pictures), AT_ONCE):
+            squares = [images.canvas(picture, size) for picture in pictures[start : start + AT_ONCE]]
+            yield torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+    def _ready_surrogate(self) -> Surrogate | SurrogateEnsemble:
+        """The surrogate that was fitted with, loaded on first use in each process."""
+        if self._surrogate is None:
+            surrogate = self._load_surrogate(self.fitted.surrogate_revision)
+            if surrogate.digest != self.fitted.surrogate_digest:
+                raise SurrogateError(
+                    f"surrogate {self.settings.surrogate!r} has other weights, input size or normalisation than "
+                    "the one that this protector was fitted with: images would be put into the wrong clusters. "
+                    f"Pass the right one, {type(self).__name__}.from_pretrained(..., surrogate=...), or fit again."
+                )
+            self._surrogate = surrogate.to(worker_device())
+        return self._surrogate
+
+    def __repr__(self) -> str:
+        settings = self.settings
+        told = "not fitted" if self._fit is None else self._fit.told()
+        return (
+            f"{type(self).__name__}(surrogate={settings.plain()['surrogate']!r}, n_clusters={settings.n_clusters}, "
+            f"epsilon={settings.epsilon * 255:g}/255, container={settings.container!r}, seed={settings.seed}: {told})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain data only, and all that decides the pixels: `datasets` hashes it and ships it to its workers."""
+        learnt = None if self._fit is None else dict(vars(self._fit))
+        return {"algorithm": ALGORITHM, "settings": dict(vars(self.settings)), "fit": learnt}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.settings = self.settings_type(**state["settings"])
+        self._fit = None if state["fit"] is None else self.fit_type(**state["fit"])
+        self._surrogate = None
+        if multiprocess.parent_process() is not None:
+            # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
+            torch.set_num_threads(1)
+
+
+def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
+    """A picture with a noise stretched over it.
+
+    Args:
+        picture: of any size.
+        noise: int8 [3, S, S] in 8-bit levels.
+        levels: the bound.
+    """
+    height, width, _ = picture.pixels.shape
+    stretched = resize_noise(torch.from_numpy(noise), (height, width), levels)
+    return replace(picture, pixels=add_levels(picture.pixels, stretched.permute(1, 2, 0).numpy()))
+
+
+def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
+    """Compare a stored image with its original, pixel by pixel.
+
+    Args:
+        picture: the original.
+        encoded: the protected image as it is saved.
+        levels: the bound in 8-bit levels.
+
+    Raises:
+        BoundError: a pixel differs by more.
+    """
+    stored = images.decode(encoded).pixels
+    difference = int((np.maximum(stored, picture.pixels) - np.minimum(stored, picture.pixels)).max())
+    if difference > levels:
+        raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
+
+
+def worker_device() -> torch.device:
+    """The GPU of this process: map's workers take one each in turn."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    identity = multiprocess.current_process()._identity
+    return torch.device("cuda", (identity[0] - 1 if identity else 0) % torch.cuda.device_count())
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say which image an error is about."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from error

@@ -1,0 +1,280 @@
+"""What the baselines share: sample, canvases, labels, then a method's own `learn`; and noise as a function of both."""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from uc_hf.applying import Protector
+from uc_hf.backbones import load_classifier
+from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
+from uc_hf.columns import label_column
+from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
+from uc_hf.errors import DatasetError
+from uc_hf.images import Picture
+from uc_hf.scoring.labelled import LabelledImages
+from uc_hf.settings import CommonSettings, one_of
+from uc_hf.sharing import ALGORITHM, Fit, fits_folder
+from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+
+
+LARGEST_CANVAS = 224
+"""Side in pixels beyond which a canvas does not grow with the images."""
+
+TENSOR = "learnt."
+"""Before the names of a method's own tensors in the saved file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSettings(CommonSettings):
+    """What every baseline lets you choose; the attributes of `CommonSettings`, too.
+
+    Attributes:
+        labels: "own" (those of the dataset), "predicted" (by `surrogate`, which then is an image classifier such as
+            "microsoft/resnet-50") or "clusters" (`n_clusters` of `surrogate`'s embeddings).
+        label_column: of labels="own"; None for the only ClassLabel, or a usual name.
+    """
+
+    labels: str = "own"
+    label_column: str | None = None
+
+    def __post_init__(self) -> None:
+        """As `CommonSettings`: refuse what is out of range."""
+        super().__post_init__()
+        one_of("labels", self.labels, tuple(LABEL_SOURCES))
+
+
+@dataclass(frozen=True)
+class BaselineFit(Fit):
+    """What a baseline learns.
+
+    Attributes:
+        names: of the labels.
+        key: by which the label source tells an image's label.
+        label_column: None where the images' own labels are not asked for.
+        tensors: what the method itself has learnt.
+    """
+
+    names: list[str]
+    key: np.ndarray
+    label_column: str | None
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays, as safetensors hold them."""
+        return super().arrays() | {TENSOR + name: array for name, array in self.tensors.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """All but the arrays, as JSON values."""
+        return {name: value for name, value in super().facts().items() if name != "tensors"}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Self:
+        """What `arrays` and `facts` gave, put together again."""
+        own = {name.removeprefix(TENSOR): array for name, array in arrays.items() if name.startswith(TENSOR)}
+        common = {name: array for name, array in arrays.items() if not name.startswith(TENSOR)}
+        return cls(**common, **facts, tensors=own)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Each label, and its images in the sample."""
+        return [{"label": name, "images": images} for name, images in zip(self.names, self.sizes, strict=True)]
+
+    def told(self) -> str:
+        """In a few words."""
+        return f"fitted on {sum(self.sizes)} images of {len(self.names)} labels"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a method's `learn` is given.
+
+    Attributes:
+        images: uint8 [N, 3, S, S] and their labels int64 [N].
+        n_classes: number of labels.
+        accelerator: its device and mixed precision are used.
+        checkpoint: a file to go on from when it exists, and to write to.
+    """
+
+    images: LabelledImages
+    n_classes: int
+    accelerator: Accelerator
+    checkpoint: Path
+
+
+class Baseline(Protector[BaselineFit]):
+    """A method that protects for labels. A subclass says what it learns and what noise an image of a label gets."""
+
+    settings_type = BaselineSettings
+    fit_type = BaselineFit
+    settings: BaselineSettings
+
+    @abstractmethod
+    def learn(self, lesson: Lesson) -> dict[str, Tensor]:
+        """Whatever the noise of any image is made from, by name."""
+
+    @abstractmethod
+    def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
+        """The noise of images; the same whatever else is in the batch.
+
+        Args:
+            canvases: uint8 [n, 3, S, S].
+            labels: int64 [n].
+
+        Returns:
+            float [n, 3, S, S] in 8-bit levels; it is rounded, and clipped to epsilon.
+        """
+
+    def fit(
+        self,
+        dataset: datasets.Dataset | datasets.IterableDataset,
+        *,
+        embed_batch_size: int = 64,
+        num_workers: int = 0,
+        accelerator: Accelerator | None = None,
+        checkpoint_dir: str | Path | None = None,
+        check: bool = True,
+    ) -> Self:
+        """Learn from a dataset; the options and errors are those of `UCProtector.fit`.
+
+        Raises:
+            DatasetError: no column of labels where labels="own", a stream then, or fewer than two labels.
+        """
+        accelerator = accelerator or Accelerator()
+        source = LABEL_SOURCES[self.settings.labels]
+        column = None if source.embeds else _label_column(dataset, self.settings.label_column)
+        sample = draw_sample(dataset, self.settings, self.settings.canvas_size or LARGEST_CANVAS, check=check)
+        size = self.settings.canvas_size or min(LARGEST_CANVAS, native_size(sample))
+        if column is not None:
+            self._surrogate = None
+            canvases, evidence = load_canvases(sample, size, num_workers), as_text(dataset[column][sample.rows])
+        else:
+            self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
+            canvases, evidence = embed(
+                sample,
+                self._surrogate,
+                canvas_size=size,
+                normalise=self._normalise,
+                accelerator=accelerator,
+                batch_size=embed_batch_size,
+                num_workers=num_workers,
+            )
+        outcome: list[BaselineFit | None] = [None]
+        if accelerator.is_main_process:
+            folder = fits_folder(checkpoint_dir)
+            outcome = [self._learn(canvases, evidence, source, sample, column, accelerator, folder)]
+        self._fit = broadcast_object_list(outcome)[0]
+        return self
+
+    def _learn(
+        self,
+        canvases: Tensor,
+        evidence: np.ndarray,
+        source: LabelSource,
+        sample: Sample,
+        column: str | None,
+        accelerator: Accelerator,
+        folder: Path,
+    ) -> BaselineFit:
+        names, key = source.learn(evidence, self.settings.n_clusters, self.settings.seed)
+        labels = source.read(evidence, names, key)
+        surrogate = self._surrogate
+        facts = [ALGORITHM, self.method, self.settings.plain(), surrogate and surrogate.digest, list(canvases.shape)]
+        work = hashlib.sha256(json.dumps(facts).encode() + labels.tobytes() + canvases.numpy().tobytes())
+        checkpoint = folder / f"{work.hexdigest()[:32]}.safetensors"
+        lesson = Lesson(LabelledImages(canvases, torch.from_numpy(labels)), len(names), accelerator, checkpoint)
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.learn(lesson).items()}
+        checkpoint.unlink(missing_ok=True)
+        size = canvases.shape[-1]
+        self._fit = BaselineFit(
+            noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
+            sizes=np.bincount(labels, minlength=len(names)).tolist(),
+            column=sample.column,
+            surrogate_digest=None if surrogate is None else surrogate.digest,
+            surrogate_revision=None if surrogate is None else surrogate.revision,
+            names=names,
+            key=key,
+            label_column=column,
+            tensors=tensors,
+        )
+        first = [int(np.flatnonzero(labels == label)[0]) for label in range(len(names))]
+        self._fit.noise[:] = self._levels(canvases[first], torch.arange(len(names)))
+        return self._fit
+
+    @property
+    def columns(self) -> list[str]:
+        """The column of the images and, where they are asked for, that of their labels."""
+        return [self.fitted.column, *filter(None, [self.fitted.label_column])]
+
+    def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
+        """The label of each picture, int64 [N]: as the dataset holds it, or by the surrogate."""
+        source, learnt = LABEL_SOURCES[self.settings.labels], self.fitted
+        if source.embeds:
+            surrogate = self._ready_surrogate()
+            device = next(surrogate.parameters()).device
+            with torch.inference_mode():
+                evidence = [
+                    embed_canvases(part.to(device), surrogate, self._normalise).cpu()
+                    for part in self.canvases(pictures)
+                ]
+            return source.read(torch.cat(evidence).numpy(), learnt.names, learnt.key)
+        if labels is None:
+            raise DatasetError(
+                f"this protector was fitted for the labels in the column {learnt.label_column!r}, and there are none "
+                "here. Protect a dataset that has that column, or fit with labels='clusters' or labels='predicted'."
+            )
+        return source.read(as_text(labels), learnt.names, learnt.key)
+
+    def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
+        """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon."""
+        start = 0
+        for part in self.canvases(pictures):
+            labels = torch.from_numpy(groups[start : start + len(part)])
+            yield from self._levels(part, labels)
+            start += len(part)
+
+    def _levels(self, canvases: Tensor, labels: Tensor) -> np.ndarray:
+        levels = self.settings.levels
+        return self.noise(canvases, labels).detach().round().clamp(-levels, levels).to(torch.int8).cpu().numpy()
+
+    @property
+    def _normalise(self) -> bool:
+        """Logits are compared as they are."""
+        return self.settings.normalise and self.settings.labels == "clusters"
+
+    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
+        settings = self.settings
+        if settings.labels == "predicted" and isinstance(settings.surrogate, str):
+            name = settings.surrogate
+            classifier = load_classifier(
+                name, revision if isinstance(revision, str) else None, settings.surrogate_size
+            )
+            return Surrogate.of(classifier, name).fold()
+        return load_surrogate(settings.surrogate, revision=revision, size=settings.surrogate_size)
+
+
+def image_seeds(canvases: Tensor) -> list[int]:
+    """A seed for each canvas, uint8 [n, 3, S, S], from its pixels: equal images get equal noise in any batch."""
+    digests = (hashlib.sha256(canvas.contiguous().numpy().tobytes()).digest() for canvas in canvases.cpu())
+    return [int.from_bytes(digest[:8], signed=True) for digest in digests]
+
+
+def _label_column(dataset: datasets.Dataset | datasets.IterableDataset, asked: str | None) -> str:
+    if not isinstance(dataset, datasets.Dataset):
+        raise DatasetError(
+            "labels='own' takes a Dataset, one split of it: of a stream or a folder without labels write "
+            "labels='clusters' or labels='predicted'."
+        )
+    try:
+        return label_column(dataset.features, asked)
+    except DatasetError as error:
+        raise DatasetError(f"{error} Or fit with labels='clusters' or labels='predicted'.") from error

@@ -1,0 +1,147 @@
+"""DeepConfuse: an auto-encoder learns the noise that leaves a classifier which was trained on it most wrong.
+
+Feng et al. 2019. The classifier takes one step on changed images; the auto-encoder is led up the loss that the
+classifier has after that step on clean ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
+from uc_hf.baselines.registry import register
+from uc_hf.checkpoint import FitState
+from uc_hf.perturbation import CHECKPOINTS
+from uc_hf.scoring.targets import build_target
+from uc_hf.settings import at_least
+
+
+CLASSIFIER_RATE, NOISE_RATE = 0.05, 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepConfuseSettings(BaselineSettings):
+    """The attributes of `BaselineSettings`, too.
+
+    Attributes:
+        source_model: the classifier, as a target of the scorecard.
+        trials: classifiers from fresh weights, one after the other.
+        epochs: of each classifier.
+    """
+
+    source_model: str = "resnet-small"
+    trials: int = 4
+    epochs: int = 5
+
+    def __post_init__(self) -> None:
+        """As `BaselineSettings`: refuse what is out of range."""
+        super().__post_init__()
+        at_least("trials", self.trials, 1)
+        at_least("epochs", self.epochs, 1)
+
+
+@register
+class DeepConfuse(Baseline):
+    """The noise of an image is what one small network makes of it: no label is needed once that is learnt."""
+
+    method = "deepconfuse"
+    title = "DeepConfuse"
+    reference = "[Feng et al., NeurIPS 2019](https://arxiv.org/abs/1905.09027)"
+    settings_type = DeepConfuseSettings
+    settings: DeepConfuseSettings
+    _encoder: nn.Module | None = None
+
+    def learn(self, lesson: Lesson) -> dict[str, Tensor]:
+        """The auto-encoder's weights (algorithm 1, with both updates in one loop)."""
+        settings, device = self.settings, lesson.accelerator.device
+        generator = Generator().manual_seed(settings.seed)
+        self._encoder = auto_encoder(settings.seed).to(device)
+        optimizer = torch.optim.Adam(self._encoder.parameters(), lr=NOISE_RATE)
+        per_trial = settings.epochs * math.ceil(len(lesson.images) / settings.batch_size)
+        total = settings.trials * per_trial
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+        classifier = build_target(settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], seed=0)
+        classifier.to(device).train()
+        state = FitState(nn.ModuleList([self._encoder, classifier]), optimizer, schedule, generator)
+        done = state.load(lesson.checkpoint) if lesson.checkpoint.exists() else 0
+        every = math.ceil(total / CHECKPOINTS)
+        with tqdm(total=total, initial=done, desc="learning the auto-encoder", unit="step") as bar:
+            for step in range(done, total):
+                trial, within = divmod(step, per_trial)
+                if within == 0:
+                    fresh = build_target(
+                        settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], seed=trial
+                    )
+                    classifier.load_state_dict(fresh.state_dict())
+                rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
+                pixels = lesson.images.pixels[rows].to(device).float() / 255
+                loss = confuse(classifier, self._change, pixels, lesson.images.labels[rows].to(device))
+                optimizer.zero_grad()
+                lesson.accelerator.backward(-loss)
+                optimizer.step()
+                schedule.step()
+                bar.update()
+                if (step + 1) % every == 0:
+                    bar.set_postfix(clean_loss=f"{loss.item():.3f}")  # a GPU is waited for here
+                    state.save(lesson.checkpoint, step + 1)
+        return self._encoder.eval().state_dict()
+
+    def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
+        """What the auto-encoder makes of the images, whatever their labels."""
+        if self._encoder is None:
+            self._encoder = auto_encoder(seed=0).eval()
+            self._encoder.load_state_dict({name: torch.from_numpy(a) for name, a in self.fitted.tensors.items()})
+        device = next(self._encoder.parameters()).device
+        with torch.inference_mode():
+            return 255 * self._change(canvases.to(device).float() / 255)
+
+    def _change(self, pixels: Tensor) -> Tensor:
+        assert self._encoder is not None
+        return self.settings.levels / 255 * torch.tanh(self._encoder(pixels - 0.5))
+
+
+def confuse(classifier: nn.Module, change: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor) -> Tensor:
+    """One step of the classifier on changed images, and its loss on clean ones afterwards (equation 1).
+
+    Args:
+        classifier: its weights are replaced by those after the step.
+        change: pixels to their change, differentiable.
+        pixels: float [n, 3, S, S] in [0, 1], clean.
+        labels: int64 [n].
+
+    Returns:
+        the mean loss, differentiable through the step with respect to what `change` is made of.
+    """
+    weights = {name: weight.detach().clone().requires_grad_() for name, weight in classifier.named_parameters()}
+    changed = (pixels + change(pixels)).clamp(0, 1)
+    learnt = F.cross_entropy(functional_call(classifier, weights, (changed,)), labels)
+    gradients = torch.autograd.grad(learnt, list(weights.values()), create_graph=True)
+    after = {
+        name: weight - CLASSIFIER_RATE * gradient
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+    loss = F.cross_entropy(functional_call(classifier, after, (pixels,)), labels)
+    with torch.no_grad():
+        for name, weight in classifier.named_parameters():
+            weight.copy_(after[name])
+    return loss
+
+
+def auto_encoder(seed: int, channels: int = 32) -> nn.Module:
+    """Three channels in, three out: down twice, up twice, of a seed's fresh weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for before, width in ((3, channels), (channels, 2 * channels)):
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.Conv2d(2 * channels, 2 * channels, 3, padding=1), nn.BatchNorm2d(2 * channels), nn.ReLU()]
+        for before, width in ((2 * channels, channels), (channels, channels)):
+            up = nn.ConvTranspose2d(before, width, 4, stride=2, padding=1)
+            layers += [up, nn.BatchNorm2d(width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1))

@@ -1,0 +1,102 @@
+"""What a baseline takes for an image's label: the publisher's own, a classifier's guess, or a cluster.
+
+The paper's label-agnostic setting (section 4.1) gives the baselines ImageNet predictions, since the scraper's labels
+are not known to whoever publishes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from uc_hf.clustering import find_clusters, nearest
+from uc_hf.errors import DatasetError
+
+
+class LabelSource(ABC):
+    """Where labels come from.
+
+    Attributes:
+        embeds: whether a network looks at the images; else their own labels are read.
+    """
+
+    embeds = True
+
+    @abstractmethod
+    def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
+        """What tells the groups apart.
+
+        Args:
+            evidence: of the sample: embeddings float32 [N, d], logits float32 [N, C], or labels as text [N].
+            n_clusters: number of groups, where it is a choice.
+            seed: of k-means.
+
+        Returns:
+            the groups' names, and an array by which `read` finds the group of any image.
+        """
+
+    @abstractmethod
+    def read(self, evidence: np.ndarray, names: Sequence[str], key: np.ndarray) -> np.ndarray:
+        """The group of each image, int64 [N]; `names` and `key` are what `learn` gave."""
+
+
+class Own(LabelSource):
+    """The labels of the dataset, each distinct value a group."""
+
+    embeds = False
+
+    def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
+        """The different labels, sorted."""
+        names = np.unique(evidence).tolist()
+        if len(names) < 2:
+            raise DatasetError(f"the sample has only the label {names[0]!r}: a method for labels needs two or more.")
+        return names, np.empty(0, dtype=np.int64)
+
+    def read(self, evidence: np.ndarray, names: Sequence[str], key: np.ndarray) -> np.ndarray:
+        """The number of each label's name."""
+        number = {name: index for index, name in enumerate(names)}
+        if unknown := sorted(set(evidence.tolist()) - number.keys()):
+            raise DatasetError(
+                f"label {unknown[0]!r} was not among those that were fitted on ({', '.join(names)}). Fit on a sample "
+                "that has every label (a larger max_fit_images), or write labels='clusters'."
+            )
+        return np.array([number[text] for text in evidence.tolist()], dtype=np.int64)
+
+
+class Predicted(LabelSource):
+    """The class that a pretrained classifier finds most likely, among those that it found in the sample."""
+
+    def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
+        """The classes that were found."""
+        seen = np.unique(evidence.argmax(axis=1))
+        if len(seen) < 2:
+            raise DatasetError(
+                f"the classifier finds class {seen[0]} in every image: name another one, or write labels='clusters'."
+            )
+        return [str(number) for number in seen], seen
+
+    def read(self, evidence: np.ndarray, names: Sequence[str], key: np.ndarray) -> np.ndarray:
+        """The most likely of them."""
+        return evidence[:, key].argmax(axis=1)
+
+
+class Clusters(LabelSource):
+    """k-means clusters of a surrogate's embeddings: those of Unlearnable Clusters."""
+
+    def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
+        """The centroids."""
+        clusters = find_clusters(evidence, n_clusters, seed)
+        return [str(number) for number in range(n_clusters)], clusters.centroids
+
+    def read(self, evidence: np.ndarray, names: Sequence[str], key: np.ndarray) -> np.ndarray:
+        """The nearest one."""
+        return nearest(evidence, key)
+
+
+LABEL_SOURCES: dict[str, LabelSource] = {"own": Own(), "predicted": Predicted(), "clusters": Clusters()}
+
+
+def as_text(labels: Sequence[Any]) -> np.ndarray:
+    """Labels as a column holds them, int or str, as text [N]."""
+    return np.array([str(label) for label in labels])

@@ -1,0 +1,182 @@
+"""The source model: like the targets of the scorecard, but trained by whoever protects, to make noise on it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from uc_hf.augmentations import random_pad_crop
+from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
+from uc_hf.checkpoint import FitState
+from uc_hf.errors import SettingError
+from uc_hf.perturbation import CHECKPOINTS
+from uc_hf.pgd import descend
+from uc_hf.scoring.labelled import LabelledImages
+from uc_hf.scoring.targets import build_target
+from uc_hf.settings import at_least
+
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
+
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""The model, pixels float [n, 3, S, S] in [0, 1] and labels int64 [n] -> the change of these pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(BaselineSettings):
+    """Of the methods that attack a model of their own.
+
+    Attributes:
+        source_model: as a target of the scorecard: a preset such as "resnet-18", a name on the Hub or a folder.
+        epochs: of its training from scratch, on the images to protect and their labels.
+        pgd_steps: of the search for an image's noise, each of `pgd_step` times epsilon.
+        pgd_step: in epsilons.
+    """
+
+    source_model: str = "resnet-small"
+    epochs: int = 20
+    pgd_steps: int = 30
+    pgd_step: float = 0.1
+
+    def __post_init__(self) -> None:
+        """As `BaselineSettings`: refuse what is out of range."""
+        super().__post_init__()
+        at_least("epochs", self.epochs, 1)
+        at_least("pgd_steps", self.pgd_steps, 1)
+        if not 0 < self.pgd_step <= 2:
+            raise SettingError(f"pgd_step={self.pgd_step!r} is not a share of epsilon above 0 and up to 2.")
+
+
+class SourceBaseline(Baseline):
+    """A method whose noise is searched by PGD on a source model; a subclass says down which loss."""
+
+    settings_type = SourceSettings
+    settings: SourceSettings
+    _model: nn.Module | None = None
+
+    def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+        """What the noise is to lower.
+
+        Args:
+            scores: float [n, C], of the source model.
+            labels: int64 [n].
+            n_classes: C.
+        """
+        raise NotImplementedError
+
+    def perturb(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
+        """The change of each image, float [n, 3, S, S]: PGD from zero, the model in eval mode meanwhile."""
+        settings, training = self.settings, model.training
+        model.eval()
+        change = descend(
+            lambda changed: self._loss_of(model(changed).float(), labels),
+            pixels,
+            torch.zeros_like(pixels),
+            bound=settings.levels / 255,
+            step=settings.pgd_step * settings.levels / 255,
+            steps=settings.pgd_steps,
+        )
+        model.train(training)
+        return change
+
+    def _loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(scores, labels, scores.shape[1])
+
+    def learn(self, lesson: Lesson) -> dict[str, Tensor]:
+        """The weights of a source model that was trained on clean images."""
+        return self.train_source(lesson).state_dict()
+
+    def train_source(self, lesson: Lesson, perturb: Perturb | None = None) -> nn.Module:
+        """A source model, trained from scratch; `perturb` changes every batch first, as in equation 1 of EMinN."""
+        settings = self.settings
+        self._model = build_target(
+            settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], settings.seed
+        )
+        train(
+            self._model,
+            lesson.images,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            accelerator=lesson.accelerator,
+            checkpoint=lesson.checkpoint,
+            perturb=perturb,
+        )
+        return self._model
+
+    def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
+        """The change that lowers the loss most, in 8-bit levels."""
+        model = self._ready_model(len(self.fitted.names))
+        device = next(model.parameters()).device
+        with torch.enable_grad():
+            return 255 * self.perturb(model, canvases.to(device).float() / 255, labels.to(device))
+
+    def _ready_model(self, n_classes: int) -> nn.Module:
+        """The source model, put together again in each process that applies it."""
+        if self._model is None:
+            weights = {name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()}
+            self._model = build_target(self.settings.source_model, n_classes, self.fitted.canvas_size, seed=0)
+            self._model.load_state_dict(weights)
+        return self._model.eval().requires_grad_(False)
+
+
+def train(
+    model: nn.Module,
+    images: LabelledImages,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: Path,
+    perturb: Perturb | None = None,
+) -> None:
+    """Train a classifier with SGD, a cosine and the CIFAR augmentation; an interrupted training goes on.
+
+    Args:
+        model: trained in place, on the accelerator's device.
+        images: uint8 [N, 3, S, S] and labels.
+        epochs: passes over them, batches drawn with replacement.
+        batch_size: images in a step.
+        seed: of the batches and augmentations.
+        accelerator: its device and mixed precision are used.
+        checkpoint: a file to go on from when it exists, and to write to.
+        perturb: the change of each batch before the augmentation; None for none. What a module has learnt so far is
+            part of the checkpoint.
+    """
+    generator = Generator().manual_seed(seed)
+    model.to(accelerator.device).train()
+    total = epochs * math.ceil(len(images) / batch_size)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    learnt = nn.ModuleList([model, *([perturb] if isinstance(perturb, nn.Module) else [])])
+    state = FitState(learnt, optimizer, schedule, generator)
+    done = state.load(checkpoint) if checkpoint.exists() else 0
+    every = math.ceil(total / CHECKPOINTS)
+    with tqdm(total=total, initial=done, desc="training the source model", unit="step") as bar:
+        for step in range(done, total):
+            rows = torch.randint(len(images), (batch_size,), generator=generator)
+            pixels = images.pixels[rows].to(accelerator.device).float() / 255
+            labels = images.labels[rows].to(accelerator.device)
+            with accelerator.autocast():
+                if perturb is not None:
+                    pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
+                scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))
+            loss = F.cross_entropy(scores.float(), labels)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            schedule.step()
+            bar.update()
+            if (step + 1) % every == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}")  # a GPU is waited for here
+                state.save(checkpoint, step + 1)
+    model.eval()
