@@ -175,7 +175,7 @@ def test_a_protectors_card_shows_what_it_has_learnt_and_a_picture_that_loading_d
     text, learnt = ModelCard.load(published).text, protector.fitted
     for cluster, (size, goal) in enumerate(zip(learnt.sizes, learnt.goals, strict=True)):
         assert f"| {cluster} | {size} | {goal} |" in text
-    for fact in ("| images fitted on | 48 |", f"| {learnt.moved:.1%} |", "| n_clusters | 4 |", "uc_hf 0.", "torch 2."):
+    for fact in (f"| fit | {learnt.told()} |", "| n_clusters | 4 |", "uc_hf 0.", "torch 2."):
         assert fact in text
     assert "](noise.png)" in text
     with PILImage.open(BytesIO(hub.files("models", published)["noise.png"])) as picture:
@@ -189,9 +189,9 @@ def test_a_protectors_card_shows_what_it_has_learnt_and_a_picture_that_loading_d
 def test_saving_another_protector_in_the_same_folder_renews_its_card(protector: UCProtector, tmp_path: Path):
     protector.save_pretrained(tmp_path)
     other = protector.with_noise(protector.fitted.noise)
-    other._fit = replace(protector.fitted, moved=0.125)
+    other._fit = replace(protector.fitted, moved=0.12)
     other.save_pretrained(tmp_path)
-    assert "| share moved to its goal | 12.5% |" in (tmp_path / "README.md").read_text()
+    assert "12% moved to their goal |" in (tmp_path / "README.md").read_text()
 
 
 def test_a_protector_of_very_many_clusters_is_saved_with_a_picture_of_the_first(
@@ -202,7 +202,7 @@ def test_a_protector_of_very_many_clusters_is_saved_with_a_picture_of_the_first(
         protector.fitted, noise=np.tile(protector.fitted.noise, (50, 1, 1, 1)), sizes=[1] * 200, goals=[*range(200)]
     )
     many.save_pretrained(tmp_path)
-    assert "The noise of the first 12 of 200 clusters" in (tmp_path / "README.md").read_text()
+    assert "The noise of the first 12 of 200 groups" in (tmp_path / "README.md").read_text()
     with PILImage.open(tmp_path / "noise.png") as picture:
         assert picture.height < 2000
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import datasets
 import multiprocess
@@ -39,12 +39,14 @@ class Protector(Shared[FitT]):
 
     Attributes:
         bounded: whether no pixel changes by more than epsilon; checked on what is stored.
+        shown: settings that its `repr` tells, beside those of all methods.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.
     """
 
-    bounded = True
+    bounded: ClassVar = True
+    shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
 
     def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
         self.settings = self.settings_type.from_mapping(settings)
@@ -217,9 +219,10 @@ class Protector(Shared[FitT]):
     def __repr__(self) -> str:
         settings = self.settings
         told = "not fitted" if self._fit is None else self._fit.told()
+        shown = ", ".join(f"{name}={settings.plain()[name]!r}" for name in self.shown)
         return (
-            f"{type(self).__name__}(surrogate={settings.plain()['surrogate']!r}, n_clusters={settings.n_clusters}, "
-            f"epsilon={settings.epsilon * 255:g}/255, container={settings.container!r}, seed={settings.seed}: {told})"
+            f"{type(self).__name__}({shown}, epsilon={settings.epsilon * 255:g}/255, "
+            f"container={settings.container!r}, seed={settings.seed}: {told})"
         )
 
     def __getstate__(self) -> dict[str, Any]:

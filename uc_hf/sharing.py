@@ -217,7 +217,7 @@ class Shared(
         learnt, settings = self.fitted, self.settings
         groups = learnt.groups()
         facts = {
-            "what": learnt.told(),
+            "fit": learnt.told(),
             "column": learnt.column,
             "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
             "bound on the noise": f"{settings.epsilon * 255:g}/255",

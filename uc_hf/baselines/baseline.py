@@ -116,6 +116,7 @@ class Baseline(Protector[BaselineFit]):
 
     settings_type = BaselineSettings
     fit_type = BaselineFit
+    shown = ("labels",)
     settings: BaselineSettings
 
     @abstractmethod

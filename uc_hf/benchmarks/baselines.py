@@ -1,0 +1,128 @@
+"""Every method under one recipe: what a target learns from each, and what fitting and protecting took.
+
+    python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 8/255 \
+        --method synper --method emin --method advpoison --out own-labels
+    python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 16/255 \
+        --labels clusters --surrogate uc_hf/tiny --method uc --method synper --method emin --out label-agnostic
+
+OUT holds each protector, costs.json, and scorecard.json with a CSV, a Markdown table and a picture beside it; the same
+command goes on where it stopped. "uc" takes the surrogate whatever the labels, since it never looks at any.
+"""
+
+import argparse
+import json
+import logging
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from uc_hf import markdown, open_protector, protector_for
+from uc_hf.baselines.labels import LABEL_SOURCES
+from uc_hf.baselines.registry import METHODS, find_method
+from uc_hf.benchmarks.machine import device_name
+from uc_hf.benchmarks.strength import draw, write_csv
+from uc_hf.figures import percent
+from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.results import Scorecard, accuracy_text
+from uc_hf.scoring.scorecard import score
+from uc_hf.sources import open_dataset, train_and_test
+
+
+logger = logging.getLogger(__name__)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    find_method("uc")  # all methods are known from here on
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
+    parser.add_argument("--method", action="append", choices=METHODS, required=True, help="repeat for several")
+    parser.add_argument("--labels", choices=LABEL_SOURCES, default="own", help="of the baselines")
+    parser.add_argument("--surrogate", default="uc_hf/tiny", help="for uc, and for labels that are not the set's own")
+    parser.add_argument("--surrogate-size", type=int)
+    parser.add_argument("--epsilon", type=Fraction, default=Fraction(16, 255), help="N/255")
+    parser.add_argument("--train-images", type=int, default=5000)
+    parser.add_argument("--test-images", type=int, default=1000)
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--augmentation", default="pad-crop", choices=["pad-crop", "resized-crop"])
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--target", default="resnet-small")
+    parser.add_argument("--control", action="append", help="control-random, ... on the first method's labels; repeat")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def protect(method: str, train: datasets.Dataset, args: argparse.Namespace, costs: dict[str, Any]) -> datasets.Dataset:
+    """The set as a method protects it; its protector is fitted, or loaded where OUT holds it."""
+    key = args.out / f"{method}.protector"
+    if not (key / "config.json").is_file():
+        options = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size, "epsilon": float(args.epsilon)}
+        labels = {} if method == "uc" else {"labels": args.labels}
+        start = time.perf_counter()
+        protector_for(method, **options, **labels).fit(train).save_pretrained(key)
+        costs[method] = {"fit": time.perf_counter() - start, "images": len(train)}
+    protector = open_protector(str(key))
+    start = time.perf_counter()
+    protected = train.map(protector, batched=True, batch_size=128, desc=f"protecting: {method}")
+    costs[method].setdefault("map", time.perf_counter() - start)
+    (args.out / "costs.json").write_text(json.dumps(costs, indent=2) + "\n")
+    return protected
+
+
+def measure(args: argparse.Namespace) -> tuple[Scorecard, dict[str, Any]]:
+    """Make every set, and train the target on each."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    sizes = {"train_images": args.train_images, "test_images": args.test_images}
+    train, test = train_and_test(open_dataset(args.dataset), args.dataset, **sizes)
+    path = args.out / "costs.json"
+    costs = json.loads(path.read_text()) if path.exists() else {"machine": device_name()}
+    sets = {"clean": train} | {method: protect(method, train, args, costs) for method in args.method}
+    if args.control:
+        made = train_sets(open_protector(str(args.out / f"{args.method[0]}.protector")), train, sets[args.method[0]])
+        sets |= {name: made[name] for name in args.control}
+    recipe = Recipe(
+        epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
+    )
+    resume = args.out / "scorecard.json"
+    return score(sets, test, targets=[args.target], seeds=range(args.seeds), recipe=recipe, resume=resume), costs
+
+
+def table(card: Scorecard, costs: dict[str, Any]) -> str:
+    """Accuracy and cost of each method as Markdown, and chance."""
+    rows = []
+    for of in card.summaries():
+        cost = costs.get(of.train_set, {})
+        rows.append(
+            {
+                "trained on": of.train_set,
+                "last epoch": accuracy_text(of),
+                "best epoch": percent(of.peak),
+                "drop": percent(of.drop),
+                "seconds of the fit": f"{cost['fit']:.0f}" if cost else "",
+                "of the map": f"{cost['map']:.0f}" if cost else "",
+            }
+        )
+    return f"{markdown.table(rows)}\n\nGuessing gives {percent(card.chance)}. Fits and maps: {costs['machine']}.\n"
+
+
+def main() -> None:
+    """Measure, write the files and log the table."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    args = arguments()
+    card, costs = measure(args)
+    text = table(card, costs)
+    (args.out / "scorecard.md").write_text(text)
+    write_csv(card, args.out / "scorecard.csv")
+    draw(card).savefig(args.out / "scorecard.png", dpi=120, metadata={"Software": None})
+    logger.info("\n%s", text)
+
+
+if __name__ == "__main__":
+    main()
