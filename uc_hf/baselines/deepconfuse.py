@@ -36,8 +36,8 @@ class DeepConfuseSettings(BaselineSettings):
     """
 
     source_model: str = "resnet-small"
-    trials: int = 4
-    epochs: int = 5
+    trials: int = 3
+    epochs: int = 4
 
     def __post_init__(self) -> None:
         """As `BaselineSettings`: refuse what is out of range."""

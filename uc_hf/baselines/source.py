@@ -40,8 +40,8 @@ class SourceSettings(BaselineSettings):
     """
 
     source_model: str = "resnet-small"
-    epochs: int = 20
-    pgd_steps: int = 30
+    epochs: int = 30
+    pgd_steps: int = 40
     pgd_step: float = 0.1
 
     def __post_init__(self) -> None:
@@ -71,11 +71,15 @@ class SourceBaseline(Baseline):
         raise NotImplementedError
 
     def perturb(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
-        """The change of each image, float [n, 3, S, S]: PGD from zero, the model in eval mode meanwhile."""
+        """The change of each image, float [n, 3, S, S]: PGD from zero, the model in eval mode meanwhile.
+
+        Each step looks at another crop and flip (EOT), the same of all images, so that none depends on its batch.
+        """
         settings, training = self.settings, model.training
+        generator = Generator().manual_seed(settings.seed)
         model.eval()
         change = descend(
-            lambda changed: self._loss_of(model(changed).float(), labels),
+            lambda changed: self._loss_of(model(one_view(changed, generator)).float(), labels),
             pixels,
             torch.zeros_like(pixels),
             bound=settings.levels / 255,
@@ -124,6 +128,19 @@ class SourceBaseline(Baseline):
             self._model = build_target(self.settings.source_model, n_classes, self.fitted.canvas_size, seed=0)
             self._model.load_state_dict(weights)
         return self._model.eval().requires_grad_(False)
+
+
+def one_view(images: Tensor, generator: Generator) -> Tensor:
+    """A random shift by up to an eighth of the side over black and a random flip, one draw for all images.
+
+    Args:
+        images: float [n, 3, S, S].
+        generator: a CPU generator.
+    """
+    size = images.shape[-1]
+    top, left = torch.randint(size // 8 * 2 + 1, (2,), generator=generator).tolist()
+    view = F.pad(images, [size // 8] * 4)[:, :, top : top + size, left : left + size]
+    return view.flip(3) if torch.randint(2, (), generator=generator) else view
 
 
 def train(
