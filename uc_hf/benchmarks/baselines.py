@@ -5,8 +5,8 @@
     python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 16/255 \
         --labels clusters --surrogate uc_hf/tiny --method uc --method synper --method emin --out label-agnostic
 
-OUT holds each protector, costs.json, and scorecard.json with a CSV, a Markdown table and a picture beside it; the same
-command goes on where it stopped. "uc" takes the surrogate whatever the labels, since it never looks at any.
+OUT holds each protector, costs.json, pictures.png with the same few images by each method, and scorecard.json with a CSV,
+a Markdown table and a picture of it beside; the same command goes on where it stopped. "uc" takes the surrogate whatever the labels, since it never looks at any.
 """
 
 import argparse
@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+from matplotlib.figure import Figure
 
-from uc_hf import markdown, open_protector, protector_for
+from uc_hf import images, markdown, open_protector, protector_for
 from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import METHODS, find_method
 from uc_hf.benchmarks.machine import device_name
 from uc_hf.benchmarks.strength import draw, write_csv
+from uc_hf.checks import undecoded
+from uc_hf.columns import image_column
+from uc_hf.drawing import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
 from uc_hf.figures import percent
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
@@ -33,6 +38,12 @@ from uc_hf.sources import open_dataset, train_and_test
 
 
 logger = logging.getLogger(__name__)
+
+SHOWN, AMPLIFIED = 5, 8
+"""Images of each set in the picture, and the factor on what was changed."""
+
+NAMES, LINE = 1.3, 0.32
+"""Width of the methods' names and height of a heading, in inches."""
 
 
 def arguments() -> argparse.Namespace:
@@ -75,6 +86,29 @@ def protect(method: str, train: datasets.Dataset, args: argparse.Namespace, cost
     return protected
 
 
+def draw_pictures(sets: dict[str, datasets.Dataset]) -> Figure:
+    """The first images of each set, and how they differ from the clean ones, `AMPLIFIED` times around mid-grey."""
+    cell, gap = 0.66, 0.03
+    figure = new_figure(2 * MARGIN + LINE + len(sets) * (cell + gap))
+    shown = {name: _first_pixels(dataset) for name, dataset in sets.items()}
+    changed = MARGIN + NAMES + SHOWN * (cell + gap) + 0.2
+    write(figure, MARGIN + NAMES, MARGIN, "Pictures", weight="bold")
+    write(figure, changed, MARGIN, f"Difference from the clean ones {TIMES}{AMPLIFIED}", weight="bold")
+    for row, (name, pictures) in enumerate(shown.items()):
+        top = MARGIN + LINE + row * (cell + gap)
+        write(figure, MARGIN, top + cell / 2, name, colour=INK if name == "clean" else PROTECTED)
+        for column, (picture, clean) in enumerate(zip(pictures, shown["clean"], strict=True)):
+            show(figure, MARGIN + NAMES + column * (cell + gap), top, cell, cell, picture)
+            difference = (128 + AMPLIFIED * (picture.astype(int) - clean)).clip(0, 255).astype(np.uint8)
+            show(figure, changed + column * (cell + gap), top, cell, cell, difference)
+    return figure
+
+
+def _first_pixels(dataset: datasets.Dataset) -> list[np.ndarray]:
+    values = undecoded(dataset, image_column(dataset.features)).select(range(SHOWN))
+    return [images.decode(next(iter(row.values()))).pixels for row in values]
+
+
 def measure(args: argparse.Namespace) -> tuple[Scorecard, dict[str, Any]]:
     """Make every set, and train the target on each."""
     args.out.mkdir(parents=True, exist_ok=True)
@@ -86,6 +120,7 @@ def measure(args: argparse.Namespace) -> tuple[Scorecard, dict[str, Any]]:
     if args.control:
         made = train_sets(open_protector(str(args.out / f"{args.method[0]}.protector")), train, sets[args.method[0]])
         sets |= {name: made[name] for name in args.control}
+    draw_pictures(sets).savefig(args.out / "pictures.png", metadata={"Software": None})
     recipe = Recipe(
         epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
     )
