@@ -5,8 +5,9 @@
     python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 16/255 \
         --labels clusters --surrogate uc_hf/tiny --method uc --method synper --method emin --out label-agnostic
 
-OUT holds each protector, costs.json, pictures.png with the same few images by each method, and scorecard.json with a CSV,
-a Markdown table and a picture of it beside; the same command goes on where it stopped. "uc" takes the surrogate whatever the labels, since it never looks at any.
+OUT holds each protector, costs.json, pictures.png with the same few images by each method, and scorecard.json with a
+CSV, a Markdown table and a picture of it beside; the same command goes on where it stopped. "uc" takes the surrogate
+whatever the labels, since it never looks at any.
 """
 
 import argparse
