@@ -22,6 +22,7 @@ from uc_hf.baselines.ops import best_pixel
 from uc_hf.baselines.registry import METHODS, find_method, register
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
 from uc_hf.images import decode
+from uc_hf.provenance import provenance
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.targets import build_target
 
@@ -158,6 +159,11 @@ def test_labels_that_cannot_be_had_are_named_before_anything_is_learnt(baselines
         protector_for("emin", **QUICK).fit(tiles.remove_columns("label"))
     with pytest.raises(DatasetError, match=r"labels='own' takes a Dataset"):
         protector_for("emin", **QUICK).fit(tiles.to_iterable_dataset())
+    unlabelled = tiles.cast_column("label", Value("string")).map(
+        lambda row, index: {"label": None if index == 7 else row["label"]}, with_indices=True
+    )
+    with pytest.raises(DatasetError, match=r"row 7, column 'label', has no label. Leave such rows out"):
+        protector_for("emin", **QUICK).fit(unlabelled)
     with pytest.raises(DatasetError, match="only the label '0'"):
         protector_for("emin", **QUICK).fit(tiles.filter(lambda label: label == 0, input_columns="label"))
     with pytest.raises(DatasetError, match=r"label '9' was not among those that were fitted on \(0, 1, 2, 3\)"):
@@ -242,7 +248,7 @@ def test_emin_lowers_the_loss_emaxn_raises_it_and_advpoison_lowers_that_of_the_n
     clean, protected = losses(searched["emin"], tiles)
     assert protected < 0.5 * clean
     clean, protected = losses(searched["emaxn"], tiles)
-    assert protected > clean + 0.5
+    assert protected > 20 * clean
     clean, protected = losses(searched["advpoison"], tiles, shift=1)
     assert protected < clean - 1
 
@@ -297,6 +303,16 @@ def test_cuda_filters_as_scipy_does_and_scales_to_white():
     assert np.allclose(filtered(pixels, kernel), 255 * expected / expected.max(), atol=1e-3)
 
 
+@pytest.mark.parametrize("method", sorted(UNBOUNDED))
+def test_a_method_without_a_bound_says_so_wherever_the_bound_stands(
+    baselines: dict[str, Baseline], method: str, tmp_path: Path
+):
+    baselines[method].save_pretrained(tmp_path)
+    assert "| bound on the noise | none: this method is not bounded |" in (tmp_path / "README.md").read_text()
+    assert "none: this method is not bounded" in succeed("inspect", tmp_path)
+    assert provenance(baselines[method])["epsilon"] == "none: this method is not bounded"
+
+
 def test_ops_finds_the_pixel_that_is_far_from_a_colour_in_all_images_and_paints_it_at_any_size(
     baselines: dict[str, Baseline],
 ):
@@ -317,7 +333,8 @@ def test_the_command_protects_by_a_baseline_and_refuses_another_method_afterward
     told = json.loads(succeed(*words, "--method", "synper", "--json"))
     assert told["images"] == len(tiles) and told["imperceptibility"]["max_difference"] == 16
     assert json.loads(succeed(*words, "--json"))["already_done"] == len(tiles)
-    assert "Synthetic" not in succeed("inspect", tmp_path / "out.protector")
+    shown = succeed("inspect", tmp_path / "out.protector")
+    assert "by the method 'synper'" in shown and "fitted on 96 images of 4 labels" in shown
     other = invoke(*words, "--method", "ar")
     assert other.exit_code == 1 and "method 'ar' (saved: 'synper')" in other.stderr
 

@@ -38,14 +38,12 @@ class Protector(Shared[FitT]):
         **settings: see `settings_type`, which lists every one with its default.
 
     Attributes:
-        bounded: whether no pixel changes by more than epsilon; checked on what is stored.
         shown: settings that its `repr` tells, beside those of all methods.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.
     """
 
-    bounded: ClassVar = True
     shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
 
     def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:

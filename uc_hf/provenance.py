@@ -43,7 +43,7 @@ def provenance(protector: Protector) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "method": protector.slug,
-        "epsilon": f"{settings.epsilon * 255:g}/255",
+        "epsilon": protector.limit,
         "n_clusters": len(learnt.sizes),
         "surrogate": names if len(models) > 1 else names[0],
         "surrogate_revision": commits if len(models) > 1 else commits[0],

@@ -95,6 +95,7 @@ class Shared(
         method: its name, as `protector_for` and the command line take it.
         title: its name in full.
         reference: the paper it comes from.
+        bounded: whether no pixel changes by more than epsilon; checked on what is stored.
         settings_type: of its settings.
         fit_type: of what it learns.
     """
@@ -102,6 +103,7 @@ class Shared(
     method: ClassVar[str]
     title: ClassVar[str]
     reference: ClassVar[str]
+    bounded: ClassVar[bool] = True
     settings_type: ClassVar[type[CommonSettings]]
     fit_type: ClassVar[type[Any]]
 
@@ -121,6 +123,11 @@ class Shared(
                 f"fitted one with {type(self).__name__}.from_pretrained(...)."
             )
         return self._fit
+
+    @property
+    def limit(self) -> str:
+        """How far a pixel may change, in words."""
+        return f"{self.settings.epsilon * 255:g}/255" if self.bounded else "none: this method is not bounded"
 
     @property
     def slug(self) -> str:
@@ -220,7 +227,7 @@ class Shared(
             "fit": learnt.told(),
             "column": learnt.column,
             "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
-            "bound on the noise": f"{settings.epsilon * 255:g}/255",
+            "bound on the noise": self.limit,
             "surrogate's revision": learnt.surrogate_revision or "none: it is not on the Hub",
             "surrogate's digest": "none" if learnt.surrogate_digest is None else f"`{learnt.surrogate_digest}`",
         }

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from uc_hf.applying import Protector
+from uc_hf.applying import AT_ONCE, Protector
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.columns import label_column
@@ -157,7 +157,8 @@ class Baseline(Protector[BaselineFit]):
         size = self.settings.canvas_size or min(LARGEST_CANVAS, native_size(sample))
         if column is not None:
             self._surrogate = None
-            canvases, evidence = load_canvases(sample, size, num_workers), as_text(dataset[column][sample.rows])
+            evidence = as_text(_own_labels(dataset, column, sample.rows))
+            canvases = load_canvases(sample, size, num_workers)
         else:
             self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
             canvases, evidence = embed(
@@ -172,7 +173,7 @@ class Baseline(Protector[BaselineFit]):
         outcome: list[BaselineFit | None] = [None]
         if accelerator.is_main_process:
             folder = fits_folder(checkpoint_dir)
-            outcome = [self._learn(canvases, evidence, source, sample, column, accelerator, folder)]
+            outcome = [self._learn(canvases.cpu(), evidence, source, sample, column, accelerator, folder)]
         self._fit = broadcast_object_list(outcome)[0]
         return self
 
@@ -189,8 +190,10 @@ class Baseline(Protector[BaselineFit]):
         names, key = source.learn(evidence, self.settings.n_clusters, self.settings.seed)
         labels = source.read(evidence, names, key)
         surrogate = self._surrogate
-        facts = [ALGORITHM, self.method, self.settings.plain(), surrogate and surrogate.digest, list(canvases.shape)]
-        work = hashlib.sha256(json.dumps(facts).encode() + labels.tobytes() + canvases.numpy().tobytes())
+        digest = None if surrogate is None else surrogate.digest
+        facts = [ALGORITHM, self.method, self.settings.plain(), digest, list(canvases.shape)]
+        work = hashlib.sha256(json.dumps(facts).encode() + labels.tobytes())
+        work.update(canvases.contiguous().numpy().data)
         checkpoint = folder / f"{work.hexdigest()[:32]}.safetensors"
         lesson = Lesson(LabelledImages(canvases, torch.from_numpy(labels)), len(names), accelerator, checkpoint)
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.learn(lesson).items()}
@@ -200,15 +203,16 @@ class Baseline(Protector[BaselineFit]):
             noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
             sizes=np.bincount(labels, minlength=len(names)).tolist(),
             column=sample.column,
-            surrogate_digest=None if surrogate is None else surrogate.digest,
+            surrogate_digest=digest,
             surrogate_revision=None if surrogate is None else surrogate.revision,
             names=names,
             key=key,
             label_column=column,
             tensors=tensors,
         )
-        first = [int(np.flatnonzero(labels == label)[0]) for label in range(len(names))]
-        self._fit.noise[:] = self._levels(canvases[first], torch.arange(len(names)))
+        first = torch.from_numpy(np.unique(labels, return_index=True)[1])
+        for part in torch.arange(len(names)).split(AT_ONCE):
+            self._fit.noise[part] = self._levels(canvases[first[part]], part)
         return self._fit
 
     @property
@@ -267,6 +271,16 @@ def image_seeds(canvases: Tensor) -> list[int]:
     """A seed for each canvas, uint8 [n, 3, S, S], from its pixels: equal images get equal noise in any batch."""
     digests = (hashlib.sha256(canvas.contiguous().numpy().tobytes()).digest() for canvas in canvases.cpu())
     return [int.from_bytes(digest[:8], signed=True) for digest in digests]
+
+
+def _own_labels(dataset: datasets.Dataset, column: str, rows: Sequence[int]) -> list[Any]:
+    labels = dataset[column][list(rows)]
+    if None in labels:
+        raise DatasetError(
+            f"row {rows[labels.index(None)]}, column {column!r}, has no label. Leave such rows out: "
+            f"dataset.filter(lambda label: label is not None, input_columns={column!r})."
+        )
+    return labels
 
 
 def _label_column(dataset: datasets.Dataset | datasets.IterableDataset, asked: str | None) -> str:

@@ -62,7 +62,8 @@ class DeepConfuse(Baseline):
         settings, device = self.settings, lesson.accelerator.device
         generator = Generator().manual_seed(settings.seed)
         self._encoder = auto_encoder(settings.seed).to(device)
-        optimizer = torch.optim.Adam(self._encoder.parameters(), lr=NOISE_RATE)
+        adam = torch.optim.Adam(self._encoder.parameters(), lr=NOISE_RATE)
+        optimizer = lesson.accelerator.prepare_optimizer(adam)
         per_trial = settings.epochs * math.ceil(len(lesson.images) / settings.batch_size)
         total = settings.trials * per_trial
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
@@ -103,7 +104,9 @@ class DeepConfuse(Baseline):
 
     def _change(self, pixels: Tensor) -> Tensor:
         assert self._encoder is not None
-        return self.settings.levels / 255 * torch.tanh(self._encoder(pixels - 0.5))
+        height, width = pixels.shape[-2:]
+        made = self._encoder(pixels - 0.5)[:, :, :height, :width]  # of a side that is no multiple of 4 it makes more
+        return self.settings.levels / 255 * torch.tanh(made)
 
 
 def confuse(classifier: nn.Module, change: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor) -> Tensor:

@@ -170,9 +170,10 @@ def train(
     generator = Generator().manual_seed(seed)
     model.to(accelerator.device).train()
     total = epochs * math.ceil(len(images) / batch_size)
-    optimizer = torch.optim.SGD(
+    sgd = torch.optim.SGD(
         model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
     )
+    optimizer = accelerator.prepare_optimizer(sgd)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     learnt = nn.ModuleList([model, *([perturb] if isinstance(perturb, nn.Module) else [])])
     state = FitState(learnt, optimizer, schedule, generator)

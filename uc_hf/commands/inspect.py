@@ -28,6 +28,7 @@ def inspect(protector: Protector) -> dict[str, Any]:
     ]
     return {
         "method": protector.method,
+        "bound": protector.limit,
         "settings": protector.settings.plain(),
         "column": learnt.column,
         "images_fitted": sum(learnt.sizes),
@@ -65,7 +66,7 @@ def say(facts: dict[str, Any]) -> None:
             "learnt": facts["told"],
             "noise": f"{canvas} x {canvas} pixels; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
-            "epsilon": f"{settings['epsilon'] * 255:g}/255",
+            "epsilon": facts["bound"],
             "surrogate": f"{settings['surrogate']} (revision {facts['surrogate_revision'] or 'local'})"
             if facts["surrogate_digest"]
             else "none",

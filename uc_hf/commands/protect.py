@@ -138,7 +138,7 @@ def say(result: Result) -> None:
     if outcome.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(outcome.ignored.items()))
         facts["ignored"] = f"{sum(outcome.ignored.values())} files that are not images ({kinds})"
-    facts["epsilon"] = f"{protector.settings.epsilon * 255:g}/255"
+    facts["epsilon"] = protector.limit
     if measured is not None:
         facts["largest change"] = f"{measured.max_difference}/255, measured on {measured.images} stored images"
         if not container.lossless:
