@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tests.commands import invoke, succeed
 from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.baselines import deepconfuse, source
-from uc_hf.baselines.ar import draw_process, run
+from uc_hf.baselines.ar import draw_processes, run
 from uc_hf.baselines.baseline import Baseline, Lesson
 from uc_hf.baselines.cuda import filtered
 from uc_hf.baselines.ops import best_pixel
@@ -164,14 +164,39 @@ def test_labels_that_cannot_be_had_are_named_before_anything_is_learnt(baselines
     )
     with pytest.raises(DatasetError, match=r"row 7, column 'label', has no label. Leave such rows out"):
         protector_for("emin", **QUICK).fit(unlabelled)
+    with pytest.raises(DatasetError, match=r"sample of 2 images has none with the label '.' of column 'label'"):
+        protector_for("emin", **QUICK, max_fit_images=2).fit(tiles)
     with pytest.raises(DatasetError, match="only the label '0'"):
         protector_for("emin", **QUICK).fit(tiles.filter(lambda label: label == 0, input_columns="label"))
-    with pytest.raises(DatasetError, match=r"label '9' was not among those that were fitted on \(0, 1, 2, 3\)"):
+    with pytest.raises(DatasetError, match=r"label '9' was not among the 4 that were fitted on \(0, 1, 2, 3\)"):
         baselines["synper"]({"image": tiles[0]["image"], "label": 9})
     with pytest.raises(DatasetError, match="fitted for the labels in the column 'label', and there are none"):
         baselines["synper"].transform(tiles[0]["image"])
     with pytest.raises(SettingError, match=r"labels='mine' is not known. Write 'own' or 'predicted' or 'clusters'"):
         protector_for("emin", labels="mine")
+
+
+def test_a_formatted_dataset_and_pictures_beside_tensors_give_the_same_bytes(tiles: Dataset):
+    protector = protector_for("synper", **QUICK).fit(tiles.with_format("torch"))
+    row = protector({"image": tiles[3]["image"], "label": torch.tensor(tiles[3]["label"])})
+    assert (
+        decode(row["image"]["bytes"]).pixels.tobytes()
+        == decode(
+            protector({"image": tiles[3]["image"], "label": tiles[3]["label"]})["image"]["bytes"]
+        ).pixels.tobytes()
+    )
+
+
+def test_deepconfuse_protects_pictures_without_a_label(baselines: dict[str, Baseline], tiles: Dataset):
+    protector = baselines["deepconfuse"]
+    unlabelled = protected_by(protector, tiles.remove_columns("label"))
+    assert stored(unlabelled) == stored(protected_by(protector, tiles))
+
+
+def test_ar_noise_is_as_strong_everywhere_on_a_large_canvas(tiles: Dataset):
+    protector = protector_for("ar", canvas_size=128, epsilon=16 / 255).fit(tiles.select(range(8)))
+    quarters = [abs(protector.fitted.noise[:, :, y : y + 64, x : x + 64]).mean() for y in (0, 64) for x in (0, 64)]
+    assert max(quarters) < 2 * min(quarters) and min(quarters) > 4
 
 
 def test_labels_may_be_plain_text(tiles: Dataset):
@@ -289,7 +314,7 @@ def test_synper_can_be_separated_by_a_linear_model_and_differs_from_image_to_ima
 
 
 def test_ar_noise_is_predicted_exactly_from_its_neighbours():
-    weights = torch.stack([draw_process(torch.Generator().manual_seed(seed)) for seed in range(3)])[None]
+    weights = draw_processes(3, torch.Generator().manual_seed(0))[None]
     assert torch.allclose(weights.sum(dim=2), torch.ones(1, 3))
     field = run(torch.randn(1, 3, 20, 20, generator=torch.Generator().manual_seed(9)), weights)
     kernels = torch.cat([weights[0], -torch.ones(3, 1)], dim=1).view(3, 1, 3, 3)
@@ -308,9 +333,9 @@ def test_a_method_without_a_bound_says_so_wherever_the_bound_stands(
     baselines: dict[str, Baseline], method: str, tmp_path: Path
 ):
     baselines[method].save_pretrained(tmp_path)
-    assert "| bound on the noise | none: this method is not bounded |" in (tmp_path / "README.md").read_text()
-    assert "none: this method is not bounded" in succeed("inspect", tmp_path)
-    assert provenance(baselines[method])["epsilon"] == "none: this method is not bounded"
+    assert "| bound on the noise | unbounded |" in (tmp_path / "README.md").read_text()
+    assert "unbounded" in succeed("inspect", tmp_path)
+    assert provenance(baselines[method])["epsilon"] == "unbounded"
 
 
 def test_ops_finds_the_pixel_that_is_far_from_a_colour_in_all_images_and_paints_it_at_any_size(
@@ -335,8 +360,8 @@ def test_the_command_protects_by_a_baseline_and_refuses_another_method_afterward
     assert json.loads(succeed(*words, "--json"))["already_done"] == len(tiles)
     shown = succeed("inspect", tmp_path / "out.protector")
     assert "by the method 'synper'" in shown and "fitted on 96 images of 4 labels" in shown
-    other = invoke(*words, "--method", "ar")
-    assert other.exit_code == 1 and "method 'ar' (saved: 'synper')" in other.stderr
+    other = invoke(*words, "--method", "uc", "--n-clusters", 3)
+    assert other.exit_code == 1 and "method 'uc' (saved: 'synper')" in other.stderr
 
 
 def test_a_folder_of_photos_has_no_labels_of_its_own(tiles: Dataset, tmp_path: Path, surrogate_folder: str):

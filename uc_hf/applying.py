@@ -1,6 +1,6 @@
 """Apply: a fitted protector of any method as a pure function of one image that any `datasets.map` can call."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +27,7 @@ AT_ONCE = 64
 """Pictures in one forward pass while applying, however large the batch that map hands over."""
 
 
-class Protector(Shared[FitT]):
+class Protector(Shared[FitT], ABC):
     """What all methods share once they are fitted: decode, put into a group, perturb, check, encode.
 
     A method says which group an image belongs to (`assign`), and may say what noise it gets (`noises`) or what
@@ -219,7 +219,7 @@ class Protector(Shared[FitT]):
         told = "not fitted" if self._fit is None else self._fit.told()
         shown = ", ".join(f"{name}={settings.plain()[name]!r}" for name in self.shown)
         return (
-            f"{type(self).__name__}({shown}, epsilon={settings.epsilon * 255:g}/255, "
+            f"{type(self).__name__}({shown}, epsilon={self.limit}, "
             f"container={settings.container!r}, seed={settings.seed}: {told})"
         )
 

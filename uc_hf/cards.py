@@ -148,7 +148,7 @@ def dataset_card(
         title=protector.title,
         reference=protector.reference,
         slug=protector.slug,
-        labels=[name for name in protector.columns if name != protector.fitted.column],
+        reach=protector.reach,
         facts=_facts(protector, protected_splits, clean_splits),
         contact_sheet=CONTACT_SHEET if contact_sheet else None,
         scores=None if scorecard is None else _scores(scorecard),

@@ -13,7 +13,10 @@ from torch import Tensor
 def descend(
     loss: Callable[[Tensor], Tensor], images: Tensor, change: Tensor, *, bound: float, step: float, steps: int
 ) -> Tensor:
-    """Signed gradient steps down a loss, projected back into the ball and the range of pixels after each.
+    """Signed gradient steps down a loss, projected back into the ball after each.
+
+    The loss sees images that are cut off at black and white. A pixel that is there already and is first pushed further
+    has no gradient from then on: it keeps a change that shows nowhere.
 
     Args:
         loss: of images float [N, 3, H, W] in [0, 1], a scalar: the sum or mean over them.

@@ -265,7 +265,7 @@ class _Job:
         return [value or b"" for value in pc.struct_field(table[self.column], "bytes").to_pylist()]
 
     def _protect(self, batch: pa.Table, split: str, first_row: int) -> pa.Table:
-        read = {name: batch[name].to_pylist() for name in self.protector.columns}
+        read = {name: batch[name].to_pylist() for name in self.protector.columns if name in batch.column_names}
         values = read[self.column]
         try:
             done = self.protector(dict(read), list(range(first_row, first_row + len(values))))[self.column]

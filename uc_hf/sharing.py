@@ -23,6 +23,8 @@ ALGORITHM = 3
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 
+UNBOUNDED = "unbounded"
+
 FORMAT = 1
 """Of the saved files. A protector of a newer format is refused."""
 
@@ -127,7 +129,12 @@ class Shared(
     @property
     def limit(self) -> str:
         """How far a pixel may change, in words."""
-        return f"{self.settings.epsilon * 255:g}/255" if self.bounded else "none: this method is not bounded"
+        return f"{self.settings.epsilon * 255:g}/255" if self.bounded else UNBOUNDED
+
+    @property
+    def reach(self) -> str:
+        """Of which training labels the protection holds, as cards tell it."""
+        return "whatever labels it is given"
 
     @property
     def slug(self) -> str:

@@ -11,6 +11,7 @@ from huggingface_hub import hf_hub_download, resolve_revision
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionResolutionError,
 )
@@ -83,7 +84,7 @@ def open_protector(source: str) -> Protector:
         return _load_protector(source, Path(hf_hub_download(source, "config.json")))
     except RevisionResolutionError as error:
         raise SettingError(f"there is no folder {source}, and no Hub is in reach. {_PROTECTOR_REMEDY}") from error
-    except (HFValidationError, RepositoryNotFoundError) as error:
+    except (HFValidationError, RemoteEntryNotFoundError, RepositoryNotFoundError) as error:
         raise SettingError(
             f"there is no folder {source}, and no protector of that name on the Hub that you may read. "
             f"{_PROTECTOR_REMEDY} For a private one run `hf auth login`."

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Generator, Tensor
+from tqdm.auto import tqdm
 
 from uc_hf.baselines.baseline import Baseline, Lesson, image_seeds
 from uc_hf.baselines.registry import register
@@ -10,14 +11,16 @@ from uc_hf.baselines.registry import register
 WINDOW = 3
 """Side in pixels of the square whose last pixel is the weighted sum of the others."""
 
-BURN_IN = 4
-"""Rows and columns that are cut off at the start, where the process has not settled."""
+BURN_IN, TILE = 4, 32
+"""Rows and columns that are cut off at the start, where the process has not settled, and the side of what is kept:
+a process that is calm over so many pixels may run away over more, so larger canvases are tiled."""
 
 ENERGY = 4.6 / 8
 """Root mean square of the noise, in epsilons, before it is cut off."""
 
-CALM, SIZE_TRIED = 4.0, 48
-"""A process is taken whose values stay below so many standard deviations of its start, on a square of that side."""
+CALM, CANDIDATES = 4.0, 256
+"""A process is taken whose values stay below so many standard deviations of its start and above as small a fraction;
+so many are tried at once, of which a twentieth or so is."""
 
 
 @register
@@ -35,30 +38,37 @@ class AR(Baseline):
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The weights, float [C, 3, 8]: for each label and channel of the eight neighbours, in reading order."""
         generator = Generator().manual_seed(self.settings.seed)
-        chosen = [draw_process(generator) for _ in range(3 * lesson.n_classes)]
-        return {"weights": torch.stack(chosen).view(lesson.n_classes, 3, -1)}
+        return {"weights": draw_processes(3 * lesson.n_classes, generator).view(lesson.n_classes, 3, -1)}
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
-        """A run of the label's process from a start of the image's own."""
-        size = canvases.shape[-1] + BURN_IN
-        starts = torch.stack(
-            [torch.randn(3, size, size, generator=Generator().manual_seed(seed)) for seed in image_seeds(canvases)]
-        )
+        """Runs of the label's process from starts of the image's own, tile by tile."""
         weights = torch.from_numpy(self.fitted.tensors["weights"])[labels]
-        noise = run(starts, weights)[:, :, BURN_IN:, BURN_IN:]
+        size = canvases.shape[-1]
+        across = -(-size // TILE)
+        drawn = [
+            torch.randn(across**2, 3, BURN_IN + TILE, BURN_IN + TILE, generator=Generator().manual_seed(seed))
+            for seed in image_seeds(canvases)
+        ]
+        tiles = run(torch.cat(drawn), weights.repeat_interleave(across**2, dim=0))[:, :, BURN_IN:, BURN_IN:]
+        grid = tiles.view(len(canvases), across, across, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
+        noise = grid.reshape(len(canvases), 3, across * TILE, across * TILE)[:, :, :size, :size]
         return ENERGY * self.settings.levels * noise / noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
-def draw_process(generator: Generator) -> Tensor:
-    """Weights float [8] that sum to 1, of a process that neither dies out nor runs away."""
-    while True:
-        weights = torch.randn(WINDOW**2 - 1, generator=generator)
-        weights = weights / weights.sum()
-        start = torch.randn(1, 1, SIZE_TRIED, SIZE_TRIED, generator=generator)
-        field = run(start, weights[None, None])
-        settled = field[..., SIZE_TRIED // 2 :, SIZE_TRIED // 2 :]
-        if field.abs().max() < CALM and settled.std() > 1 / CALM:
-            return weights
+def draw_processes(n: int, generator: Generator) -> Tensor:
+    """Weights float [n, 8], each summing to 1, of processes that neither die out nor run away within a tile."""
+    found: list[Tensor] = []
+    with tqdm(total=n, desc="drawing processes", unit="process") as bar:
+        while len(found) < n:
+            weights = torch.randn(CANDIDATES, WINDOW**2 - 1, generator=generator)
+            weights = weights / weights.sum(dim=1, keepdim=True)
+            start = torch.randn(1, CANDIDATES, BURN_IN + TILE, BURN_IN + TILE, generator=generator)
+            field = run(start, weights[None])[0]
+            settled = field[:, TILE // 2 :, TILE // 2 :].std(dim=(1, 2))
+            calm = (field.abs().amax(dim=(1, 2)) < CALM) & (settled > 1 / CALM)
+            found += weights[calm]
+            bar.update(min(n, len(found)) - bar.n)
+    return torch.stack(found[:n])
 
 
 def run(starts: Tensor, weights: Tensor) -> Tensor:

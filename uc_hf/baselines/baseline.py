@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
+from torch import Tensor, nn
 
-from uc_hf.applying import AT_ONCE, Protector
+from uc_hf.applying import AT_ONCE, Protector, worker_device
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.columns import label_column
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, SettingError
 from uc_hf.images import Picture
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.settings import CommonSettings, one_of
@@ -52,6 +52,8 @@ class BaselineSettings(CommonSettings):
         """As `CommonSettings`: refuse what is out of range."""
         super().__post_init__()
         one_of("labels", self.labels, tuple(LABEL_SOURCES))
+        if self.labels == "predicted" and not isinstance(self.surrogate, str):
+            raise SettingError("labels='predicted' takes the name of one image classifier: surrogate='NAME'.")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Baseline(Protector[BaselineFit]):
     fit_type = BaselineFit
     shown = ("labels",)
     settings: BaselineSettings
+    _network: nn.Module | None = None
 
     @abstractmethod
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
@@ -125,7 +128,7 @@ class Baseline(Protector[BaselineFit]):
 
     @abstractmethod
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
-        """The noise of images; the same whatever else is in the batch.
+        """The noise of images: of each by itself, up to rounding, which depends on the batch and which PGD amplifies.
 
         Args:
             canvases: uint8 [n, 3, S, S].
@@ -157,7 +160,7 @@ class Baseline(Protector[BaselineFit]):
         size = self.settings.canvas_size or min(LARGEST_CANVAS, native_size(sample))
         if column is not None:
             self._surrogate = None
-            evidence = as_text(_own_labels(dataset, column, sample.rows))
+            evidence = _own_labels(dataset, column, sample.rows)
             canvases = load_canvases(sample, size, num_workers)
         else:
             self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
@@ -174,7 +177,7 @@ class Baseline(Protector[BaselineFit]):
         if accelerator.is_main_process:
             folder = fits_folder(checkpoint_dir)
             outcome = [self._learn(canvases.cpu(), evidence, source, sample, column, accelerator, folder)]
-        self._fit = broadcast_object_list(outcome)[0]
+        self._fit, self._network = broadcast_object_list(outcome)[0], None
         return self
 
     def _learn(
@@ -197,8 +200,8 @@ class Baseline(Protector[BaselineFit]):
         checkpoint = folder / f"{work.hexdigest()[:32]}.safetensors"
         lesson = Lesson(LabelledImages(canvases, torch.from_numpy(labels)), len(names), accelerator, checkpoint)
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.learn(lesson).items()}
-        checkpoint.unlink(missing_ok=True)
         size = canvases.shape[-1]
+        self._network = None
         self._fit = BaselineFit(
             noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
             sizes=np.bincount(labels, minlength=len(names)).tolist(),
@@ -213,6 +216,7 @@ class Baseline(Protector[BaselineFit]):
         first = torch.from_numpy(np.unique(labels, return_index=True)[1])
         for part in torch.arange(len(names)).split(AT_ONCE):
             self._fit.noise[part] = self._levels(canvases[first[part]], part)
+        checkpoint.unlink(missing_ok=True)
         return self._fit
 
     @property
@@ -252,6 +256,24 @@ class Baseline(Protector[BaselineFit]):
         return self.noise(canvases, labels).detach().round().clamp(-levels, levels).to(torch.int8).cpu().numpy()
 
     @property
+    def reach(self) -> str:
+        """Of which training labels the protection holds, as cards tell it."""
+        own = self.settings.labels == "own"
+        return f"given {'the labels that this dataset has' if own else 'labels that follow the groups of its method'}"
+
+    def build_network(self) -> nn.Module:
+        """What `tensors` are the weights of, in a method that applies a network."""
+        raise NotImplementedError
+
+    def _ready_network(self) -> nn.Module:
+        """The network that was learnt, put together once in each process."""
+        if self._network is None:
+            network = self.build_network()
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()})
+            self._network = network.to(worker_device()).eval().requires_grad_(False)
+        return self._network
+
+    @property
     def _normalise(self) -> bool:
         """Logits are compared as they are."""
         return self.settings.normalise and self.settings.labels == "clusters"
@@ -273,21 +295,31 @@ def image_seeds(canvases: Tensor) -> list[int]:
     return [int.from_bytes(digest[:8], signed=True) for digest in digests]
 
 
-def _own_labels(dataset: datasets.Dataset, column: str, rows: Sequence[int]) -> list[Any]:
-    labels = dataset[column][list(rows)]
-    if None in labels:
+def _own_labels(dataset: datasets.Dataset, column: str, rows: Sequence[int]) -> np.ndarray:
+    """The labels of some rows as text, after a look at those of all rows."""
+    values = dataset.with_format(None)[column][:]
+    unknown = (None, -1) if isinstance(dataset.features[column], datasets.ClassLabel) else (None,)
+    bad = next((row for row, value in enumerate(values) if value in unknown), None)
+    if bad is not None:
         raise DatasetError(
-            f"row {rows[labels.index(None)]}, column {column!r}, has no label. Leave such rows out: "
-            f"dataset.filter(lambda label: label is not None, input_columns={column!r})."
+            f"row {bad}, column {column!r}, has no label. Leave such rows out: "
+            f"dataset.filter(lambda label: label not in (None, -1), input_columns={column!r})."
         )
-    return labels
+    labels = as_text(values)
+    fitted = labels[list(rows)]
+    if missing := sorted(set(labels.tolist()) - set(fitted.tolist())):
+        raise DatasetError(
+            f"the sample of {len(rows)} images has none with the label {missing[0]!r} of column {column!r} "
+            f"({len(missing)} are missing). Write a larger max_fit_images, or None for all images."
+        )
+    return fitted
 
 
 def _label_column(dataset: datasets.Dataset | datasets.IterableDataset, asked: str | None) -> str:
     if not isinstance(dataset, datasets.Dataset):
         raise DatasetError(
-            "labels='own' takes a Dataset, one split of it: of a stream or a folder without labels write "
-            "labels='clusters' or labels='predicted'."
+            "labels='own' takes a Dataset, one split of it, and this is a stream (as `uc-hf protect` reads it without "
+            "--out). Name an --out, or write labels='clusters' or labels='predicted'."
         )
     try:
         return label_column(dataset.features, asked)

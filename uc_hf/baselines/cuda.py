@@ -13,11 +13,11 @@ from uc_hf.baselines.registry import register
 from uc_hf.images import Picture
 
 
-BLUR = 0.3
-"""Largest weight of a neighbour (p_b); the centre's is 1."""
+SMALL = 64
+"""Side of a canvas in pixels up to which the kernel is that of CIFAR-10; beyond it that of ImageNet-100."""
 
-SMALL, SMALL_KERNEL, LARGE_KERNEL = 64, 3, 9
-"""Up to so many pixels the kernel is the small one, as published for CIFAR-10; beyond it the large one (ImageNet)."""
+CIFAR_KERNEL, IMAGENET_KERNEL = (3, 0.3), (9, 0.06)
+"""Side k of the kernel and the largest random weight p_b; one weight is 1."""
 
 
 @register
@@ -30,12 +30,12 @@ class CUDA(Baseline):
     bounded = False
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
-        """The kernels, float [C, k, k]: random weights of up to 0.3 around a centre of 1."""
-        side = SMALL_KERNEL if lesson.images.pixels.shape[-1] <= SMALL else LARGE_KERNEL
+        """The kernels, float [C, k, k]: random weights of up to p_b, and a 1 at a random place."""
+        side, blur = CIFAR_KERNEL if lesson.images.pixels.shape[-1] <= SMALL else IMAGENET_KERNEL
         generator = Generator().manual_seed(self.settings.seed)
-        kernels = BLUR * torch.rand(lesson.n_classes, side, side, generator=generator)
-        kernels[:, side // 2, side // 2] = 1
-        return {"kernels": kernels}
+        kernels = blur * torch.rand(lesson.n_classes, side**2, generator=generator)
+        place = torch.randint(side**2, (lesson.n_classes, 1), generator=generator)
+        return {"kernels": kernels.scatter(1, place, 1.0).view(-1, side, side)}
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """What the filter changes, for the pictures of the noise: cut off at epsilon there, and nowhere else."""

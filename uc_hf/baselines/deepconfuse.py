@@ -5,9 +5,12 @@ classifier has after that step on clean ones.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
@@ -15,8 +18,10 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
+from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import register
 from uc_hf.checkpoint import FitState
+from uc_hf.images import Picture
 from uc_hf.perturbation import CHECKPOINTS
 from uc_hf.scoring.targets import build_target
 from uc_hf.settings import at_least
@@ -55,21 +60,20 @@ class DeepConfuse(Baseline):
     reference = "[Feng et al., NeurIPS 2019](https://arxiv.org/abs/1905.09027)"
     settings_type = DeepConfuseSettings
     settings: DeepConfuseSettings
-    _encoder: nn.Module | None = None
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The auto-encoder's weights (algorithm 1, with both updates in one loop)."""
         settings, device = self.settings, lesson.accelerator.device
         generator = Generator().manual_seed(settings.seed)
-        self._encoder = auto_encoder(settings.seed).to(device)
-        adam = torch.optim.Adam(self._encoder.parameters(), lr=NOISE_RATE)
+        encoder = auto_encoder(settings.seed).to(device)
+        adam = torch.optim.Adam(encoder.parameters(), lr=NOISE_RATE)
         optimizer = lesson.accelerator.prepare_optimizer(adam)
         per_trial = settings.epochs * math.ceil(len(lesson.images) / settings.batch_size)
         total = settings.trials * per_trial
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
         classifier = build_target(settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], seed=0)
         classifier.to(device).train()
-        state = FitState(nn.ModuleList([self._encoder, classifier]), optimizer, schedule, generator)
+        state = FitState(nn.ModuleList([encoder, classifier]), optimizer, schedule, generator)
         done = state.load(lesson.checkpoint) if lesson.checkpoint.exists() else 0
         every = math.ceil(total / CHECKPOINTS)
         with tqdm(total=total, initial=done, desc="learning the auto-encoder", unit="step") as bar:
@@ -77,12 +81,14 @@ class DeepConfuse(Baseline):
                 trial, within = divmod(step, per_trial)
                 if within == 0:
                     fresh = build_target(
-                        settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], seed=trial
+                        settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], settings.seed + trial
                     )
                     classifier.load_state_dict(fresh.state_dict())
                 rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
                 pixels = lesson.images.pixels[rows].to(device).float() / 255
-                loss = confuse(classifier, self._change, pixels, lesson.images.labels[rows].to(device))
+                loss = confuse(
+                    classifier, partial(self._change, encoder), pixels, lesson.images.labels[rows].to(device)
+                )
                 optimizer.zero_grad()
                 lesson.accelerator.backward(-loss)
                 optimizer.step()
@@ -91,21 +97,28 @@ class DeepConfuse(Baseline):
                 if (step + 1) % every == 0:
                     bar.set_postfix(clean_loss=f"{loss.item():.3f}")  # a GPU is waited for here
                     state.save(lesson.checkpoint, step + 1)
-        return self._encoder.eval().state_dict()
+        return encoder.state_dict()
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """What the auto-encoder makes of the images, whatever their labels."""
-        if self._encoder is None:
-            self._encoder = auto_encoder(seed=0).eval()
-            self._encoder.load_state_dict({name: torch.from_numpy(a) for name, a in self.fitted.tensors.items()})
-        device = next(self._encoder.parameters()).device
+        encoder = self._ready_network()
+        device = next(encoder.parameters()).device
         with torch.inference_mode():
-            return 255 * self._change(canvases.to(device).float() / 255)
+            return 255 * self._change(encoder, canvases.to(device).float() / 255)
 
-    def _change(self, pixels: Tensor) -> Tensor:
-        assert self._encoder is not None
+    def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
+        """The label of each picture where it has one; the noise does not depend on it, so that none is needed."""
+        if labels is None and not LABEL_SOURCES[self.settings.labels].embeds:
+            return np.zeros(len(pictures), dtype=np.int64)
+        return super().assign(pictures, labels)
+
+    def build_network(self) -> nn.Module:
+        """The auto-encoder, with fresh weights."""
+        return auto_encoder(seed=0)
+
+    def _change(self, encoder: nn.Module, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
-        made = self._encoder(pixels - 0.5)[:, :, :height, :width]  # of a side that is no multiple of 4 it makes more
+        made = encoder(pixels - 0.5)[:, :, :height, :width]  # of a side that is no multiple of 4 it makes more
         return self.settings.levels / 255 * torch.tanh(made)
 
 

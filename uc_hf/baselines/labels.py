@@ -58,8 +58,8 @@ class Own(LabelSource):
         number = {name: index for index, name in enumerate(names)}
         if unknown := sorted(set(evidence.tolist()) - number.keys()):
             raise DatasetError(
-                f"label {unknown[0]!r} was not among those that were fitted on ({', '.join(names)}). Fit on a sample "
-                "that has every label (a larger max_fit_images), or write labels='clusters'."
+                f"label {unknown[0]!r} was not among the {len(names)} that were fitted on ({', '.join(names[:10])}"
+                f"{', ...' if len(names) > 10 else ''}). Fit on a dataset that has it, or write labels='clusters'."
             )
         return np.array([number[text] for text in evidence.tolist()], dtype=np.int64)
 
@@ -98,5 +98,5 @@ LABEL_SOURCES: dict[str, LabelSource] = {"own": Own(), "predicted": Predicted(),
 
 
 def as_text(labels: Sequence[Any]) -> np.ndarray:
-    """Labels as a column holds them, int or str, as text [N]."""
-    return np.array([str(label) for label in labels])
+    """Labels as a column or a batch holds them, int, str or a tensor of one number, as text [N]."""
+    return np.array([str(label.item() if hasattr(label, "item") else label) for label in labels])

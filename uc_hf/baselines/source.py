@@ -58,7 +58,6 @@ class SourceBaseline(Baseline):
 
     settings_type = SourceSettings
     settings: SourceSettings
-    _model: nn.Module | None = None
 
     def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
         """What the noise is to lower.
@@ -99,11 +98,9 @@ class SourceBaseline(Baseline):
     def train_source(self, lesson: Lesson, perturb: Perturb | None = None) -> nn.Module:
         """A source model, trained from scratch; `perturb` changes every batch first, as in equation 1 of EMinN."""
         settings = self.settings
-        self._model = build_target(
-            settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], settings.seed
-        )
+        model = build_target(settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], settings.seed)
         train(
-            self._model,
+            model,
             lesson.images,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -112,22 +109,18 @@ class SourceBaseline(Baseline):
             checkpoint=lesson.checkpoint,
             perturb=perturb,
         )
-        return self._model
+        return model
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """The change that lowers the loss most, in 8-bit levels."""
-        model = self._ready_model(len(self.fitted.names))
+        model = self._ready_network()
         device = next(model.parameters()).device
         with torch.enable_grad():
             return 255 * self.perturb(model, canvases.to(device).float() / 255, labels.to(device))
 
-    def _ready_model(self, n_classes: int) -> nn.Module:
-        """The source model, put together again in each process that applies it."""
-        if self._model is None:
-            weights = {name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()}
-            self._model = build_target(self.settings.source_model, n_classes, self.fitted.canvas_size, seed=0)
-            self._model.load_state_dict(weights)
-        return self._model.eval().requires_grad_(False)
+    def build_network(self) -> nn.Module:
+        """The source model, with fresh weights."""
+        return build_target(self.settings.source_model, len(self.fitted.names), self.fitted.canvas_size, seed=0)
 
 
 def one_view(images: Tensor, generator: Generator) -> Tensor:

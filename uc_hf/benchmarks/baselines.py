@@ -30,6 +30,7 @@ from uc_hf.benchmarks.strength import draw, write_csv
 from uc_hf.checks import undecoded
 from uc_hf.columns import image_column
 from uc_hf.drawing import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
+from uc_hf.errors import SettingError
 from uc_hf.figures import percent
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
@@ -72,18 +73,21 @@ def arguments() -> argparse.Namespace:
 
 def protect(method: str, train: datasets.Dataset, args: argparse.Namespace, costs: dict[str, Any]) -> datasets.Dataset:
     """The set as a method protects it; its protector is fitted, or loaded where OUT holds it."""
-    key = args.out / f"{method}.protector"
+    key, path = args.out / f"{method}.protector", args.out / "costs.json"
+    options = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size, "epsilon": float(args.epsilon)}
+    asked = protector_for(method, **options, **({} if method == "uc" else {"labels": args.labels}))
     if not (key / "config.json").is_file():
-        options = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size, "epsilon": float(args.epsilon)}
-        labels = {} if method == "uc" else {"labels": args.labels}
         start = time.perf_counter()
-        protector_for(method, **options, **labels).fit(train).save_pretrained(key)
+        asked.fit(train).save_pretrained(key)
         costs[method] = {"fit": time.perf_counter() - start, "images": len(train)}
+        path.write_text(json.dumps(costs, indent=2) + "\n")
     protector = open_protector(str(key))
+    if protector.settings != asked.settings or costs[method]["images"] != len(train):
+        raise SettingError(f"{key} was fitted with other settings or images. Name another --out, or remove it.")
     start = time.perf_counter()
     protected = train.map(protector, batched=True, batch_size=128, desc=f"protecting: {method}")
     costs[method].setdefault("map", time.perf_counter() - start)
-    (args.out / "costs.json").write_text(json.dumps(costs, indent=2) + "\n")
+    path.write_text(json.dumps(costs, indent=2) + "\n")
     return protected
 
 

@@ -12,6 +12,7 @@ from uc_hf.applying import Protector
 from uc_hf.commands.console import say_lines
 from uc_hf.errors import OutputError
 from uc_hf.figures import noise_gallery
+from uc_hf.sharing import UNBOUNDED
 
 
 _TOLD = ("epsilon", "surrogate", "surrogate_revision")
@@ -34,6 +35,7 @@ def inspect(protector: Protector) -> dict[str, Any]:
         "images_fitted": sum(learnt.sizes),
         "canvas_size": learnt.canvas_size,
         "told": learnt.told(),
+        "learnt": learnt.facts(),
         "surrogate_revision": learnt.surrogate_revision,
         "surrogate_digest": learnt.surrogate_digest,
         "noise": {
@@ -60,11 +62,12 @@ def draw(protector: Protector, picture: Path) -> None:
 def say(facts: dict[str, Any]) -> None:
     """Print the facts for a person."""
     settings, noise, canvas = facts["settings"], facts["noise"], facts["canvas_size"]
+    cut = ", here cut off at epsilon" if facts["bound"] == UNBOUNDED else ""
     typer.echo(f"A protector by the method {facts['method']!r} for the column {facts['column']!r}")
     say_lines(
         {
             "learnt": facts["told"],
-            "noise": f"{canvas} x {canvas} pixels; mean |change| {noise['mean_change']:.1f}/255, "
+            "noise": f"{canvas} x {canvas} pixels{cut}; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
             "epsilon": facts["bound"],
             "surrogate": f"{settings['surrogate']} (revision {facts['surrogate_revision'] or 'local'})"

@@ -55,7 +55,7 @@ class Result:
             "already_done": outcome.already,
             "carried_over_clean": outcome.carried,
             "ignored_files": outcome.ignored,
-            "epsilon": self.protector.settings.epsilon,
+            "epsilon": self.protector.settings.epsilon if self.protector.bounded else None,
             "container": self.protector.settings.container,
             "imperceptibility": None if self.measured is None else asdict(self.measured),
             "bytes_before": outcome.bytes_before,
@@ -161,10 +161,12 @@ def say(result: Result) -> None:
 def _refuse_another(
     saved: Protector, method: str | None, asked: CommonSettings, given: Mapping[str, Any], key: Path
 ) -> None:
-    has, wants = saved.settings.plain(), asked.plain()
-    different = {name: (wants[name], has[name]) for name in given if has[name] != wants[name]}
+    different: dict[str, tuple[Any, Any]]
     if method not in (None, saved.method):
-        different["method"] = method, saved.method
+        different = {"method": (method, saved.method)}
+    else:
+        has, wants = saved.settings.plain(), asked.plain()
+        different = {name: (wants[name], has[name]) for name in given if has[name] != wants[name]}
     if different:
         named = ", ".join(f"{name} {wanted!r} (saved: {had!r})" for name, (wanted, had) in different.items())
         raise SettingError(
