@@ -1,24 +1,34 @@
 """Other labels, other mixtures, and a scraper without labels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.errors import SettingError
+from tests.test_surrogates import TEXT, VIT
+from uc_hf.errors import SettingError, SurrogateError
 from uc_hf.scoring.labelled import LabelledImages, load_images
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
 from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import nt_xent, pretrain
 from uc_hf.scoring.targets import build_target
+from uc_hf.scoring.text import embed_class_names
 from uc_hf.scoring.training import train_target
 from uc_hf.surrogates import Surrogate
 
 
 RECIPE = Recipe(epochs=3, batch_size=16, image_size=32)
+NINE = list("abcdefghi")
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +49,54 @@ def test_super_classes_gather_classes_that_look_alike_and_repeat(
     shaded: LabelledImages, surrogate_folder: str
 ) -> None:
     surrogate = Surrogate.from_pretrained(surrogate_folder)
-    found = super_classes(shaded, 3, surrogate)
-    assert torch.equal(found, super_classes(shaded, 3, surrogate))
+    found = super_classes(shaded, NINE, 3, surrogate)
+    assert torch.equal(found, super_classes(shaded, NINE, 3, surrogate))
     reds, greens, blues = (set(group.tolist()) for group in found.view(3, 3))
     assert len(reds) == len(greens) == len(blues) == 1 and len(reds | greens | blues) == 3
     assert torch.equal(relabelled(shaded, found).labels, found[shaded.labels])
     with pytest.raises(SettingError, match="a number from 2 to 9"):
-        super_classes(shaded, 10, surrogate)
+        super_classes(shaded, NINE, 10, surrogate)
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def two_towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP or SigLIP of random weights, whole: image processor, tokenizer and both towers."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if request.param == "clip":
+            model = hf.CLIPModel(hf.CLIPConfig(text_config=TEXT, vision_config=VIT, projection_dim=24))
+        else:
+            model = hf.SiglipModel(hf.SiglipConfig(text_config=TEXT, vision_config=VIT))
+    model.save_pretrained(folder)
+    hf.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    words = {word: index for index, word in enumerate("<s> </s> <pad> <unk> a photo of red car green frog".split())}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    fast = hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+    fast.save_pretrained(folder)
+    return folder
+
+
+def test_super_classes_follow_the_names_where_the_surrogate_reads(shaded: LabelledImages, two_towers: Path) -> None:
+    surrogate = Surrogate.from_pretrained(two_towers)
+    names = ["red car", "green frog", "red_car", "green_frog"]
+    unit = embed_class_names(surrogate, names)
+    assert unit is not None and torch.allclose(unit.norm(dim=1), torch.ones(4))
+    assert torch.equal(unit[:2], unit[2:]) and not torch.allclose(unit[0], unit[1])
+    few = shaded.select(shaded.labels < 4)  # by their pictures, 0 to 2 are reds and 3 is green
+    found = super_classes(few, names, 2, surrogate)
+    assert found[0] == found[2] != found[1] == found[3]
+    assert torch.equal(found, super_classes(few, names, 2, Surrogate.from_pretrained(two_towers)))
+
+
+def test_a_text_tower_without_its_tokenizer_is_told(two_towers: Path, tmp_path: Path) -> None:
+    for file in two_towers.iterdir():
+        if "token" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(SurrogateError, match="tokenizer"):
+        embed_class_names(Surrogate.from_pretrained(tmp_path), ["red car"])
 
 
 def test_a_mixture_holds_its_share_of_protected_rows_and_its_clean_part_the_rest(images: LabelledImages) -> None:

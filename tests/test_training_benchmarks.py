@@ -32,7 +32,7 @@ def setup(clean: LabelledImages, surrogate_folder: str, tmp_path: Path) -> paper
     return paper.Setup(
         sets={"clean": clean, "protected": LabelledImages(clean.pixels + stripes, clean.labels)},
         test=clean,
-        n_classes=6,
+        classes=list("abcdef"),
         surrogate=Surrogate.from_pretrained(surrogate_folder),
         recipe=RECIPE,
         targets=("resnet-small",),
@@ -87,6 +87,6 @@ def test_the_curves_tell_clean_from_protected_examples(setup: paper.Setup) -> No
 
 
 def test_too_few_classes_cannot_be_relabelled(setup: paper.Setup) -> None:
-    few = replace(setup, n_classes=4)
+    few = replace(setup, classes=list("abcd"))
     with pytest.raises(SettingError, match="nothing to gather into five"):
         paper.relabel(few)
