@@ -1,5 +1,6 @@
 """Other labels, other mixtures, and a scraper without labels."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_a_text_tower_without_its_tokenizer_is_told(two_towers: Path, tmp_path: 
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(SurrogateError, match="tokenizer"):
         embed_class_names(Surrogate.from_pretrained(tmp_path), ["red car"])
+
+
+def test_a_protector_that_reads_the_publishers_labels_is_found_out_by_relabelling(surrogate_folder: str) -> None:
+    """Each picture is made to look like the next class, among the three that are alike."""
+    hues = 30 + 190 * torch.eye(3).repeat_interleave(3, dim=0) + 12 * (torch.arange(9) % 3)[:, None]
+    labels = torch.arange(180) % 9
+    grain = torch.randint(-2, 3, (180, 3, 32, 32), generator=Generator().manual_seed(0))
+
+    def painted(shown: Tensor) -> LabelledImages:
+        return LabelledImages((hues[shown][:, :, None, None] + grain).byte(), labels)
+
+    clean, leaking = painted(labels), painted(labels - labels % 3 + (labels + 1) % 3)
+    recipe = Recipe(epochs=12, batch_size=16, augmentation="pad-crop")
+
+    def last(relabel: Callable[[LabelledImages], LabelledImages], n_classes: int) -> list[float]:
+        sets = {"clean": relabel(clean), "protected": relabel(leaking)}
+        chosen = {"targets": ["resnet-small"], "protocols": ["from-scratch"], "counter_measures": ["none"]}
+        card = score_images(sets, relabel(clean), n_classes, seeds=[0], recipe=recipe, **chosen)
+        return [row.last for row in card.rows]
+
+    clean_last, protected_last = last(lambda images: images, 9)
+    assert clean_last > 0.9 and protected_last < 0.1
+    found = super_classes(clean, NINE, 3, Surrogate.from_pretrained(surrogate_folder))
+    clean_last, protected_last = last(lambda images: relabelled(images, found), 3)
+    assert clean_last > 0.9 and protected_last > 0.9
 
 
 def test_a_mixture_holds_its_share_of_protected_rows_and_its_clean_part_the_rest(images: LabelledImages) -> None:
