@@ -4,7 +4,7 @@
 
 Both train the same target with the same optimiser on the same images in memory, in the same batches and with the same
 batched augmentation (in Trainer's collator); neither tests, saves or logs. Each is run once to warm up and then
-`--repeats` times in turn; images per second are medians over these.
+`--repeats` times in turn; images per second are medians over these, and the ratio is the median over the turns.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import json
 import logging
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
+from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import Target, build_target
@@ -118,18 +118,12 @@ def compare(images: LabelledImages, target: str, recipe: Recipe, repeats: int) -
     Returns:
         images per second of each loop, and how many times as many this one does.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
-    for repeat in range(repeats + 1):
-        for name, train in LOOPS.items():
-            model = build_target(target, CLASSES, recipe.input_size, seed=0)
-            start = time.perf_counter()
-            train(model, images, recipe)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat > 0:
-                seconds[name].append(time.perf_counter() - start)
+
+    def job(train: Callable[[Target, LabelledImages, Recipe], None]) -> Callable[[], None]:
+        return lambda: train(build_target(target, CLASSES, recipe.input_size, seed=0), images, recipe)
+
+    seconds = time_in_turn({name: job(train) for name, train in LOOPS.items()}, repeats)
     shown = len(images) * recipe.epochs
-    speed = {name: shown / statistics.median(times) for name, times in seconds.items()}
     return {
         "target": target,
         "image_size": recipe.image_size,
@@ -137,11 +131,9 @@ def compare(images: LabelledImages, target: str, recipe: Recipe, repeats: int) -
         "images": len(images),
         "epochs": recipe.epochs,
         "repeats": repeats,
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads",
-        "images_per_second": speed,
-        "ratio": speed["uc_hf"] / speed["transformers.Trainer"],
+        "device": device_name(),
+        "images_per_second": {name: shown / statistics.median(times) for name, times in seconds.items()},
+        "ratio": median_ratio(seconds["transformers.Trainer"], seconds["uc_hf"]),
     }
 
 
