@@ -15,8 +15,10 @@ from tokenizers.processors import TemplateProcessing
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from tests.conftest import shared_data
 from tests.test_surrogates import TEXT, VIT
 from uc_hf.errors import SettingError, SurrogateError
+from uc_hf.scoring.controls import grating_noise
 from uc_hf.scoring.labelled import LabelledImages, load_images
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
@@ -175,3 +177,32 @@ def test_simclr_learns_features_without_labels_that_a_probe_can_read(images: Lab
     (first, curve), (again, same) = features(), features()
     assert torch.equal(first, again) and curve == same
     assert first.shape == (4, 128) and curve[-1] > 0.3
+
+
+@pytest.mark.slow
+def test_a_protector_that_reads_the_publishers_labels_is_found_out_by_simclr() -> None:
+    """A grating for each class: who trains with the labels learns the gratings alone, who trains without does not."""
+    names = shared_data("cifar10").features["label"].names
+    clean, test = (
+        load_images(
+            shared_data("cifar10", split).shuffle(seed=0).select(range(1000)), "image", "label", names, 32, split
+        )
+        for split in ("train", "test")
+    )
+    noise = torch.from_numpy(grating_noise((10, 3, 32, 32), levels=16, seed=0)).float()
+    leaking = LabelledImages((clean.pixels + noise[clean.labels]).clamp(0, 255).byte(), clean.labels)
+    labelled = Recipe(epochs=10, batch_size=64, augmentation="pad-crop")
+    unlabelled = Recipe(epochs=8, batch_size=64)
+
+    def drop(learn: Callable[[LabelledImages], list[float]]) -> float:
+        return learn(clean)[-1] - learn(leaking)[-1]
+
+    def supervised(images: LabelledImages) -> list[float]:
+        return train_target(build_target("resnet-small", 10, 32, 0), images, {"test": test}, labelled, 0, "x")["test"]
+
+    def contrastive(images: LabelledImages) -> list[float]:
+        target = pretrain(images.pixels, "resnet-small", 10, unlabelled, seed=0)
+        return train_target(target, images, {"test": test}, unlabelled, 0, "x")["test"]
+
+    assert drop(supervised) > 0.15  # seen: 0.225
+    assert abs(drop(contrastive)) < 0.07  # seen: 0.027
