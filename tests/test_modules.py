@@ -1,5 +1,6 @@
 """The measurements for `evaluate`: loaded from a folder and from a Space, and what they measure."""
 
+import doctest
 import re
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_a_space_has_all_that_the_hub_and_a_reader_need(name: str):
     metadata = yaml.safe_load(front)
     assert metadata["sdk"] == "gradio" and metadata["sdk_version"].startswith("6.")
     assert {"evaluate", "measurement"} <= set(metadata["tags"]) and metadata["title"] == name.title()
-    for heading in ("Description", "How to use", "Inputs", "Output values", "Limitations", "Citation"):
+    for heading in ("Description", "How to use", "Inputs", "Output values", "Examples", "Limitations", "Citation"):
         assert f"# {heading}\n" in text
     app = folder / metadata["app_file"]
     compile(app.read_text(), str(app), "exec")
@@ -196,6 +197,15 @@ def test_a_space_has_all_that_the_hub_and_a_reader_need(name: str):
     requirements = {line.name: line for line in lines}
     assert set(requirements) == {"gradio", "uc_hf"} and requirements["uc_hf"].url.startswith("git+https://")
     assert metadata["sdk_version"] in requirements["gradio"].specifier
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_card_give_what_it_shows(name: str):
+    folder = uc_hf.module_path(name)
+    text = (Path(folder) / "README.md").read_text().replace("```", "")
+    examples = doctest.DocTestParser().get_doctest(text, {name: evaluate.load(folder)}, name, None, None)
+    outcome = doctest.DocTestRunner().run(examples)
+    assert outcome.failed == 0 and outcome.attempted > 3
 
 
 def test_the_card_of_imperceptibility_explains_every_value(imperceptibility: Any):

@@ -142,7 +142,7 @@ def open_image(value: ImageValue) -> Image.Image:
         return value
     if isinstance(value, np.ndarray):
         return _from_array(value)
-    data = _file_bytes(value)
+    data = file_bytes(value)
     try:
         with _damage_named():
             return Image.open(BytesIO(data))
@@ -233,7 +233,7 @@ def check(value: ImageValue) -> None:
     if isinstance(value, Image.Image | np.ndarray):
         decode(value)
         return
-    data = _file_bytes(value)
+    data = file_bytes(value)
     image = open_image(data)
     _refuse_by_header(image)
     if image.mode in _MODES_TO_DECODE or not _looks_whole(image, data):
@@ -284,7 +284,12 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
+def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
+    """The bytes of a picture as it is stored: of bytes, a path, or a dict with "bytes" and/or "path".
+
+    Raises:
+        ImageError: there are none, or the file cannot be read.
+    """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path") or b""
     if isinstance(value, bytes):

@@ -73,13 +73,18 @@ class Setup:
 
     sets: Mapping[str, LabelledImages]
     test: LabelledImages
-    n_classes: int
+    classes: list[str]
     surrogate: Surrogate
     recipe: Recipe
     targets: tuple[str, ...]
     seeds: int
     paper_data: str | None
     out: Path
+
+    @property
+    def n_classes(self) -> int:
+        """Number of the publisher's labels."""
+        return len(self.classes)
 
     def score(self, name: str, sets: Mapping[str, LabelledImages], **options: Any) -> Scorecard:
         """A scorecard of these sets from scratch, kept in OUT under a name."""
@@ -114,12 +119,12 @@ def at(setup: Setup) -> list[dict[str, str]]:
 
 
 def relabel(setup: Setup) -> list[dict[str, str]]:
-    """The scraper's own, coarser labels: 5 to 35 super-classes."""
+    """The scraper's own, coarser labels: 5 to 35 super-classes, by the classes' names where the surrogate reads."""
     if setup.n_classes < SUPER_CLASSES.start:
         raise SettingError(f"the data has {setup.n_classes} classes: there is nothing to gather into five and more.")
     rows = []
     for n in (n for n in SUPER_CLASSES if n <= setup.n_classes):
-        classes = super_classes(setup.sets["clean"], n, setup.surrogate)
+        classes = super_classes(setup.sets["clean"], setup.classes, n, setup.surrogate)
         sets = {name: relabelled(images, classes) for name, images in setup.sets.items()}
         card = setup.score(f"relabel-{n}", sets, test=relabelled(setup.test, classes), n_classes=n)
         rows += [{"super-classes": str(n)} | row | {"guessing": figures.percent(card.chance)} for row in card.table()]
@@ -252,7 +257,7 @@ def prepare(args: argparse.Namespace) -> Setup:
     return Setup(
         sets=sets,
         test=load("test", test),
-        n_classes=len(classes),
+        classes=classes,
         surrogate=Surrogate.from_pretrained(args.surrogate, size=args.surrogate_size),
         recipe=recipe,
         targets=tuple(args.target or TARGETS),

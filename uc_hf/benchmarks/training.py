@@ -2,28 +2,36 @@
 
     python -m uc_hf.benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
 
-Both train the same target with the same optimiser on the same images in memory, in the same batches and with the same
-batched augmentation (in Trainer's collator); neither tests, saves or logs. Each is run once to warm up and then
-`--repeats` times in turn; images per second are medians over these.
+All train the same target with the same optimiser on the same images in batches of the same size; none tests, saves or
+logs. "transformers.Trainer" gets the images from memory and augments them by the batch in its collator, as this loop
+does; "from PNG files" it decodes and augments them one by one, as it is usually fed, without further processes. Each
+is run once to warm up and then `--repeats` times in turn; images per second are medians over these, and the ratio is
+the median over the turns.
 """
 
 import argparse
 import json
 import logging
+import random
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
+from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
+from uc_hf.images import Container, Picture, encode
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import Target, build_target
@@ -60,8 +68,36 @@ class WithLoss(nn.Module):
         return {"loss": F.cross_entropy(self.target(pixels), labels)}
 
 
+class Files(Dataset[tuple[Tensor, Tensor]]):
+    """The images as PNG files, decoded and augmented one by one at every epoch: the usual way to feed Trainer."""
+
+    def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
+        self.files, self.labels, self.recipe = png_files(images), images.labels, recipe
+        self.random = random.Random(0)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        image = Image.open(BytesIO(self.files[row]))
+        side = image.width * self.random.uniform(self.recipe.crop_scale, 1) ** 0.5
+        left, top = (self.random.uniform(0, image.width - side) for _ in range(2))
+        size = (self.recipe.image_size, self.recipe.image_size)
+        view = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        if self.random.random() < 0.5:
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(view)).permute(2, 0, 1).float() / 255, self.labels[row]
+
+
+@cache
+def png_files(images: LabelledImages) -> list[bytes]:
+    """The images encoded, once: in the round that does not count."""
+    pictures = (chw.permute(1, 2, 0).contiguous().numpy() for chw in images.pixels)
+    return [encode(Picture(pixels, "RGB"), Container("png")) for pixels in pictures]
+
+
 def with_trainer(target: Target, images: LabelledImages, recipe: Recipe) -> None:
-    """Train a target by transformers.Trainer."""
+    """Train a target by transformers.Trainer on this loop's terms: images in memory, augmented by the batch."""
     generator = Generator().manual_seed(0)
 
     def collate(rows: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -69,6 +105,26 @@ def with_trainer(target: Target, images: LabelledImages, recipe: Recipe) -> None
         views = augment(torch.stack(pixels).float() / 255, recipe, generator)
         return {"pixels": views.contiguous(memory_format=torch.channels_last), "labels": torch.stack(labels)}
 
+    target = convert_conv2d_weight_memory_format(target, torch.channels_last)
+    _run_trainer(target, Rows(images), collate, recipe)
+
+
+def with_trainer_from_files(target: Target, images: LabelledImages, recipe: Recipe) -> None:
+    """Train a target by transformers.Trainer as it is usually fed, with the memory format that it comes with."""
+
+    def collate(rows: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        pixels, labels = zip(*rows, strict=True)
+        return {"pixels": torch.stack(pixels), "labels": torch.stack(labels)}
+
+    _run_trainer(target, Files(images, recipe), collate, recipe)
+
+
+def _run_trainer(
+    target: Target,
+    dataset: Dataset[tuple[Tensor, Tensor]],
+    collate: Callable[[Sequence[tuple[Tensor, Tensor]]], dict[str, Tensor]],
+    recipe: Recipe,
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -91,11 +147,10 @@ def with_trainer(target: Target, images: LabelledImages, recipe: Recipe) -> None
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
         )
-        model = WithLoss(convert_conv2d_weight_memory_format(target, torch.channels_last))
         Trainer(
-            model=model,
+            model=WithLoss(target),
             args=arguments,
-            train_dataset=Rows(images),
+            train_dataset=dataset,
             data_collator=collate,
             optimizers=(optimizer, None),
         ).train()
@@ -109,27 +164,22 @@ def with_this_loop(target: Target, images: LabelledImages, recipe: Recipe) -> No
 LOOPS: dict[str, Callable[[Target, LabelledImages, Recipe], None]] = {
     "uc_hf": with_this_loop,
     "transformers.Trainer": with_trainer,
+    "transformers.Trainer, from PNG files": with_trainer_from_files,
 }
 
 
 def compare(images: LabelledImages, target: str, recipe: Recipe, repeats: int) -> dict[str, Any]:
-    """Time both loops in turn.
+    """Time the loops in turn.
 
     Returns:
-        images per second of each loop, and how many times as many this one does.
+        images per second of each loop, and how many times as many as each other one this one does.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
-    for repeat in range(repeats + 1):
-        for name, train in LOOPS.items():
-            model = build_target(target, CLASSES, recipe.input_size, seed=0)
-            start = time.perf_counter()
-            train(model, images, recipe)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat > 0:
-                seconds[name].append(time.perf_counter() - start)
+
+    def job(train: Callable[[Target, LabelledImages, Recipe], None]) -> Callable[[], None]:
+        return lambda: train(build_target(target, CLASSES, recipe.input_size, seed=0), images, recipe)
+
+    seconds = time_in_turn({name: job(train) for name, train in LOOPS.items()}, repeats)
     shown = len(images) * recipe.epochs
-    speed = {name: shown / statistics.median(times) for name, times in seconds.items()}
     return {
         "target": target,
         "image_size": recipe.image_size,
@@ -137,11 +187,9 @@ def compare(images: LabelledImages, target: str, recipe: Recipe, repeats: int) -
         "images": len(images),
         "epochs": recipe.epochs,
         "repeats": repeats,
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads",
-        "images_per_second": speed,
-        "ratio": speed["uc_hf"] / speed["transformers.Trainer"],
+        "device": device_name(),
+        "images_per_second": {name: shown / statistics.median(times) for name, times in seconds.items()},
+        "ratio": {name: median_ratio(times, seconds["uc_hf"]) for name, times in seconds.items() if name != "uc_hf"},
     }
 
 
@@ -159,7 +207,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Compare the two loops, write the result and log it."""
+    """Compare the loops, write the result and log it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = arguments()
     pixels = torch.randint(256, (args.images, 3, args.size, args.size), dtype=torch.uint8)

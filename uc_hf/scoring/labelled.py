@@ -1,10 +1,15 @@
-"""Datasets -> labelled images in memory, as every training and attack of the scorecard takes them."""
+"""Datasets -> labelled images, decoded once to bytes, as every training and attack of the scorecard takes them."""
 
 import hashlib
+import logging
+import math
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
+import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -14,9 +19,15 @@ from uc_hf.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError
 
 
+logger = logging.getLogger(__name__)
+
+LARGEST_SHARE = 1 / 8
+"""Of the machine's memory: a larger set is held in a temporary file. A scorecard holds up to six sets at once."""
+
+
 @dataclass(frozen=True)
 class LabelledImages:
-    """A whole set in memory.
+    """A whole set in memory, or mapped into it from a temporary file.
 
     Attributes:
         pixels: uint8 [N, 3, S, S].
@@ -35,7 +46,10 @@ class LabelledImages:
 
     def select(self, rows: Tensor) -> "LabelledImages":
         """The set of some rows, int64 or bool."""
-        return LabelledImages(self.pixels[rows], self.labels[rows])
+        if rows.dtype == torch.bool:
+            rows = rows.nonzero().squeeze(1)
+        pixels = room(len(rows), *self.pixels.shape[1:]).to(self.pixels.device)
+        return LabelledImages(torch.index_select(self.pixels, 0, rows, out=pixels), self.labels[rows])
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that differ where any pixel or label does."""
@@ -48,7 +62,7 @@ class LabelledImages:
 def load_images(
     dataset: datasets.Dataset, image_column: str, label_column: str, classes: list[str], size: int, name: str
 ) -> LabelledImages:
-    """Decode a dataset once.
+    """Decode a dataset once; what takes more than `LARGEST_SHARE` of the memory is held in a temporary file.
 
     Args:
         dataset: rows of images and labels.
@@ -67,7 +81,7 @@ def load_images(
     feature = dataset.features[label_column]
     values = dataset.with_format(None).cast_column(image_column, datasets.Image(decode=False))
     number = {text: index for index, text in enumerate(classes)}
-    pixels = torch.empty(len(values), 3, size, size, dtype=torch.uint8)
+    pixels = room(len(values), 3, size, size)
     labels = torch.empty(len(values), dtype=torch.int64)
     for row, example in enumerate(tqdm(values, desc=f"reading {name}", unit="image", leave=False)):
         text = class_name(feature, example[label_column])
@@ -80,6 +94,20 @@ def load_images(
         pixels[row] = torch.from_numpy(canvas).permute(2, 0, 1)
         labels[row] = number[text]
     return LabelledImages(pixels, labels)
+
+
+def room(*shape: int) -> Tensor:
+    """A tensor uint8 of any content: in memory, or past `LARGEST_SHARE` of it mapped from a temporary file.
+
+    The file lies in the system's temporary folder (TMPDIR), is nameless where the system allows it, and goes with the
+    tensor.
+    """
+    size = math.prod(shape)
+    if size <= LARGEST_SHARE * psutil.virtual_memory().total:
+        return torch.empty(shape, dtype=torch.uint8)
+    logger.info("images of %.1f GB are held in a file in %s", size / 1e9, tempfile.gettempdir())
+    with tempfile.TemporaryFile(prefix="uc_hf-") as file:
+        return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 
 def class_names(dataset: datasets.Dataset, label_column: str | None = None) -> list[str]:

@@ -1,5 +1,7 @@
 """Other labels and other mixtures than the publisher's: sets made of sets, for `score_images`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -8,33 +10,45 @@ from uc_hf.clustering import find_clusters
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.scoring.attacks import embed
 from uc_hf.scoring.labelled import LabelledImages
+from uc_hf.scoring.text import embed_class_names
 from uc_hf.surrogates import Surrogate
 
 
-def super_classes(images: LabelledImages, n: int, surrogate: Surrogate) -> Tensor:
-    """Coarser labels of a scraper's own: the classes, gathered by what they look like (paper, section 4.4).
+def super_classes(images: LabelledImages, names: Sequence[str], n: int, surrogate: Surrogate) -> Tensor:
+    """Coarser labels of a scraper's own: the classes, gathered by what they mean or look like (paper, section 4.4).
+
+    k-means runs on the text embeddings of the class names where the surrogate has a text tower, as CLIP has, and on
+    the means of its normalised image embeddings over each class elsewhere.
 
     Args:
         images: clean, with the publisher's labels.
+        names: of the classes, in label order.
         n: number of super-classes, at most that of the classes.
-        surrogate: k-means runs on the means of its normalised embeddings over each class.
+        surrogate: what the scraper knows of the world.
 
     Returns:
-        int64 [C], the super-class of each class; equal images give equal super-classes.
+        int64 [C], the super-class of each class; equal input gives equal super-classes.
 
     Raises:
         SettingError: more super-classes than classes.
         DatasetError: a class without an image.
+        SurrogateError: the text tower cannot be loaded.
     """
-    sizes = torch.bincount(images.labels)
-    if not 2 <= n <= len(sizes):
-        raise SettingError(f"{n} super-classes of {len(sizes)} classes: write a number from 2 to {len(sizes)}.")
+    if not 2 <= n <= len(names):
+        raise SettingError(f"{n} super-classes of {len(names)} classes: write a number from 2 to {len(names)}.")
+    embeddings = embed_class_names(surrogate, names)
+    if embeddings is None:
+        embeddings = _class_means(images, len(names), surrogate)
+    return torch.from_numpy(find_clusters(embeddings.numpy(), n, seed=0).assignment)
+
+
+def _class_means(images: LabelledImages, n_classes: int, surrogate: Surrogate) -> Tensor:
+    sizes = torch.bincount(images.labels, minlength=n_classes)
     if not sizes.all():
         raise DatasetError(f"class {int((sizes == 0).nonzero()[0])} has no image: its super-class cannot be found.")
     embeddings = F.normalize(embed(images.pixels, surrogate), dim=1)
-    sums = torch.zeros(len(sizes), embeddings.shape[1]).index_add_(0, images.labels, embeddings)
-    clusters = find_clusters((sums / sizes[:, None]).numpy(), n, seed=0)
-    return torch.from_numpy(clusters.assignment)
+    sums = torch.zeros(n_classes, embeddings.shape[1]).index_add_(0, images.labels, embeddings)
+    return sums / sizes[:, None]
 
 
 def relabelled(images: LabelledImages, super_class: Tensor) -> LabelledImages:

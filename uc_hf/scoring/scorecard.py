@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -126,7 +127,8 @@ def score_images(
     measures = [find_counter_measure(name) for name in counter_measures]
     _check_pairs(train_sets, measures)
     clean = train_sets["clean"]
-    card = _begin(train_sets, test, recipe, resume)
+    conditions = asdict(recipe) | {"mixed_precision": Accelerator().mixed_precision}
+    card = begin(train_sets, test, conditions, resume)
     for name, protocol in product(targets, protocols):
         _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # a model that cannot be had is told now
     done = {row.cell for row in card.rows}
@@ -189,17 +191,26 @@ def _target(name: str, protocol: Protocol, n_classes: int, recipe: Recipe, seed:
     return build_target(name, n_classes, recipe.input_size, seed)
 
 
-def _begin(
-    train_sets: Mapping[str, LabelledImages], test: LabelledImages, recipe: Recipe, resume: Path | None
+def begin(
+    train_sets: Mapping[str, LabelledImages], test: LabelledImages, recipe: dict[str, Any], resume: Path | None
 ) -> Scorecard:
-    """A scorecard without rows, or the one to go on with."""
+    """A scorecard without rows, or the one to go on with.
+
+    Args:
+        train_sets: by name; "clean" is required.
+        test: clean images.
+        recipe: what all rows share.
+        resume: a scorecard's JSON, which may not exist yet.
+
+    Raises:
+        SettingError: the file is no scorecard, or belongs to another recipe or other sets.
+    """
     sets = {"test": test.fingerprint()} | {name: images.fingerprint() for name, images in train_sets.items()}
     detection = None
     if "protected" in train_sets and _pair_up(train_sets["protected"], train_sets["clean"]):
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
-    conditions = asdict(recipe) | {"mixed_precision": Accelerator().mixed_precision}
-    fresh = Scorecard(most_common / len(test), [], conditions, sets, detection)
+    fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
     if resume is None or not resume.exists():
         return fresh
     try:

@@ -1,0 +1,224 @@
+"""A labelled dataset -> the files that other people's trainers take: class folders, Azure AutoML, Baidu EasyDL.
+
+The bytes of every picture are copied as they are stored, and its file keeps its stem. A stem that an earlier row has
+taken gets the row's number in front, and a picture without a name the number alone.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from tqdm.auto import tqdm
+
+from uc_hf import images
+from uc_hf.columns import image_column as find_image_column
+from uc_hf.columns import label_column as find_label_column
+from uc_hf.errors import DatasetError, ImageError, OutputError
+from uc_hf.scoring.labelled import class_name
+
+
+FOLDER_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
+AZURE_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif"}
+EASYDL_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp"}
+"""Pillow's name of each format that a trainer takes, and the suffix of its files."""
+
+MLTABLE = """\
+paths:
+  - file: ./annotations.jsonl
+transformations:
+  - read_json_lines:
+      encoding: utf8
+      invalid_lines: error
+      include_path_column: false
+  - convert_column_types:
+      - columns: image_url
+        column_type: stream_info
+"""
+
+EASYDL_ARCHIVE, EASYDL_IMAGE = 5 * 2**30, 4 * 2**20
+"""Most bytes of an archive and of a picture."""
+
+EASYDL_SHORTEST, EASYDL_LONGEST, EASYDL_ASPECT = 30, 4096, 3
+"""Sides in pixels that a picture's lie between, both excluded, and the most that one is of the other."""
+
+
+@dataclass(frozen=True)
+class _File:
+    stem: str
+    suffix: str
+    label: str
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stem}.{self.suffix}"
+
+
+def export_folders(
+    dataset: datasets.Dataset, out: Path, *, image_column: str | None = None, label_column: str | None = None
+) -> None:
+    """Write OUT/CLASS/PICTURE, as `datasets`' imagefolder, torchvision and PaddlePaddle read it.
+
+    Args:
+        dataset: labelled images.
+        out: a new folder.
+        image_column: None for the only image column.
+        label_column: None for the only ClassLabel, or a usual name.
+
+    Raises:
+        DatasetError: no images or labels, or a class whose name cannot be a folder's.
+        ImageError: a picture that cannot be read, or of another format, named by its row.
+        OutputError: OUT exists.
+    """
+    files = _files(dataset, image_column, label_column, FOLDER_FORMATS)
+    _make(out)
+    for file in files:
+        if file.label in ("", ".", "..") or set(file.label) & set("/\\"):
+            raise DatasetError(f"the class {file.label!r} cannot be the name of a folder. Rename it.")
+        (out / file.label).mkdir(exist_ok=True)
+        (out / file.label / file.name).write_bytes(file.data)
+
+
+def export_azure(
+    dataset: datasets.Dataset,
+    out: Path,
+    location: str,
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> None:
+    """Write what Azure's automated ML for images takes: OUT/images, OUT/annotations.jsonl and OUT/MLTable.
+
+    Upload OUT/images below `location`, and pass OUT as an `mltable` input of an image classification job. The schema
+    is Azure's: https://learn.microsoft.com/azure/machine-learning/reference-automl-images-schema.
+
+    Args:
+        dataset: labelled images.
+        out: a new folder.
+        location: "azureml://subscriptions/.../datastores/NAME/paths/FOLDER".
+        image_column: None for the only image column.
+        label_column: None for the only ClassLabel, or a usual name.
+
+    Raises:
+        DatasetError: no images or labels, or a location that is not Azure's.
+        ImageError: a picture that cannot be read, or of another format, named by its row.
+        OutputError: OUT exists.
+    """
+    if not location.startswith("azureml://"):
+        raise DatasetError(f"{location!r} is no place in Azure: write azureml://.../datastores/NAME/paths/FOLDER.")
+    files = _files(dataset, image_column, label_column, AZURE_FORMATS)
+    _make(out)
+    (out / "images").mkdir()
+    with (out / "annotations.jsonl").open("w", encoding="utf-8") as lines:
+        for file in files:
+            (out / "images" / file.name).write_bytes(file.data)
+            line = {
+                "image_url": f"{location.rstrip('/')}/images/{file.name}",
+                "image_details": {"format": file.suffix, "width": file.width, "height": file.height},
+                "label": file.label,
+            }
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    (out / "MLTable").write_text(MLTABLE, encoding="utf-8")
+
+
+def export_easydl(
+    dataset: datasets.Dataset, out: Path, *, image_column: str | None = None, label_column: str | None = None
+) -> None:
+    """Write the archive that Baidu's EasyDL and BML import for image classification, one label a picture.
+
+    Beside each picture lies its annotation by the same stem: {"labels": [{"name": CLASS}]}. Choose an import with
+    annotations, format "json".
+
+    Args:
+        dataset: labelled images, each of at most 4 MB, with sides above 30 and below 4096 px, one at most three times
+            the other.
+        out: a new .zip of at most 5 GB.
+        image_column: None for the only image column.
+        label_column: None for the only ClassLabel, or a usual name.
+
+    Raises:
+        DatasetError: no images or labels, or more than an archive may hold.
+        ImageError: a picture that cannot be read or is not taken, named by its row.
+        OutputError: OUT exists.
+    """
+    files = _files(dataset, image_column, label_column, EASYDL_FORMATS)
+    _refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for row, file in enumerate(files):
+                _check_easydl(row, file)
+                annotation = json.dumps({"labels": [{"name": file.label}]}, ensure_ascii=False)
+                archive.writestr(file.name, file.data)
+                archive.writestr(f"{file.stem}.json", annotation)
+                if partial.stat().st_size > EASYDL_ARCHIVE:
+                    raise DatasetError(
+                        f"{row} rows fill the {EASYDL_ARCHIVE // 2**30} GB that an archive may have. Export the "
+                        "dataset in parts: dataset.select(range(...))."
+                    )
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check_easydl(row: int, file: _File) -> None:
+    short, long = sorted((file.width, file.height))
+    if short <= EASYDL_SHORTEST or long >= EASYDL_LONGEST or long > EASYDL_ASPECT * short:
+        raise ImageError(
+            f"row {row}: {file.width} x {file.height} pixels. EasyDL takes sides above {EASYDL_SHORTEST} and below "
+            f"{EASYDL_LONGEST}, one at most {EASYDL_ASPECT} times the other. Resize it before you protect it."
+        )
+    if len(file.data) > EASYDL_IMAGE:
+        raise ImageError(
+            f"row {row}: {len(file.data):,} bytes. EasyDL takes {EASYDL_IMAGE:,} at most. Resize it before you "
+            "protect it."
+        )
+
+
+def _files(
+    dataset: datasets.Dataset, image_column: str | None, label_column: str | None, formats: Mapping[str, str]
+) -> Iterator[_File]:
+    """The rows as files; columns are found at once, rows are read one by one."""
+    column = find_image_column(dataset.features, image_column)
+    labels = find_label_column(dataset.features, label_column)
+    feature = dataset.features[labels]
+    stored = dataset.with_format(None).select_columns([column, labels])
+    stored = stored.cast_column(column, datasets.Image(decode=False))
+
+    def read() -> Iterator[_File]:
+        taken: set[str] = set()
+        for row, example in enumerate(tqdm(stored, desc="exporting", unit="image", leave=False)):
+            try:
+                data = images.file_bytes(example[column])
+                image = images.open_image(data)
+            except ImageError as error:
+                raise ImageError(f"row {row}, column {column!r}: {error}") from error
+            suffix = formats.get(image.format or "")
+            if suffix is None:
+                raise ImageError(
+                    f"row {row}, column {column!r}: {image.format} is not taken there. Protect the originals with "
+                    "container='png'."
+                )
+            stem = images.stem(example[column]) or f"{row:06}"
+            while stem.casefold() in taken:
+                stem = f"{row}-{stem}"
+            taken.add(stem.casefold())
+            yield _File(stem, suffix, class_name(feature, example[labels]), data, *image.size)
+
+    return read()
+
+
+def _make(folder: Path) -> None:
+    _refuse_existing(folder)
+    folder.mkdir(parents=True)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"{out} exists. Remove it, or name another.")
