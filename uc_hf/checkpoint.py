@@ -2,18 +2,23 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
+from tqdm.auto import tqdm
 
 from uc_hf.errors import OutputError, SettingError
 
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINTS = 20
+"""A fit writes so many checkpoints: an interruption costs at most a twentieth of it."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -36,7 +41,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 
 class FitState:
-    """All that an interrupted fit needs to go on to the same bytes, in one safetensors file."""
+    """All that an interrupted fit needs to go on to the same bytes, in one safetensors file.
+
+    Attributes:
+        shown: scalars of the present step, by the name that the progress bar gives them.
+    """
 
     def __init__(
         self,
@@ -46,6 +55,27 @@ class FitState:
         generator: Generator,
     ) -> None:
         self.noise, self.optimizer, self.schedule, self.generator = noise, optimizer, schedule, generator
+        self.shown: dict[str, Tensor] = {}
+
+    def steps(self, total: int, checkpoint: Path | None, title: str) -> Iterator[int]:
+        """The number of each step that is still to be done, beside a progress bar.
+
+        Args:
+            total: steps of the whole fit.
+            checkpoint: a file to go on from when it exists, and to write to after every `CHECKPOINTS`th part.
+            title: of the bar.
+        """
+        done = self.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+        every = math.ceil(total / CHECKPOINTS)
+        with tqdm(total=total, initial=done, desc=title, unit="step") as bar:
+            for step in range(done, total):
+                yield step
+                bar.update()
+                if (step + 1) % every == 0:
+                    # A GPU is waited for here.
+                    bar.set_postfix({name: f"{value.item():.3f}" for name, value in self.shown.items()})
+                    if checkpoint is not None:
+                        self.save(checkpoint, step + 1)
 
     def save(self, path: Path, step: int) -> None:
         """Write the state after `step` steps."""

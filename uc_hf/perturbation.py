@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from uc_hf.augmentations import random_resized_crop
 from uc_hf.checkpoint import FitState
@@ -21,10 +20,6 @@ from uc_hf.images import Container, Picture, decode, encode, resize
 from uc_hf.parametrisation import PARAMETRISATIONS
 from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
-
-
-CHECKPOINTS = 20
-"""A fit writes so many checkpoints: an interruption costs at most a twentieth of it."""
 
 
 def add_noise(pixels: Tensor, noise: Tensor) -> Tensor:
@@ -136,28 +131,21 @@ def learn_noise(
     total = n_steps(settings, len(canvases))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=0.01 * optimizer.defaults["lr"])
     state = FitState(noise, optimizer, schedule, generator)
-    done = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
     pulls = centroids[goals].to(accelerator.device)
-    every = math.ceil(total / CHECKPOINTS)
-    with tqdm(total=total, initial=done, desc="learning noise", unit="step") as bar:
-        for step in range(done, total):
-            index = torch.randint(len(canvases), (settings.batch_size,), generator=generator)
-            clusters = noise.clusters(step, settings.batch_size)
-            pixels = canvases[index].to(accelerator.device).float() / 255
-            view = scraped(add_noise(pixels, noise(clusters)), settings, generator)
-            with accelerator.autocast():
-                embeddings = embed_canvases(view, surrogate, settings.normalise)
-            loss = distance(embeddings.float(), pulls[clusters], settings.distance).mean()
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            noise.project()
-            schedule.step()
-            bar.update()
-            if (step + 1) % every == 0:
-                bar.set_postfix(distance=f"{loss.item():.3f}")  # a GPU is waited for here
-                if checkpoint is not None:
-                    state.save(checkpoint, step + 1)
+    for step in state.steps(total, checkpoint, "learning noise"):
+        index = torch.randint(len(canvases), (settings.batch_size,), generator=generator)
+        clusters = noise.clusters(step, settings.batch_size)
+        pixels = canvases[index].to(accelerator.device).float() / 255
+        view = scraped(add_noise(pixels, noise(clusters)), settings, generator)
+        with accelerator.autocast():
+            embeddings = embed_canvases(view, surrogate, settings.normalise)
+        loss = distance(embeddings.float(), pulls[clusters], settings.distance).mean()
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        noise.project()
+        schedule.step()
+        state.shown = {"distance": loss.detach()}
     with torch.no_grad():
         learnt = torch.cat([noise(torch.tensor([cluster])) for cluster in range(settings.n_clusters)])
     levels = (learnt * 255).round().clamp(-settings.levels, settings.levels)

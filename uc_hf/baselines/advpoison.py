@@ -15,6 +15,6 @@ class AdvPoison(SourceBaseline):
     title = "Adversarial poisons"
     reference = "[Fowl et al., NeurIPS 2021](https://arxiv.org/abs/2106.10807)"
 
-    def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """The cross entropy to the next label."""
-        return F.cross_entropy(scores, (labels + 1) % n_classes)
+        return F.cross_entropy(scores, (labels + 1) % scores.shape[1])

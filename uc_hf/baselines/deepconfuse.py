@@ -15,14 +15,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import register
 from uc_hf.checkpoint import FitState
 from uc_hf.images import Picture
-from uc_hf.perturbation import CHECKPOINTS
 from uc_hf.scoring.targets import build_target
 from uc_hf.settings import at_least
 
@@ -64,39 +62,30 @@ class DeepConfuse(Baseline):
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The auto-encoder's weights (algorithm 1, with both updates in one loop)."""
         settings, device = self.settings, lesson.accelerator.device
-        generator = Generator().manual_seed(settings.seed)
+        generator, size = Generator().manual_seed(settings.seed), lesson.images.pixels.shape[-1]
         encoder = auto_encoder(settings.seed).to(device)
         adam = torch.optim.Adam(encoder.parameters(), lr=NOISE_RATE)
         optimizer = lesson.accelerator.prepare_optimizer(adam)
         per_trial = settings.epochs * math.ceil(len(lesson.images) / settings.batch_size)
         total = settings.trials * per_trial
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-        classifier = build_target(settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], seed=0)
+        classifier = build_target(settings.source_model, lesson.n_classes, size, settings.seed)
         classifier.to(device).train()
         state = FitState(nn.ModuleList([encoder, classifier]), optimizer, schedule, generator)
-        done = state.load(lesson.checkpoint) if lesson.checkpoint.exists() else 0
-        every = math.ceil(total / CHECKPOINTS)
-        with tqdm(total=total, initial=done, desc="learning the auto-encoder", unit="step") as bar:
-            for step in range(done, total):
-                trial, within = divmod(step, per_trial)
-                if within == 0:
-                    fresh = build_target(
-                        settings.source_model, lesson.n_classes, lesson.images.pixels.shape[-1], settings.seed + trial
-                    )
-                    classifier.load_state_dict(fresh.state_dict())
-                rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
-                pixels = lesson.images.pixels[rows].to(device).float() / 255
-                loss = confuse(
-                    classifier, partial(self._change, encoder), pixels, lesson.images.labels[rows].to(device)
-                )
-                optimizer.zero_grad()
-                lesson.accelerator.backward(-loss)
-                optimizer.step()
-                schedule.step()
-                bar.update()
-                if (step + 1) % every == 0:
-                    bar.set_postfix(clean_loss=f"{loss.item():.3f}")  # a GPU is waited for here
-                    state.save(lesson.checkpoint, step + 1)
+        for step in state.steps(total, lesson.checkpoint, "learning the auto-encoder"):
+            trial, within = divmod(step, per_trial)
+            if within == 0:
+                fresh = build_target(settings.source_model, lesson.n_classes, size, settings.seed + trial)
+                classifier.load_state_dict(fresh.state_dict())
+            rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
+            pixels = lesson.images.pixels[rows].to(device).float() / 255
+            labels = lesson.images.labels[rows].to(device)
+            loss = confuse(classifier, partial(self._change, encoder), pixels, labels)
+            optimizer.zero_grad()
+            lesson.accelerator.backward(-loss)
+            optimizer.step()
+            schedule.step()
+            state.shown = {"clean_loss": loss.detach()}
         return encoder.state_dict()
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:

@@ -15,6 +15,6 @@ class EMaxN(SourceBaseline):
     title = "Error-maximising noise"
     reference = "[Koh and Liang, ICML 2017](https://arxiv.org/abs/1703.04730)"
 
-    def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Minus the cross entropy."""
         return -F.cross_entropy(scores, labels)

@@ -49,7 +49,7 @@ class EMinN(SourceBaseline):
     settings_type = EMinNSettings
     settings: EMinNSettings
 
-    def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """The cross entropy itself."""
         return F.cross_entropy(scores, labels)
 

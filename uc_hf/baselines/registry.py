@@ -21,6 +21,13 @@ def register(method: _Method) -> _Method:
     return method
 
 
+def methods() -> dict[str, type[Protector]]:
+    """Every method by its name, once the files of this folder are imported."""
+    for module in pkgutil.iter_modules(uc_hf.baselines.__path__, "uc_hf.baselines."):
+        import_module(module.name)
+    return METHODS
+
+
 def find_method(name: str) -> type[Protector]:
     """The class of a method.
 
@@ -30,11 +37,10 @@ def find_method(name: str) -> type[Protector]:
     Raises:
         SettingError: there is no such method.
     """
-    for module in pkgutil.iter_modules(uc_hf.baselines.__path__, "uc_hf.baselines."):
-        import_module(module.name)
-    if name not in METHODS:
-        raise SettingError(f"method {name!r} is not known. Write one of {', '.join(map(repr, METHODS))}.")
-    return METHODS[name]
+    known = METHODS if name in METHODS else methods()
+    if name not in known:
+        raise SettingError(f"method {name!r} is not known. Write one of {', '.join(map(repr, known))}.")
+    return known[name]
 
 
 def protector_for(method: str, **settings: Any) -> Protector:

@@ -1,6 +1,7 @@
 """The source model: like the targets of the scorecard, but trained by whoever protects, to make noise on it."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from uc_hf.augmentations import random_pad_crop
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.checkpoint import FitState
 from uc_hf.errors import SettingError
-from uc_hf.perturbation import CHECKPOINTS
 from uc_hf.pgd import descend
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.targets import build_target
@@ -59,15 +58,14 @@ class SourceBaseline(Baseline):
     settings_type = SourceSettings
     settings: SourceSettings
 
-    def loss(self, scores: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    @abstractmethod
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """What the noise is to lower.
 
         Args:
             scores: float [n, C], of the source model.
             labels: int64 [n].
-            n_classes: C.
         """
-        raise NotImplementedError
 
     def perturb(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
         """The change of each image, float [n, 3, S, S]: PGD from zero, the model in eval mode meanwhile.
@@ -78,7 +76,7 @@ class SourceBaseline(Baseline):
         generator = Generator().manual_seed(settings.seed)
         model.eval()
         change = descend(
-            lambda changed: self._loss_of(model(one_view(changed, generator)).float(), labels),
+            lambda changed: self.loss(model(one_view(changed, generator)).float(), labels),
             pixels,
             torch.zeros_like(pixels),
             bound=settings.levels / 255,
@@ -87,9 +85,6 @@ class SourceBaseline(Baseline):
         )
         model.train(training)
         return change
-
-    def _loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(scores, labels, scores.shape[1])
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The weights of a source model that was trained on clean images."""
@@ -170,24 +165,18 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     learnt = nn.ModuleList([model, *([perturb] if isinstance(perturb, nn.Module) else [])])
     state = FitState(learnt, optimizer, schedule, generator)
-    done = state.load(checkpoint) if checkpoint.exists() else 0
-    every = math.ceil(total / CHECKPOINTS)
-    with tqdm(total=total, initial=done, desc="training the source model", unit="step") as bar:
-        for step in range(done, total):
-            rows = torch.randint(len(images), (batch_size,), generator=generator)
-            pixels = images.pixels[rows].to(accelerator.device).float() / 255
-            labels = images.labels[rows].to(accelerator.device)
-            with accelerator.autocast():
-                if perturb is not None:
-                    pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
-                scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))
-            loss = F.cross_entropy(scores.float(), labels)
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-            bar.update()
-            if (step + 1) % every == 0:
-                bar.set_postfix(loss=f"{loss.item():.3f}")  # a GPU is waited for here
-                state.save(checkpoint, step + 1)
+    for _ in state.steps(total, checkpoint, "training the source model"):
+        rows = torch.randint(len(images), (batch_size,), generator=generator)
+        pixels = images.pixels[rows].to(accelerator.device).float() / 255
+        labels = images.labels[rows].to(accelerator.device)
+        with accelerator.autocast():
+            if perturb is not None:
+                pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
+            scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))
+        loss = F.cross_entropy(scores.float(), labels)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        state.shown = {"loss": loss.detach()}
     model.eval()

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from uc_hf import images, markdown, open_protector, protector_for
 from uc_hf.baselines.labels import LABEL_SOURCES
-from uc_hf.baselines.registry import METHODS, find_method
+from uc_hf.baselines.registry import methods
 from uc_hf.benchmarks.machine import device_name
 from uc_hf.benchmarks.strength import draw, write_csv
 from uc_hf.checks import undecoded
@@ -50,10 +50,9 @@ NAMES, LINE = 1.3, 0.32
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    find_method("uc")  # all methods are known from here on
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
-    parser.add_argument("--method", action="append", choices=METHODS, required=True, help="repeat for several")
+    parser.add_argument("--method", action="append", choices=methods(), required=True, help="repeat for several")
     parser.add_argument("--labels", choices=LABEL_SOURCES, default="own", help="of the baselines")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="for uc, and for labels that are not the set's own")
     parser.add_argument("--surrogate-size", type=int)
