@@ -14,12 +14,14 @@ import PIL.Image
 import torch
 from accelerate import Accelerator
 from datasets.formatting.formatting import LazyBatch, LazyRow
+from huggingface_hub import constants
 
 from uc_hf import images
+from uc_hf.embedding import embed_canvases
 from uc_hf.errors import BoundError, ImageError, SurrogateError
 from uc_hf.images import Container, Picture
 from uc_hf.perturbation import add_levels, resize_noise
-from uc_hf.sharing import ALGORITHM, FitT, Shared
+from uc_hf.sharing import ALGORITHM, FitOptions, FitT, Shared
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble
 
 
@@ -53,7 +55,6 @@ class Protector(Shared[FitT], ABC):
         if fit_to is not None:
             self.fit(fit_to)
 
-    @abstractmethod
     def fit(
         self,
         dataset: datasets.Dataset | datasets.IterableDataset,
@@ -64,7 +65,42 @@ class Protector(Shared[FitT], ABC):
         checkpoint_dir: str | Path | None = None,
         check: bool = True,
     ) -> Self:
-        """Learn from a dataset, as `UCProtector.fit` says."""
+        """Learn from a dataset all that the noise of any image is made from.
+
+        An interrupted fit goes on where it stopped when the same call is made again.
+
+        Args:
+            dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read).
+            embed_batch_size: images per forward pass of the surrogate while embedding.
+            num_workers: processes that decode images.
+            accelerator: for mixed precision or several processes; a default one otherwise.
+            checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache, removed at the end.
+            check: look at every image of a `Dataset` first, so that no bad one is met when hours have been spent.
+
+        Returns:
+            self, fitted.
+
+        Raises:
+            DatasetError: empty, a DatasetDict, or no image column; of a method for the images' own labels also a
+                stream, no label column, a row without a label, or fewer than two labels.
+            ImageError: images that cannot be protected, named by row.
+            SurrogateError: the surrogate cannot be loaded.
+            ClusterError: more clusters than images, or clusters that stay empty.
+        """
+        folder = Path(constants.HF_HOME) / "uc_hf" / "fits" if checkpoint_dir is None else Path(checkpoint_dir)
+        options = FitOptions(
+            accelerator=accelerator or Accelerator(),
+            embed_batch_size=embed_batch_size,
+            num_workers=num_workers,
+            checkpoint_dir=folder,
+            check=check,
+        )
+        self._fit = self._fit_to(dataset, options)
+        return self
+
+    @abstractmethod
+    def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> FitT:
+        """What the method learns; of several processes the main one learns, and all receive the result."""
 
     @abstractmethod
     def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
@@ -193,6 +229,19 @@ class Protector(Shared[FitT], ABC):
         if container.lossless and self.bounded:
             check_bound(before, data, self.settings.levels)
         return data
+
+    def embed(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Embeddings of pictures as the groups are found in them, float32 [N, d]."""
+        surrogate = self._ready_surrogate()
+        device, normalise = next(surrogate.parameters()).device, self.normalised
+        with torch.inference_mode():
+            parts = [embed_canvases(part.to(device), surrogate, normalise).cpu() for part in self.canvases(pictures)]
+        return torch.cat(parts).numpy()
+
+    @property
+    def normalised(self) -> bool:
+        """Whether embeddings are L2-normalised."""
+        return self.settings.normalise
 
     def canvases(self, pictures: Sequence[Picture]) -> Iterator[torch.Tensor]:
         """Pictures as squares of the canvas, some at a time: uint8 [n, 3, S, S]."""

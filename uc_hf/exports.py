@@ -14,6 +14,7 @@ import datasets
 from tqdm.auto import tqdm
 
 from uc_hf import images
+from uc_hf.checks import undecoded
 from uc_hf.columns import image_column as find_image_column
 from uc_hf.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError, OutputError
@@ -188,8 +189,7 @@ def _files(
     column = find_image_column(dataset.features, image_column)
     labels = find_label_column(dataset.features, label_column)
     feature = dataset.features[labels]
-    stored = dataset.with_format(None).select_columns([column, labels])
-    stored = stored.cast_column(column, datasets.Image(decode=False))
+    stored = undecoded(dataset, column, labels)
 
     def read() -> Iterator[_File]:
         taken: set[str] = set()

@@ -3,21 +3,19 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from uc_hf.clustering import find_clusters, goals, nearest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, native_size
 from uc_hf.perturbation import add_noise, learn_noise
 from uc_hf.settings import Settings
-from uc_hf.sharing import ALGORITHM, Fit
+from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
 
@@ -55,31 +53,23 @@ def fit(
     dataset: datasets.Dataset | datasets.IterableDataset,
     surrogate: Surrogate | SurrogateEnsemble,
     settings: Settings,
-    *,
-    accelerator: Accelerator,
-    embed_batch_size: int,
-    num_workers: int,
-    checkpoint_dir: Path,
-    check: bool,
+    options: FitOptions,
 ) -> ClusterFit:
     """Learn centroids and noise from a dataset; see `UCProtector.fit`.
 
     With several processes all of them embed, the main one learns, and all receive the result.
     """
-    sample = draw_sample(dataset, settings, settings.canvas_size or surrogate.size, check=check)
+    sample = draw_sample(dataset, settings, settings.canvas_size or surrogate.size, check=options.check)
     canvases, embeddings = embed(
         sample,
         surrogate,
         canvas_size=settings.canvas_size or min(surrogate.size, native_size(sample)),
         normalise=settings.normalise,
-        accelerator=accelerator,
-        batch_size=embed_batch_size,
-        num_workers=num_workers,
+        accelerator=options.accelerator,
+        batch_size=options.embed_batch_size,
+        num_workers=options.num_workers,
     )
-    outcome: list[ClusterFit | None] = [None]
-    if accelerator.is_main_process:
-        outcome = [_learn(canvases, embeddings, sample, surrogate, settings, accelerator, checkpoint_dir)]
-    return broadcast_object_list(outcome)[0]
+    return options.once(lambda: _learn(canvases, embeddings, sample, surrogate, settings, options))
 
 
 def _learn(
@@ -88,12 +78,11 @@ def _learn(
     sample: Sample,
     surrogate: Surrogate | SurrogateEnsemble,
     settings: Settings,
-    accelerator: Accelerator,
-    checkpoint_dir: Path,
+    options: FitOptions,
 ) -> ClusterFit:
     clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
     goal = goals(clusters.centroids, settings.goal)
-    checkpoint = checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
+    checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
     learn = search_textures if settings.parametrisation == "texture" else learn_noise
     noise = learn(
         canvases,
@@ -101,11 +90,11 @@ def _learn(
         torch.from_numpy(goal),
         surrogate,
         settings,
-        accelerator=accelerator,
+        accelerator=options.accelerator,
         checkpoint=checkpoint,
     )
     checkpoint.unlink(missing_ok=True)
-    moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, accelerator)
+    moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, options.accelerator)
     return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,

@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 import datasets
 import numpy as np
-import torch
-from accelerate import Accelerator
 
 from uc_hf.applying import Protector
 from uc_hf.clustering import nearest
-from uc_hf.embedding import embed_canvases
 from uc_hf.errors import SettingError
 from uc_hf.fitting import ClusterFit, fit
 from uc_hf.images import Picture
 from uc_hf.settings import Settings
-from uc_hf.sharing import fits_folder
+from uc_hf.sharing import FitOptions
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
@@ -67,62 +63,15 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         }
         return cls(**(recipe | settings))
 
-    def fit(
-        self,
-        dataset: datasets.Dataset | datasets.IterableDataset,
-        *,
-        embed_batch_size: int = 64,
-        num_workers: int = 0,
-        accelerator: Accelerator | None = None,
-        checkpoint_dir: str | Path | None = None,
-        check: bool = True,
-    ) -> Self:
-        """Learn centroids and noise from a dataset; labels are not looked at.
-
-        An interrupted fit goes on where it stopped when the same call is made again.
-
-        Args:
-            dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read).
-            embed_batch_size: images per forward pass of the surrogate while embedding.
-            num_workers: processes that decode images.
-            accelerator: for mixed precision or several processes; a default one otherwise.
-            checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache, removed at the end.
-            check: look at every image of a `Dataset` first, so that no bad one is met when hours have been spent.
-
-        Returns:
-            self, fitted.
-
-        Raises:
-            DatasetError: empty, a DatasetDict, or no image column.
-            ImageError: images that cannot be protected, named by row.
-            SurrogateError: the surrogate cannot be loaded.
-            ClusterError: more clusters than images, or clusters that stay empty.
-        """
-        accelerator = accelerator or Accelerator()
-        self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
-        self._fit = fit(
-            dataset,
-            self._surrogate,
-            self.settings,
-            accelerator=accelerator,
-            embed_batch_size=embed_batch_size,
-            num_workers=num_workers,
-            checkpoint_dir=fits_folder(checkpoint_dir),
-            check=check,
-        )
-        return self
+    def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> ClusterFit:
+        """Centroids and noise; labels are not looked at."""
+        surrogate = self._load_surrogate(self.settings.surrogate_revision).to(options.accelerator.device)
+        self._surrogate = surrogate
+        return fit(dataset, surrogate, self.settings, options)
 
     def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
         """The cluster of each picture: the nearest centroid of its embedding, int64 [N]; labels are not looked at."""
         return nearest(self.embed(pictures), self.fitted.centroids)
-
-    def embed(self, pictures: Sequence[Picture]) -> np.ndarray:
-        """Embeddings of pictures as the clusters see them, float32 [N, d]."""
-        surrogate = self._ready_surrogate()
-        device, normalise = next(surrogate.parameters()).device, self.settings.normalise
-        with torch.inference_mode():
-            parts = [embed_canvases(part.to(device), surrogate, normalise).cpu() for part in self.canvases(pictures)]
-        return torch.cat(parts).numpy()
 
     def with_noise(self, noise: np.ndarray) -> Self:
         """A protector with the same clusters and container and another noise: how controls are made.

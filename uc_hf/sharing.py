@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.numpy import load_file, save_file
@@ -81,6 +83,30 @@ class Fit:
 
 
 FitT = TypeVar("FitT", bound=Fit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How a fit is done: what changes nothing in its result, but for the precision.
+
+    Attributes:
+        accelerator: its device, processes and mixed precision are used.
+        embed_batch_size: images per forward pass of the surrogate while embedding.
+        num_workers: processes that decode images.
+        checkpoint_dir: where the unfinished fit is kept.
+        check: look at every image of a `Dataset` first.
+    """
+
+    accelerator: Accelerator
+    embed_batch_size: int
+    num_workers: int
+    checkpoint_dir: Path
+    check: bool
+
+    def once(self, learn: Callable[[], FitT]) -> FitT:
+        """What the main process learns, in all processes."""
+        outcome = [learn() if self.accelerator.is_main_process else None]
+        return broadcast_object_list(outcome)[0]
 
 
 class Shared(
@@ -282,11 +308,6 @@ class Shared(
                 "settings on the Hub, name another one, or pass private=False to publish the key."
             )
         return super().push_to_hub(repo_id, private=private, **kwargs)
-
-
-def fits_folder(asked: str | Path | None) -> Path:
-    """Where an unfinished fit is kept: the folder that was asked for, or one in the Hugging Face cache."""
-    return Path(constants.HF_HOME) / "uc_hf" / "fits" if asked is None else Path(asked)
 
 
 def versions() -> dict[str, str]:

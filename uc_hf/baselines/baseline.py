@@ -12,19 +12,18 @@ import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from uc_hf.applying import AT_ONCE, Protector, worker_device
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
-from uc_hf.columns import label_column
-from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
+from uc_hf.columns import label_column as find_label_column
+from uc_hf.embedding import draw_sample, embed, load_canvases, native_size
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.images import Picture
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.settings import CommonSettings, one_of
-from uc_hf.sharing import ALGORITHM, Fit, fits_folder
+from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
@@ -138,57 +137,37 @@ class Baseline(Protector[BaselineFit]):
             float [n, 3, S, S] in 8-bit levels; it is rounded, and clipped to epsilon.
         """
 
-    def fit(
-        self,
-        dataset: datasets.Dataset | datasets.IterableDataset,
-        *,
-        embed_batch_size: int = 64,
-        num_workers: int = 0,
-        accelerator: Accelerator | None = None,
-        checkpoint_dir: str | Path | None = None,
-        check: bool = True,
-    ) -> Self:
-        """Learn from a dataset; the options and errors are those of `UCProtector.fit`.
-
-        Raises:
-            DatasetError: no column of labels where labels="own", a stream then, or fewer than two labels.
-        """
-        accelerator = accelerator or Accelerator()
+    def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> BaselineFit:
+        """What the labels are told by, and what `learn` gives."""
         source = LABEL_SOURCES[self.settings.labels]
         column = None if source.embeds else _label_column(dataset, self.settings.label_column)
-        sample = draw_sample(dataset, self.settings, self.settings.canvas_size or LARGEST_CANVAS, check=check)
+        sample = draw_sample(dataset, self.settings, self.settings.canvas_size or LARGEST_CANVAS, check=options.check)
         size = self.settings.canvas_size or min(LARGEST_CANVAS, native_size(sample))
+        self._surrogate = self._network = None
         if column is not None:
-            self._surrogate = None
             evidence = _own_labels(dataset, column, sample.rows)
-            canvases = load_canvases(sample, size, num_workers)
+            canvases = load_canvases(sample, size, options.num_workers)
         else:
-            self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(accelerator.device)
+            self._surrogate = self._load_surrogate(self.settings.surrogate_revision).to(options.accelerator.device)
             canvases, evidence = embed(
                 sample,
                 self._surrogate,
                 canvas_size=size,
-                normalise=self._normalise,
-                accelerator=accelerator,
-                batch_size=embed_batch_size,
-                num_workers=num_workers,
+                normalise=self.normalised,
+                accelerator=options.accelerator,
+                batch_size=options.embed_batch_size,
+                num_workers=options.num_workers,
             )
-        outcome: list[BaselineFit | None] = [None]
-        if accelerator.is_main_process:
-            folder = fits_folder(checkpoint_dir)
-            outcome = [self._learn(canvases.cpu(), evidence, source, sample, column, accelerator, folder)]
-        self._fit, self._network = broadcast_object_list(outcome)[0], None
-        return self
+        return options.once(lambda: self._learn(canvases.cpu(), evidence, source, sample.column, column, options))
 
     def _learn(
         self,
         canvases: Tensor,
         evidence: np.ndarray,
         source: LabelSource,
-        sample: Sample,
-        column: str | None,
-        accelerator: Accelerator,
-        folder: Path,
+        image_column: str,
+        label_column: str | None,
+        options: FitOptions,
     ) -> BaselineFit:
         names, key = source.learn(evidence, self.settings.n_clusters, self.settings.seed)
         labels = source.read(evidence, names, key)
@@ -197,20 +176,21 @@ class Baseline(Protector[BaselineFit]):
         facts = [ALGORITHM, self.method, self.settings.plain(), digest, list(canvases.shape)]
         work = hashlib.sha256(json.dumps(facts).encode() + labels.tobytes())
         work.update(canvases.contiguous().numpy().data)
-        checkpoint = folder / f"{work.hexdigest()[:32]}.safetensors"
-        lesson = Lesson(LabelledImages(canvases, torch.from_numpy(labels)), len(names), accelerator, checkpoint)
+        checkpoint = options.checkpoint_dir / f"{work.hexdigest()[:32]}.safetensors"
+        lesson = Lesson(
+            LabelledImages(canvases, torch.from_numpy(labels)), len(names), options.accelerator, checkpoint
+        )
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.learn(lesson).items()}
         size = canvases.shape[-1]
-        self._network = None
         self._fit = BaselineFit(
             noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
             sizes=np.bincount(labels, minlength=len(names)).tolist(),
-            column=sample.column,
+            column=image_column,
             surrogate_digest=digest,
             surrogate_revision=None if surrogate is None else surrogate.revision,
             names=names,
             key=key,
-            label_column=column,
+            label_column=label_column,
             tensors=tensors,
         )
         first = torch.from_numpy(np.unique(labels, return_index=True)[1])
@@ -228,14 +208,7 @@ class Baseline(Protector[BaselineFit]):
         """The label of each picture, int64 [N]: as the dataset holds it, or by the surrogate."""
         source, learnt = LABEL_SOURCES[self.settings.labels], self.fitted
         if source.embeds:
-            surrogate = self._ready_surrogate()
-            device = next(surrogate.parameters()).device
-            with torch.inference_mode():
-                evidence = [
-                    embed_canvases(part.to(device), surrogate, self._normalise).cpu()
-                    for part in self.canvases(pictures)
-                ]
-            return source.read(torch.cat(evidence).numpy(), learnt.names, learnt.key)
+            return source.read(self.embed(pictures), learnt.names, learnt.key)
         if labels is None:
             raise DatasetError(
                 f"this protector was fitted for the labels in the column {learnt.label_column!r}, and there are none "
@@ -274,8 +247,8 @@ class Baseline(Protector[BaselineFit]):
         return self._network
 
     @property
-    def _normalise(self) -> bool:
-        """Logits are compared as they are."""
+    def normalised(self) -> bool:
+        """Whether embeddings are L2-normalised: logits are compared as they are."""
         return self.settings.normalise and self.settings.labels == "clusters"
 
     def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
@@ -322,6 +295,6 @@ def _label_column(dataset: datasets.Dataset | datasets.IterableDataset, asked: s
             "--out). Name an --out, or write labels='clusters' or labels='predicted'."
         )
     try:
-        return label_column(dataset.features, asked)
+        return find_label_column(dataset.features, asked)
     except DatasetError as error:
         raise DatasetError(f"{error} Or fit with labels='clusters' or labels='predicted'.") from error

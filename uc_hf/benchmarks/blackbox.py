@@ -23,7 +23,6 @@ from typing import Any
 import datasets
 import numpy as np
 
-from uc_hf.columns import image_column, label_column
 from uc_hf.errors import SettingError
 from uc_hf.exports import export_folders
 from uc_hf.scoring.controls import train_sets
@@ -134,8 +133,7 @@ def measure(
     classes = class_names(sets["clean"])
 
     def load(name: str, dataset: datasets.Dataset) -> Any:
-        columns = image_column(dataset.features), label_column(dataset.features)
-        return load_images(dataset, *columns, classes, recipe.image_size, name)
+        return load_images(dataset, None, None, classes, recipe.image_size, name)
 
     held = {name: load(name, dataset) for name, dataset in sets.items()}
     conditions = asdict(recipe) | {"mixed_precision": "no", "framework": framework}

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from uc_hf import UCProtector, figures, markdown
-from uc_hf.columns import image_column, label_column
 from uc_hf.errors import SettingError
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
@@ -247,11 +246,10 @@ def prepare(args: argparse.Namespace) -> Setup:
     logger.info("%r", protector)
     given = {name: getattr(args, name) for name in ("image_size", "epochs", "batch_size")}
     recipe = replace(RECIPES[args.recipe], **{name: value for name, value in given.items() if value is not None})
-    columns = image_column(train.features), label_column(train.features)
     classes = class_names(train)
 
     def load(name: str, dataset: Any) -> LabelledImages:
-        return load_images(dataset, *columns, classes, recipe.image_size, name)
+        return load_images(dataset, None, None, classes, recipe.image_size, name)
 
     sets = {name: load(name, dataset) for name, dataset in train_sets(protector, train).items()}
     return Setup(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from uc_hf import figures, images
+from uc_hf.checks import undecoded
 from uc_hf.columns import image_column as find_image_column
 from uc_hf.errors import DatasetError, ImageError, SettingError
 from uc_hf.figures import percent
@@ -235,5 +236,4 @@ def picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None
 
 def _pictures(dataset: datasets.Dataset, rows: list[int], column: str | None) -> list[Image]:
     name = find_image_column(dataset.features, column)
-    shown = dataset.with_format(None).select(rows).cast_column(name, datasets.Image(decode=False))
-    return [images.open_image(value) for value in shown[name]]
+    return [images.open_image(value) for value in undecoded(dataset, name).select(rows)[name]]

@@ -15,6 +15,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from uc_hf import images
+from uc_hf.checks import undecoded
+from uc_hf.columns import image_column as find_image_column
 from uc_hf.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError
 
@@ -60,14 +62,20 @@ class LabelledImages:
 
 
 def load_images(
-    dataset: datasets.Dataset, image_column: str, label_column: str, classes: list[str], size: int, name: str
+    dataset: datasets.Dataset,
+    image_column: str | None,
+    label_column: str | None,
+    classes: list[str],
+    size: int,
+    name: str,
 ) -> LabelledImages:
     """Decode a dataset once; what takes more than `LARGEST_SHARE` of the memory is held in a temporary file.
 
     Args:
         dataset: rows of images and labels.
-        image_column: its images.
-        label_column: its labels: ClassLabel, or plain values that are among `classes` as text.
+        image_column: its images; None for the only image column.
+        label_column: its labels, a ClassLabel or plain values that are among `classes` as text; None for the only
+            ClassLabel, or a usual name.
         classes: class names in label order.
         size: side in pixels to which whole images are resized.
         name: of the set, for messages.
@@ -78,8 +86,10 @@ def load_images(
     """
     if len(dataset) == 0:
         raise DatasetError(f"the {name!r} set is empty.")
+    image_column = find_image_column(dataset.features, image_column)
+    label_column = find_label_column(dataset.features, label_column)
     feature = dataset.features[label_column]
-    values = dataset.with_format(None).cast_column(image_column, datasets.Image(decode=False))
+    values = undecoded(dataset, image_column, label_column)
     number = {text: index for index, text in enumerate(classes)}
     pixels = room(len(values), 3, size, size)
     labels = torch.empty(len(values), dtype=torch.int64)

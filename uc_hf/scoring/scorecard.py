@@ -17,8 +17,6 @@ from accelerate import Accelerator
 from torch import Generator
 from tqdm.auto import tqdm
 
-from uc_hf.columns import image_column as find_image_column
-from uc_hf.columns import label_column as find_label_column
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
@@ -78,8 +76,7 @@ def score(
     classes = class_names(train_sets["clean"], label_column)
 
     def load(name: str, dataset: datasets.Dataset) -> LabelledImages:
-        columns = find_image_column(dataset.features, image_column), find_label_column(dataset.features, label_column)
-        return load_images(dataset, *columns, classes, recipe.image_size, name)
+        return load_images(dataset, image_column, label_column, classes, recipe.image_size, name)
 
     tested = load("test", test)
     return score_images(
