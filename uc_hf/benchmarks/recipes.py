@@ -1,5 +1,7 @@
 """What benchmarks compare: recipes of noise and surrogates, by the names that their command lines take."""
 
+from typing import Any
+
 from uc_hf import UCProtector
 from uc_hf.benchmarks.cifar_resnet import cifar_resnet
 from uc_hf.settings import CHOICES
@@ -22,10 +24,10 @@ def open_surrogate(name: str, size: int | None) -> Surrogate | SurrogateEnsemble
 
 
 def build(
-    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int, n_clusters: int, paper_epochs: float
+    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int, paper_epochs: float, **settings: Any
 ) -> UCProtector:
     """The protector of a recipe, not fitted; `steps` is of all recipes but the paper's, which counts epochs."""
     if recipe == "paper":
-        return UCProtector.paper(surrogate=surrogate, n_clusters=n_clusters, epochs=paper_epochs)
+        return UCProtector.paper(surrogate=surrogate, epochs=paper_epochs, **settings)
     chosen = {} if recipe == "default" else {"parametrisation": recipe}
-    return UCProtector(surrogate=surrogate, n_clusters=n_clusters, steps=steps, **chosen)
+    return UCProtector(surrogate=surrogate, steps=steps, **chosen, **settings)

@@ -43,6 +43,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
     parser.add_argument("--surrogate", action="append", required=True, help="repeat for several")
     parser.add_argument("--surrogate-size", type=int, help="side in pixels at which named surrogates look")
+    parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
     parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
     parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of all methods but the paper's")
@@ -66,11 +67,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator[tuple[str, datasets.Dataset]]:
     """Each training set and its name; a protector is fitted for each surrogate and method."""
     yield "clean", train
+    settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size")}
     for name in args.surrogate:
         surrogate, short = open_surrogate(name, args.surrogate_size), Path(name).name
         for method in args.method:
-            options = {"steps": args.steps, "n_clusters": args.n_clusters, "paper_epochs": args.paper_epochs}
-            protector = build(method, surrogate, **options).fit(train)
+            protector = build(method, surrogate, paper_epochs=args.paper_epochs, **settings).fit(train)
             logger.info("%s, %s: %r", name, method, protector)
             if method == args.method[0]:
                 made = train_sets(protector, train)
