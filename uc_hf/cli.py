@@ -137,7 +137,11 @@ def protect(
         int | None, typer.Option(help="Fit on a sample of at most so many images.", show_default="5000")
     ] = None,
     canvas_size: Annotated[
-        int | None, typer.Option(help="Side in pixels of the noise.", show_default="chosen by the images")
+        int | None,
+        typer.Option(
+            help="Side in pixels of the noise: about the size at which you expect scrapers to train.",
+            show_default="the surrogate's, or the images'",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.", show_default="0")] = None,
     container: Annotated[
