@@ -76,6 +76,18 @@ def test_a_low_pass_keeps_slow_waves_and_removes_fast_ones() -> None:
     assert ((stored.lowpass(mixed, 0.5).float() - (128 + slow)).abs() <= 1.5).all()
 
 
+def test_a_notch_takes_out_a_wave_and_little_of_the_picture(pixels: Tensor) -> None:
+    x = torch.arange(32)
+    wave = 25 * torch.cos(2 * torch.pi * (9 * x + 4 * x[:, None]) / 32)
+    dim = pixels.float() / 2 + 40
+    cleaned, plain = (stored.notch(images.round().byte(), 3).float() for images in (dim + wave, dim))
+    left = ((cleaned - plain) * wave).sum(dim=(2, 3)) / wave.square().sum()
+    assert left.abs().max() < 0.25
+    assert (plain - dim).square().mean().sqrt() < wave.square().mean().sqrt() / 4
+    flat = torch.full((1, 3, 32, 32), 90, dtype=torch.uint8)
+    assert torch.equal(stored.notch(flat, 3), flat)
+
+
 def test_shrinking_removes_what_is_finer_than_the_factor_and_keeps_the_rest(pixels: Tensor) -> None:
     flat = torch.full((1, 3, 32, 32), 90, dtype=torch.uint8)
     checks = flat + 40 * ((torch.arange(32) + torch.arange(32)[:, None]) % 2).byte()

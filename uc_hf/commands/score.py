@@ -76,7 +76,7 @@ PRESETS = {
         protocols=list(PROTOCOLS),
         counter_measures=[
             "none",
-            *("jpeg-75", "jpeg-10", "gray", "bits-3", "resize-2", "gaussian-1", "median-3", "lowpass-0.5"),
+            *("jpeg-75", "jpeg-10", "gray", "bits-3", "resize-2", "gaussian-1", "median-3", "lowpass-0.5", "notch-3"),
             *("averaging-10", "leaked-1", "leaked-3", "projection"),
             *("mixup", "cutmix", "cutout", "erasing", "noise-8", "randaugment"),
             *("pgd-1", "pgd-2", "pgd-4", "pgd-8", "ueraser", "early-stopping"),

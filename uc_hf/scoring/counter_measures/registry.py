@@ -89,6 +89,7 @@ KNOWN = {
     "gaussian": _Known("stored", _on_pixels(stored.gaussian), "sigma in pixels", 1, (0.1, 10)),
     "median": _Known("stored", _on_pixels(stored.median), "side in pixels", 3, range(3, 16, 2)),
     "lowpass": _Known("stored", _on_pixels(stored.lowpass), "share of the highest frequency", 0.5, (0.01, 1)),
+    "notch": _Known("stored", _on_pixels(stored.notch), "times the median around", 3, (1.1, 100)),
     "averaging": _Known("stored", _on_pixels(attacks.averaging), "clusters", 10, range(1, 1001)),
     "leaked": _Known("stored", attacks.leaked, "pairs of each cluster", 1, range(1, 101)),
     "projection": _Known("stored", _project),

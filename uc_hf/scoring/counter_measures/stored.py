@@ -17,6 +17,9 @@ from torch.nn import functional as F
 AT_ONCE = 256
 """Images that are filtered together."""
 
+AROUND, COARSE = 7, 2
+"""Side of the square of frequencies that one is compared with, and how many periods across no peak is sought up to."""
+
 
 def jpeg(pixels: Tensor, quality: int) -> Tensor:
     """Compress as Pillow does unless told otherwise: chroma at half the resolution (4:2:0) (Liu et al. 2023)."""
@@ -75,6 +78,27 @@ def lowpass(pixels: Tensor, share: float) -> Tensor:
     keep = (torch.fft.fftfreq(height).abs()[:, None] <= share / 2) & (torch.fft.rfftfreq(width) <= share / 2)
     keep = keep.to(pixels.device)
     return _in_floats(pixels, lambda images: torch.fft.irfft2(torch.fft.rfft2(images) * keep, s=(height, width)))
+
+
+def notch(pixels: Tensor, factor: float) -> Tensor:
+    """Take peaks out of each channel's spectrum, as one does with periodic noise (Gonzalez and Woods, section 5.4).
+
+    A peak is a frequency of more than `factor` times the median magnitude around it; it is brought down to that
+    median. The coarsest frequencies are left as they are.
+    """
+    margin = AROUND // 2
+
+    def flatten_peaks(images: Tensor) -> Tensor:
+        spectrum = torch.fft.fft2(images)
+        size = spectrum.abs()
+        around = F.pad(size, [margin] * 4, mode="circular").unfold(2, AROUND, 1).unfold(3, AROUND, 1)
+        usual = around.flatten(4).median(dim=4).values
+        down, across = ((torch.fft.fftfreq(n, 1 / n, device=images.device)).abs() for n in images.shape[2:])
+        fine = (down[:, None] > COARSE) | (across > COARSE)
+        spectrum = torch.where((size > factor * usual) & fine, spectrum * usual / size, spectrum)
+        return torch.fft.ifft2(spectrum).real
+
+    return _in_floats(pixels, flatten_peaks)
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
