@@ -12,6 +12,7 @@ from PIL import Image
 
 from uc_hf.benchmarks import fit, imperceptibility, speed, strength
 from uc_hf.errors import SettingError
+from uc_hf.figures import percent
 from uc_hf.imperceptibility import compare
 
 
@@ -67,6 +68,21 @@ def test_methods_are_compared_on_the_same_clusters_and_a_second_run_trains_nothi
     assert f"| gray | direct ({name}) |" in strength.table(card)
     labels = [text.get_text() for text in strength.draw(card).texts]
     assert f"direct ({name}), gray, resnet-small" in labels
+
+
+def test_every_draw_is_another_noise_and_is_told_apart_from_the_trainings(
+    saved: Path, surrogate_folder: str, tmp_path: Path
+) -> None:
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "10", "--seeds", "1", "--draws", "2"]
+    words += ["--epochs", "1", "--batch-size", "16", "--image-size", "16", "--out", str(tmp_path / "card.json")]
+    card = strength.measure(strength.arguments(words))
+    name = Path(surrogate_folder).name
+    kinds, ends = ("protected", "control-grating"), ("", ", draw 1")
+    assert len({card.sets[f"{kind} ({name}{end})"] for kind in kinds for end in ends}) == 4
+    lasts = [of.last for of in card.summaries() if of.train_set.startswith("protected")]
+    (row,) = [row for row in strength.over_draws(card) if row["trained on"] == f"protected ({name})"]
+    assert row["draws"] == "2" and row["last epoch"].startswith(percent(sum(lasts) / 2))
+    assert row["lowest and highest"] == f"{percent(min(lasts))}, {percent(max(lasts))}"
 
 
 def test_the_parts_of_embedding_and_of_map_are_timed(tiles: Dataset, surrogate_folder: str) -> None:

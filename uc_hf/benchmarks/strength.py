@@ -5,14 +5,18 @@
         --method default --method direct --out scorecard.json
 
 Sets are named "clean" and, for each surrogate, "protected (NAME)", "control-random (NAME)", "control-blocky (NAME)",
-"control-grating (NAME)", on the clusters of the first method; each further method adds "METHOD (NAME)". The JSON holds
-what is done, and the same command goes on with it. A CSV of all trainings, a Markdown table and a picture of it lie
-beside it, by the same name.
+"control-grating (NAME)", on the clusters of the first method; each further method adds "METHOD (NAME)". With --draws
+each is made several times, by protectors of other seeds, and the names end in "draw 1", "draw 2"...: a single draw may
+be a lucky one, which no number of trainings on it tells. The JSON holds what is done, and the same command goes on
+with it. A CSV of all trainings, a Markdown table and a picture of it lie beside it, by the same name.
 """
 
 import argparse
 import csv
+import itertools
 import logging
+import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +37,9 @@ from uc_hf.sources import open_dataset, train_and_test
 
 logger = logging.getLogger(__name__)
 
+DRAW = ", draw "
+"""What stands before a draw's number in the name of a set; the first draw has none."""
+
 LINE, NAMES = 0.32, 4.6
 """Height of a bar's line and width of the names beside the bars, in inches."""
 
@@ -46,6 +53,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
     parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
     parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
+    parser.add_argument("--draws", type=int, default=1, help="protectors of each kind, with a seed of their own")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of all methods but the paper's")
     parser.add_argument("--paper-epochs", type=float, default=PAPER_EPOCHS)
     parser.add_argument("--train-images", type=int, default=5000)
@@ -68,11 +76,12 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
     """Each training set and its name; a protector is fitted for each surrogate and method."""
     yield "clean", train
     settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size")}
-    for name in args.surrogate:
-        surrogate, short = open_surrogate(name, args.surrogate_size), Path(name).name
+    for name, number in itertools.product(args.surrogate, range(args.draws)):
+        surrogate = open_surrogate(name, args.surrogate_size)
+        short = Path(name).name + (f"{DRAW}{number}" if number else "")
         for method in args.method:
-            protector = build(method, surrogate, paper_epochs=args.paper_epochs, **settings).fit(train)
-            logger.info("%s, %s: %r", name, method, protector)
+            protector = build(method, surrogate, paper_epochs=args.paper_epochs, seed=number, **settings).fit(train)
+            logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
                 made = train_sets(protector, train)
                 yield from ((f"{kind} ({short})", made[kind]) for kind in made if kind != "clean")
@@ -98,8 +107,29 @@ def measure(args: argparse.Namespace) -> Scorecard:
     )
 
 
+def over_draws(card: Scorecard) -> list[dict[str, str]]:
+    """Over the draws of a noise: the accuracy after the last epoch, itself a mean over seeds."""
+    draws: dict[tuple[str, str, str, str], list[float]] = {}
+    for of in card.summaries():
+        kind = re.sub(DRAW + "[0-9]+", "", of.train_set)
+        draws.setdefault((of.target, of.protocol, of.counter_measure or "none", kind), []).append(of.last)
+    return [
+        {
+            "target": target,
+            "protocol": protocol,
+            "counter-measure": measure,
+            "trained on": kind,
+            "draws": str(len(lasts)),
+            "last epoch": f"{percent(statistics.mean(lasts))} ± {100 * statistics.stdev(lasts):.1f}",
+            "lowest and highest": f"{percent(min(lasts))}, {percent(max(lasts))}",
+        }
+        for (target, protocol, measure, kind), lasts in draws.items()
+        if len(lasts) > 1
+    ]
+
+
 def table(card: Scorecard) -> str:
-    """Summaries over the seeds as Markdown, and chance."""
+    """Summaries over the seeds as Markdown, and over the draws where there are several; and chance."""
     rows = [
         {
             "target": of.target,
@@ -112,7 +142,8 @@ def table(card: Scorecard) -> str:
         }
         for of in card.summaries()
     ]
-    return f"{markdown.table(rows)}\n\nGuessing gives {percent(card.chance)}.\n"
+    tables = [markdown.table(each) for each in (rows, over_draws(card)) if each]
+    return "\n\n".join([*tables, f"Guessing gives {percent(card.chance)}.\n"])
 
 
 def write_csv(card: Scorecard, path: Path) -> None:
