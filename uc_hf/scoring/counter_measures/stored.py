@@ -63,13 +63,7 @@ def gaussian(pixels: Tensor, sigma: float) -> Tensor:
 
 def median(pixels: Tensor, side: int) -> Tensor:
     """The median of each channel over a square of an odd side (Xu et al. 2018, Feature Squeezing)."""
-    margin = side // 2
-
-    def middle(images: Tensor) -> Tensor:
-        windows = F.pad(images, [margin] * 4, mode="replicate").unfold(2, side, 1).unfold(3, side, 1)
-        return windows.flatten(4).median(dim=4).values
-
-    return _in_floats(pixels, middle)
+    return _in_floats(pixels, lambda images: _middle(images, side, "replicate"))
 
 
 def lowpass(pixels: Tensor, share: float) -> Tensor:
@@ -86,14 +80,12 @@ def notch(pixels: Tensor, factor: float) -> Tensor:
     A peak is a frequency of more than `factor` times the median magnitude around it; it is brought down to that
     median. The coarsest frequencies are left as they are.
     """
-    margin = AROUND // 2
 
     def flatten_peaks(images: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(images)
         size = spectrum.abs()
-        around = F.pad(size, [margin] * 4, mode="circular").unfold(2, AROUND, 1).unfold(3, AROUND, 1)
-        usual = around.flatten(4).median(dim=4).values
-        down, across = ((torch.fft.fftfreq(n, 1 / n, device=images.device)).abs() for n in images.shape[2:])
+        usual = _middle(size, AROUND, "circular")
+        down, across = (torch.fft.fftfreq(n, 1 / n, device=images.device).abs() for n in images.shape[2:])
         fine = (down[:, None] > COARSE) | (across > COARSE)
         spectrum = torch.where((size > factor * usual) & fine, spectrum * usual / size, spectrum)
         return torch.fft.ifft2(spectrum).real
@@ -111,6 +103,12 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     padded = F.pad(images, [radius] * 4, mode="replicate")
     rows = F.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return F.conv2d(rows, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def _middle(values: Tensor, side: int, border: str) -> Tensor:
+    """The median over a square around each of float [N, C, H, W], which goes on past the border as `F.pad` has it."""
+    windows = F.pad(values, [side // 2] * 4, mode=border).unfold(2, side, 1).unfold(3, side, 1)
+    return windows.flatten(4).median(dim=4).values
 
 
 def _in_floats(pixels: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
