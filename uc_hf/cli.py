@@ -139,7 +139,7 @@ def protect(
     canvas_size: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels of the noise: about the size at which you expect scrapers to train.",
+            help="Side in pixels of the noise, which a network that is trained at less than half of it does not see.",
             show_default="the surrogate's, or the images'",
         ),
     ] = None,

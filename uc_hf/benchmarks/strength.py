@@ -73,13 +73,13 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator[tuple[str, datasets.Dataset]]:
-    """Each training set and its name; a protector is fitted for each surrogate and method."""
+    """Each training set and its name; a protector is fitted for each surrogate, draw and method."""
     yield "clean", train
     settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size")}
-    for name, number in itertools.product(args.surrogate, range(args.draws)):
+    for name in args.surrogate:
         surrogate = open_surrogate(name, args.surrogate_size)
-        short = Path(name).name + (f"{DRAW}{number}" if number else "")
-        for method in args.method:
+        for number, method in itertools.product(range(args.draws), args.method):
+            short = Path(name).name + (f"{DRAW}{number}" if number else "")
             protector = build(method, surrogate, paper_epochs=args.paper_epochs, seed=number, **settings).fit(train)
             logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
