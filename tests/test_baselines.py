@@ -35,6 +35,7 @@ OPTIONS = {
     "ar": {},
     "cuda": {},
     "ops": {},
+    "grating": {},
     "emin": SEARCHED,
     "emaxn": SEARCHED,
     "advpoison": SEARCHED,
@@ -62,7 +63,7 @@ def changes(before: Dataset, after: Dataset) -> list[np.ndarray]:
     return [decode(b).pixels.astype(int) - decode(a).pixels.astype(int) for a, b in pairs]
 
 
-def test_every_method_of_the_paper_and_three_later_ones_are_known():
+def test_every_method_of_the_paper_three_later_ones_and_ours_are_known():
     assert set(OPTIONS) | {"uc"} <= set(methods()) and isinstance(protector_for("uc"), UCProtector)
     with pytest.raises(SettingError, match=r"'emni' is not known. Write one of 'uc'"):
         protector_for("emni")
@@ -312,6 +313,15 @@ def test_synper_can_be_separated_by_a_linear_model_and_differs_from_image_to_ima
     assert noise.view(-1, 3, 4, 4, 4, 4).std(dim=(3, 5)).max() < 1e-4  # blocks of 4 x 4 on 16 pixels
 
 
+def test_gratings_are_at_epsilon_everywhere_and_are_not_known_from_the_seed_alone(
+    baselines: dict[str, Baseline], tiles: Dataset
+):
+    noise = baselines["grating"].fitted.noise
+    assert set(np.unique(noise)) == {-16, 16} and len(np.unique(noise, axis=0)) == 4
+    others = protector_for("grating", **QUICK).fit(tiles.select(range(1, len(tiles))))
+    assert not np.array_equal(others.fitted.noise, noise)
+
+
 def test_ar_noise_is_predicted_exactly_from_its_neighbours():
     weights = draw_processes(3, torch.Generator().manual_seed(0))[None]
     assert torch.allclose(weights.sum(dim=2), torch.ones(1, 3))
@@ -374,7 +384,7 @@ def test_a_folder_of_photos_has_no_labels_of_its_own(tiles: Dataset, tmp_path: P
     assert json.loads(succeed(*words, *clusters, "--json"))["images"] == 12
 
 
-def test_a_ninth_method_takes_one_class(tiles: Dataset, tmp_path: Path):
+def test_another_method_takes_one_class(tiles: Dataset, tmp_path: Path):
     @register
     class Toy(Baseline):
         """Darkens even labels and lightens odd ones."""

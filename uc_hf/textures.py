@@ -51,6 +51,17 @@ def render(gratings: Tensor, size: int) -> Tensor:
     return torch.where((frequency * across + 2 * math.pi * phase).sin() >= 0, 1.0, -1.0)
 
 
+def secret_generator(seed: int, originals: Tensor) -> Generator:
+    """Seeded by the originals too: from the seed alone, which is 0 for most, anyone could draw the same gratings.
+
+    Args:
+        seed: the protector's.
+        originals: whatever cannot be computed without them, on the CPU.
+    """
+    digest = hashlib.sha256(str(seed).encode() + originals.numpy().tobytes()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], signed=True))
+
+
 def search_textures(
     canvases: Tensor,
     centroids: Tensor,
@@ -78,7 +89,7 @@ def search_textures(
     Returns:
         int8 [p, 3, S, S], noise in 8-bit levels, every value +levels or -levels.
     """
-    generator = _secret_generator(settings.seed, centroids)
+    generator = secret_generator(settings.seed, centroids)
     total, device = n_steps(settings, len(canvases)), accelerator.device
     tried, size = draw_gratings(total, generator), canvases.shape[-1]
     pulls = centroids[goals].to(device)
@@ -104,12 +115,6 @@ def search_textures(
     chosen, cluster = linear_sum_assignment(scores.numpy())
     noise = settings.levels * render(tried[torch.from_numpy(chosen[cluster.argsort()])], size)
     return noise.numpy().astype(np.int8)
-
-
-def _secret_generator(seed: int, centroids: Tensor) -> Generator:
-    """Seeded by the originals too: from the seed alone, which is 0 for most, anyone could draw the same gratings."""
-    digest = hashlib.sha256(str(seed).encode() + centroids.numpy().tobytes()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], signed=True))
 
 
 def _load(checkpoint: Path, scores: Tensor, generator: Generator) -> int:

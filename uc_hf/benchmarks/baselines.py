@@ -56,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--labels", choices=LABEL_SOURCES, default="own", help="of the baselines")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="for uc, and for labels that are not the set's own")
     parser.add_argument("--surrogate-size", type=int)
+    parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
     parser.add_argument("--epsilon", type=Fraction, default=Fraction(16, 255), help="N/255")
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--test-images", type=int, default=1000)
@@ -73,7 +74,8 @@ def arguments() -> argparse.Namespace:
 def protect(method: str, train: datasets.Dataset, args: argparse.Namespace, costs: dict[str, Any]) -> datasets.Dataset:
     """The set as a method protects it; its protector is fitted, or loaded where OUT holds it."""
     key, path = args.out / f"{method}.protector", args.out / "costs.json"
-    options = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size, "epsilon": float(args.epsilon)}
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("surrogate", "surrogate_size", "canvas_size")}
+    options["epsilon"] = float(args.epsilon)
     asked = protector_for(method, **options, **({} if method == "uc" else {"labels": args.labels}))
     if not (key / "config.json").is_file():
         start = time.perf_counter()
