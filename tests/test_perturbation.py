@@ -105,6 +105,16 @@ def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
         UCProtector(surrogate="uc_hf/tiny", steps=5)
 
 
+@pytest.mark.parametrize(
+    ("parametrisation", "n_clusters", "steps"), [("texture", 10, 100), ("texture", 40, 400), ("direct", 10, 400)]
+)
+def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster(
+    parametrisation: str, n_clusters: int, steps: int
+):
+    protector = UCProtector(surrogate="uc_hf/tiny", parametrisation=parametrisation, n_clusters=n_clusters)
+    assert n_steps(protector.settings, n_images=3680) == steps
+
+
 def test_the_papers_recipe_passes_each_noise_fifty_times_over_the_whole_set():
     paper = UCProtector.paper(surrogate="uc_hf/tiny").settings
     assert n_steps(paper, n_images=3680) * paper.batch_size == pytest.approx(500 * 3680, rel=1e-3)

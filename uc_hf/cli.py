@@ -132,7 +132,7 @@ def protect(
             show_default="16/255",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="400")] = None,
+    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="ten per cluster")] = None,
     max_fit_images: Annotated[
         int | None, typer.Option(help="Fit on a sample of at most so many images.", show_default="5000")
     ] = None,
@@ -381,7 +381,7 @@ def demo(
     surrogate_size: Annotated[
         int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="300")] = None,
+    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="ten per cluster")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
     out: Annotated[Path, typer.Option(help="Folder for report, scorecard and protector.")] = Path("demo"),
     json: Json = False,

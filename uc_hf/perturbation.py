@@ -22,6 +22,12 @@ from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
+TEXTURES_PER_CLUSTER = 10
+"""Forty for each cluster protected no better (docs/method.md, "Ten draws of the default")."""
+
+OPTIMISER_STEPS = 400
+
+
 def add_noise(pixels: Tensor, noise: Tensor) -> Tensor:
     """The protected image x' = clip(x + delta) (equation 5).
 
@@ -92,10 +98,12 @@ def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
 
 
 def n_steps(settings: Settings, n_images: int) -> int:
-    """Optimiser steps: `steps`, or what `epochs` passes of each cluster's noise over the sample come to."""
-    if settings.epochs is None:
+    """Steps of the search: `steps`, or what `epochs` passes of each cluster's noise over the sample come to."""
+    if settings.epochs is not None:
+        return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+    if settings.steps is not None:
         return settings.steps
-    return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+    return TEXTURES_PER_CLUSTER * settings.n_clusters if settings.parametrisation == "texture" else OPTIMISER_STEPS
 
 
 def learn_noise(

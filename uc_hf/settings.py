@@ -122,7 +122,8 @@ class Settings(CommonSettings):
             between softmaxes (equation 4).
         goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
         steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; direct and generator:
-            optimiser steps, where every cluster has its share of each batch.
+            optimiser steps, where every cluster has its share of each batch. None for the parametrisation's own: ten
+            gratings for each cluster, or 400 optimiser steps.
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
         learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
             Adam's; texture has none.
@@ -133,7 +134,7 @@ class Settings(CommonSettings):
     parametrisation: str = "texture"
     distance: str = "l2"
     goal: str = "farthest"
-    steps: int = 400
+    steps: int | None = None
     epochs: float | None = None
     learning_rate: float | None = None
     eot_scale: tuple[float, float] | None = (0.35, 1.0)
@@ -143,7 +144,8 @@ class Settings(CommonSettings):
         super().__post_init__()
         if isinstance(self.eot_scale, list):
             object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
-        at_least("steps", self.steps, 1)
+        if self.steps is not None:
+            at_least("steps", self.steps, 1)
         for name in ("epochs", "learning_rate"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
@@ -163,10 +165,10 @@ class Settings(CommonSettings):
                 f"learning_rate={self.learning_rate!r}: textures are chosen, not learnt by gradient. Leave it out, or "
                 "write parametrisation='direct'."
             )
-        if self.epochs is None and self.steps < self.n_clusters:
+        if self.epochs is None and self.steps is not None and self.steps < self.n_clusters:
             raise SettingError(
                 f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
-                f"Write steps={self.n_clusters} or more; some hundred give a choice."
+                f"Write steps={self.n_clusters} or more, or leave it out: ten for each cluster are tried then."
             )
 
 

@@ -177,7 +177,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, help="Hub name or local path with the splits train and test")
     parser.add_argument("--recipe", action="append", choices=RECIPES, help="repeat; default: default and paper")
     parser.add_argument("--paper-epochs", type=float, default=PAPER_EPOCHS)
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="of all recipes but the paper's")
+    parser.add_argument("--steps", type=int, help="of all recipes but the paper's; default: their own")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="a name, a folder, or cifar-resnet:FOLDER")
     parser.add_argument("--surrogate-size", type=int)
     parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])

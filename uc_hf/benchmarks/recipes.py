@@ -24,7 +24,7 @@ def open_surrogate(name: str, size: int | None) -> Surrogate | SurrogateEnsemble
 
 
 def build(
-    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int, paper_epochs: float, **settings: Any
+    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int | None, paper_epochs: float, **settings: Any
 ) -> UCProtector:
     """The protector of a recipe, not fitted; `steps` is of all recipes but the paper's, which counts epochs."""
     if recipe == "paper":

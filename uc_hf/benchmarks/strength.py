@@ -54,7 +54,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
     parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
     parser.add_argument("--draws", type=int, default=1, help="protectors of each kind, with a seed of their own")
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="of all methods but the paper's")
+    parser.add_argument("--steps", type=int, help="of all methods but the paper's; default: their own")
     parser.add_argument("--paper-epochs", type=float, default=PAPER_EPOCHS)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--test-images", type=int, default=2000)

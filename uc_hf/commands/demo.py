@@ -43,7 +43,7 @@ class Demo:
         surrogate_size: as `UCProtector`'s.
         train_images: at most so many images are protected and trained on.
         test_images: at most so many clean images are tested on.
-        steps: of learning the noise.
+        steps: as `UCProtector`'s.
         epochs: of each training.
         batch_size: of each training; small, for many steps on few images.
         seeds: trainings on each set.
@@ -54,7 +54,7 @@ class Demo:
     surrogate_size: int | None = None
     train_images: int = 2000
     test_images: int = 1000
-    steps: int = 300
+    steps: int | None = None
     epochs: int = 10
     batch_size: int = 64
     seeds: int = 3
