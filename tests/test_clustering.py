@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from uc_hf.clustering import find_clusters, goals, nearest
+from uc_hf.clustering import Clusters, find_clusters, goals, nearest, tightest
 from uc_hf.errors import ClusterError
 
 
@@ -32,6 +32,13 @@ def test_equal_seeds_give_equal_centroids():
 def test_assignment_is_to_the_nearest_centroid():
     centroids = np.array([[0.0, 0.0], [10.0, 0.0]])
     assert nearest(np.array([[1.0, 1.0], [8.0, 0.0], [5.0, 0.0]]), centroids).tolist() == [0, 1, 0]
+
+
+def test_the_tightest_cluster_is_no_tiny_one():
+    embeddings = np.array([[0], [2], [4], [10], [11], [12], [13], [30]], dtype=np.float32)
+    assignment = np.array([0, 0, 0, 1, 1, 1, 1, 2])
+    clusters = Clusters(np.array([[2], [11.5], [30]], dtype=np.float32), assignment, np.bincount(assignment))
+    assert tightest(embeddings, clusters) == 1
 
 
 def test_more_clusters_than_images_are_refused():

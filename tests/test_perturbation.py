@@ -93,9 +93,21 @@ def test_the_search_finds_textures_that_move_images_closer_to_their_goal_than_ot
 
 
 def test_every_cluster_has_a_texture_of_its_own_at_full_strength(tiles: Dataset, surrogate_folder: str):
-    noise = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=8, batch_size=8).fit(tiles).fitted.noise
+    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 8, "batch_size": 8}
+    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
     assert set(np.unique(noise)) == {-16, 16}
     assert len(np.unique(noise, axis=0)) == 4
+
+
+@pytest.mark.parametrize(("epsilon", "quarter"), [(16 / 255, 4), (2 / 255, 1)])
+def test_the_quiet_cluster_has_a_quarter_of_the_noise_and_never_none(
+    tiles: Dataset, surrogate_folder: str, epsilon: float, quarter: int
+):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 8, "batch_size": 8, "epsilon": epsilon}
+    loud = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
+    noise = UCProtector(**settings).fit(tiles).fitted.noise
+    (quiet,) = np.flatnonzero((noise != loud).any(axis=(1, 2, 3)))
+    assert np.array_equal(noise[quiet], quarter * np.sign(loud[quiet]))
 
 
 def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():

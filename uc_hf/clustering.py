@@ -88,6 +88,19 @@ def find_clusters(embeddings: np.ndarray, n_clusters: int, seed: int) -> Cluster
     return Clusters(centroids=centroids, assignment=assignment, sizes=sizes)
 
 
+def tightest(embeddings: np.ndarray, clusters: Clusters) -> int:
+    """The cluster whose images lie nearest to their centroid, among those of at least half the mean size.
+
+    Args:
+        embeddings: float32 [N, d], those that were clustered.
+        clusters: their clusters.
+    """
+    squares = ((embeddings - clusters.centroids[clusters.assignment]) ** 2).sum(axis=1)
+    spread = np.bincount(clusters.assignment, squares) / clusters.sizes
+    spread[2 * clusters.sizes < clusters.sizes.mean()] = np.inf
+    return int(spread.argmin())
+
+
 def nearest(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Nearest centroid of each embedding, by Euclidean distance.
 

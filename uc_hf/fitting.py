@@ -11,13 +11,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from uc_hf.clustering import find_clusters, goals, nearest
+from uc_hf.clustering import find_clusters, goals, nearest, tightest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, native_size
 from uc_hf.perturbation import add_noise, learn_noise
 from uc_hf.settings import Settings
 from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
+
+
+QUIETER = 4
+"""How many times weaker the noise of the quiet cluster is: as good as none to a network, and every image has some."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,9 @@ def _learn(
         checkpoint=checkpoint,
     )
     checkpoint.unlink(missing_ok=True)
+    if settings.quiet_cluster:
+        quiet = tightest(embeddings, clusters)
+        noise[quiet] = np.sign(noise[quiet]) * np.maximum(np.abs(noise[quiet]) // QUIETER, 1)
     moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, options.accelerator)
     return ClusterFit(
         centroids=clusters.centroids,

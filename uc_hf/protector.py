@@ -48,7 +48,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         """The published recipe (section 4.1 and the reference code's defaults), for comparison.
 
         One ResNet generator per cluster, KL divergence on raw embeddings, the next centroid as goal, 50 epochs over
-        the whole set in batches of 256, no EOT. It costs 500 surrogate passes per image.
+        the whole set in batches of 256, no EOT, all clusters at full strength. It costs 500 surrogate passes per image.
         """
         recipe = {
             "surrogate": "microsoft/resnet-50",
@@ -58,6 +58,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             "normalise": False,
             "epochs": 50.0,
             "batch_size": 256,
+            "quiet_cluster": False,
             "eot_scale": None,
             "max_fit_images": None,
         }

@@ -127,6 +127,8 @@ class Settings(CommonSettings):
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
         learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
             Adam's; texture has none.
+        quiet_cluster: one cluster, the tightest, gets a quarter of its noise. A clean picture then looks like one of
+            it, and a network that was trained on the set answers with its labels. Ours, not the paper's.
         eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
             learns on uncropped images as the paper does.
     """
@@ -137,6 +139,7 @@ class Settings(CommonSettings):
     steps: int | None = None
     epochs: float | None = None
     learning_rate: float | None = None
+    quiet_cluster: bool = True
     eot_scale: tuple[float, float] | None = (0.35, 1.0)
 
     def __post_init__(self) -> None:
