@@ -144,21 +144,18 @@ def test_noise_stretched_over_an_image_stays_within_epsilon_and_whole():
     assert torch.equal(resize_noise(noise, (24, 24), 16), noise)
 
 
-def test_adding_noise_clips_to_the_pixel_range_and_keeps_gray_gray():
+def test_adding_noise_clips_to_the_pixel_range():
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, 6, 6, generator=generator)
-    pixels[1] = pixels[1, :1]
     noise = torch.rand(2, 3, 6, 6, generator=generator) * 0.4 - 0.2
     protected = add_noise(pixels, noise)
     assert protected.min() >= 0 and protected.max() <= 1
-    assert torch.allclose(protected[0], (pixels[0] + noise[0]).clamp(0, 1))
-    assert torch.equal(protected[1, 0], protected[1, 1]) and torch.equal(protected[1, 1], protected[1, 2])
+    assert torch.allclose(protected, (pixels + noise).clamp(0, 1))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_adding_levels_to_a_picture_is_adding_noise(channels: int):
+def test_adding_levels_to_a_picture_is_adding_noise():
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (30, 40, channels), dtype=np.uint8).repeat(3 // channels, axis=2)
+    pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
     noise = rng.integers(-16, 17, (30, 40, 3)).astype(np.int8)
     one, delta = (torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255 for array in (pixels, noise))
     expected = (add_noise(one, delta) * 255).round().byte()[0].permute(1, 2, 0).numpy()

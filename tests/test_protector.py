@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from torch import nn
 
 from uc_hf import Surrogate, UCProtector, images
+from uc_hf.checks import check_dataset
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.images import Container
 
@@ -117,11 +118,22 @@ def test_images_that_were_not_fitted_on_and_other_sizes_are_protected(fitted: UC
         assert 0 < np.abs(pixels(protected) - pixels(image)).max() <= EPSILON
 
 
-def test_a_gray_picture_stays_gray(fitted: UCProtector):
-    gray = PILImage.fromarray(np.random.default_rng(2).integers(0, 256, (50, 60), dtype=np.uint8))
-    assert fitted.transform(gray).mode == "L"
-    red, green, blue = fitted.transform(gray.convert("RGB")).split()
-    assert red.tobytes() == green.tobytes() == blue.tobytes() == fitted.transform(gray).tobytes()
+def test_a_picture_that_is_stored_in_gray_stays_gray_and_one_in_colour_gets_coloured_noise(fitted: UCProtector):
+    gray = PILImage.fromarray(np.random.default_rng(2).integers(20, 230, (50, 60), dtype=np.uint8))
+    change = pixels(fitted.transform(gray)) - pixels(gray)
+    coloured = pixels(fitted.transform(gray.convert("RGB"))) - pixels(gray.convert("RGB"))
+    assert fitted.transform(gray).mode == "L" and np.array_equal(change, np.rint(coloured.mean(axis=2)))
+    assert (coloured[..., 0] != coloured[..., 1]).any()
+
+
+def test_gray_pictures_among_coloured_ones_are_warned_of(caplog: pytest.LogCaptureFixture):
+    coloured = PILImage.fromarray(np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    mixed = Dataset.from_dict({"image": [coloured, coloured.convert("L"), coloured]}).cast_column("image", Image())
+    for rows in ([0, 2], [1, 1]):
+        check_dataset(mixed.select(rows), "image", Container.parse("png"))
+    assert not caplog.records
+    check_dataset(mixed, "image", Container.parse("png"))
+    assert "1 of 3 images are stored in gray (the first: row 1, column 'image')" in caplog.text
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_noise(tiles: Dataset, surrogate_folder: str):

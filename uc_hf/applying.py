@@ -289,14 +289,20 @@ class Protector(Shared[FitT], ABC):
 def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
     """A picture with a noise stretched over it.
 
+    One that is stored in gray gets noise without colour, the mean over the channels, and stays gray. One that is
+    stored in colour gets the noise as it is, though it may show no colour: a few pictures without coloured noise
+    would teach a network to look at the pictures (docs/limits.md).
+
     Args:
         picture: of any size.
         noise: int8 [3, S, S] in 8-bit levels.
         levels: the bound.
     """
     height, width, _ = picture.pixels.shape
-    stretched = resize_noise(torch.from_numpy(noise), (height, width), levels)
-    return replace(picture, pixels=add_levels(picture.pixels, stretched.permute(1, 2, 0).numpy()))
+    stretched = resize_noise(torch.from_numpy(noise), (height, width), levels).permute(1, 2, 0).numpy()
+    if picture.mode in images.GRAY:
+        stretched = np.rint(stretched.mean(axis=2, keepdims=True)).astype(np.int8)
+    return replace(picture, pixels=add_levels(picture.pixels, stretched))
 
 
 def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:

@@ -1,5 +1,6 @@
 """A look at every picture before hours are spent on any."""
 
+import logging
 from collections.abc import Iterable
 
 import datasets
@@ -9,6 +10,8 @@ from uc_hf import images
 from uc_hf.errors import ImageError
 from uc_hf.images import Container, ImageValue
 
+
+logger = logging.getLogger(__name__)
 
 SHOWN_ERRORS = 5
 """So many bad pictures are named in one message."""
@@ -42,6 +45,8 @@ def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.
 def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: Container) -> None:
     """Look at pictures and name all that cannot be protected, or not stored in the container.
 
+    Warns of gray ones among coloured ones.
+
     Args:
         values: a name for the message, and the picture as it is stored.
         total: how many there are.
@@ -50,12 +55,14 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: C
     Raises:
         ImageError: one or more cannot be protected.
     """
-    bad = []
+    bad, gray = [], []
     for name, value in tqdm(values, total=total, desc="checking images", unit="image", leave=False):
         try:
             images.check(value)
             if not container.lossless and images.open_image(value).has_transparency_data:
                 raise ImageError(f"{container} cannot hold its transparency: use the container 'png' or 'webp'.")
+            if images.stored_gray(value):
+                gray.append(name)
         except ImageError as error:
             bad.append(f"  {name}: {error}")
     if bad:
@@ -63,4 +70,12 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: C
         reasons = "\n".join([*bad[:SHOWN_ERRORS], *more])
         raise ImageError(
             f"{len(bad)} of {total} images cannot be protected:\n{reasons}\nMend them, or leave them out."
+        )
+    if 0 < len(gray) < total:
+        logger.warning(
+            "%d of %d images are stored in gray (the first: %s). They get noise without colour, and one or two in a "
+            "hundred can undo much of what the others' noise protects. Convert them to RGB before, or leave them out.",
+            len(gray),
+            total,
+            gray[0],
         )

@@ -39,6 +39,9 @@ _DECODED_MODE = {
     **dict.fromkeys(("P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"), "RGB"),
     **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
 }
+GRAY = ("L", "LA")
+"""The modes of a picture that is stored without colour."""
+
 # In these a healthy file can still hold values, or a colour profile, that decode refuses.
 _MODES_TO_DECODE = {"CMYK", "LAB", "I"}
 # What PIL's readers raise on damaged files, in its header parsers included.
@@ -203,7 +206,7 @@ def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -
     """
     if picture.alpha is not None and not container.lossless:
         raise ImageError(f"{container} cannot hold the picture's alpha ({picture.mode}): use 'png' or 'webp'.")
-    channels = picture.pixels[..., 0] if picture.mode in ("L", "LA") else picture.pixels
+    channels = picture.pixels[..., 0] if picture.mode in GRAY else picture.pixels
     if picture.alpha is not None:
         channels = np.dstack([channels, picture.alpha])
     image = Image.fromarray(np.ascontiguousarray(channels))
@@ -238,6 +241,11 @@ def check(value: ImageValue) -> None:
     _refuse_by_header(image)
     if image.mode in _MODES_TO_DECODE or not _looks_whole(image, data):
         decode(data)
+
+
+def stored_gray(value: ImageValue) -> bool:
+    """Whether a picture that `check` has passed is stored without colour."""
+    return _DECODED_MODE[open_image(value).mode] in GRAY
 
 
 def canvas(picture: Picture, size: int) -> np.ndarray:

@@ -31,8 +31,6 @@ OPTIMISER_STEPS = 400
 def add_noise(pixels: Tensor, noise: Tensor) -> Tensor:
     """The protected image x' = clip(x + delta) (equation 5).
 
-    A picture without colour gets noise without colour (the mean over the channels): a gray photo stays gray.
-
     Args:
         pixels: float [N, 3, H, W] in [0, 1].
         noise: float [N, 3, H, W] in [-epsilon, epsilon].
@@ -40,8 +38,6 @@ def add_noise(pixels: Tensor, noise: Tensor) -> Tensor:
     Returns:
         float [N, 3, H, W] in [0, 1], within epsilon of `pixels`.
     """
-    gray = (pixels == pixels[:, :1]).all(dim=(1, 2, 3))[:, None, None, None]
-    noise = torch.where(gray, noise.mean(dim=1, keepdim=True), noise)
     return (pixels + noise).clamp(0, 1)
 
 
@@ -73,9 +69,6 @@ def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W, 3].
     """
-    red, green, blue = np.moveaxis(pixels, 2, 0)
-    if (red == green).all() and (red == blue).all():
-        noise = np.rint(noise.mean(axis=2, keepdims=True)).astype(np.int8)
     return np.add(pixels, noise, dtype=np.int16).clip(0, 255).astype(np.uint8)
 
 
