@@ -65,6 +65,13 @@ def test_the_headline_names_protected_clean_and_chance(card: Scorecard):
     assert card.headline().endswith("guessing gives 25%.")
 
 
+def test_a_card_whose_first_command_was_stopped_tells_what_the_second_one_measured():
+    measured = (("clean", None, 0.7), ("clean", "jpeg-75", 0.6), ("protected", "jpeg-75", 0.3))
+    rows = [Row("resnet-small", "from-scratch", name, measure, 0, last, last) for name, measure, last in measured]
+    headline = Scorecard(0.1, rows).headline()
+    assert "the protected set with jpeg-75 reaches 30%" in headline and "on the originals it reaches 60%" in headline
+
+
 def test_the_json_has_the_documented_schema(card: Scorecard, tmp_path: Path):
     card.save(tmp_path / "scorecard.json")
     saved = json.loads((tmp_path / "scorecard.json").read_text())

@@ -164,7 +164,7 @@ class Scorecard:
         """The result in one sentence, for the first target and protocol; needs the sets "clean" and "protected"."""
         first = self.rows[0]
         of = [s for s in self.summaries() if s.target == first.target]
-        measures = [s.counter_measure for s in of if s.protocol == first.protocol]
+        measures = [s.counter_measure for s in of if (s.protocol, s.train_set) == (first.protocol, "protected")]
         plain = (first.protocol, None if None in measures else measures[0])
         shown = {s.train_set: s for s in of if (s.protocol, s.counter_measure) == plain}
         clean, protected = shown["clean"], shown["protected"]
