@@ -23,5 +23,6 @@ class Grating(Baseline):
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """The label's grating, every value at epsilon."""
-        gratings = torch.from_numpy(self.fitted.tensors["gratings"])[labels]
-        return self.settings.levels * render(gratings, canvases.shape[-1])
+        present, which = labels.unique(return_inverse=True)
+        gratings = torch.from_numpy(self.fitted.tensors["gratings"])[present]
+        return self.settings.levels * render(gratings, canvases.shape[-1])[which]
