@@ -128,10 +128,11 @@ def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(
 
 
 def test_a_scorecard_takes_no_rows_of_another_precision(
-    pair: dict[str, Dataset], card: Scorecard, tiles: Dataset, tmp_path: Path
+    pair: dict[str, Dataset], card: Scorecard, tiles: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "scorecard.json"
     replace(card, recipe=card.recipe | {"mixed_precision": "bf16"}).save(path)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     with pytest.raises(SettingError, match=r"mixed_precision=.no. \(saved: .bf16.\)"):
         score(pair, tiles, recipe=QUICK, resume=path)
 

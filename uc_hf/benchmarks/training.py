@@ -3,10 +3,11 @@
     python -m uc_hf.benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
 
 All train the same target with the same optimiser on the same images in batches of the same size; none tests, saves or
-logs. "transformers.Trainer" gets the images from memory and augments them by the batch in its collator, as this loop
-does; "from PNG files" it decodes and augments them one by one, as it is usually fed, without further processes. Each
-is run once to warm up and then `--repeats` times in turn; images per second are medians over these, and the ratio is
-the median over the turns.
+logs. "transformers.Trainer" is Trainer as it comes: full precision, PNG files decoded and augmented one by one at every
+epoch, without further processes. "same precision" has it train in the precision that this loop chooses on the device;
+"from memory, same precision" hands it the images decoded and augmented by the batch besides, as this loop has them.
+Each is run once to warm up and then `--repeats` times in turn; images per second are medians over these, and the ratio
+is the median over the turns.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +37,7 @@ from uc_hf.images import Container, Picture, encode
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import Target, build_target
-from uc_hf.scoring.training import augment, train_target
+from uc_hf.scoring.training import augment, mixed_precision, train_target
 
 
 logger = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ def png_files(images: LabelledImages) -> list[bytes]:
     return [encode(Picture(pixels, "RGB"), Container("png")) for pixels in pictures]
 
 
-def with_trainer(target: Target, images: LabelledImages, recipe: Recipe) -> None:
+def with_trainer_from_memory(target: Target, images: LabelledImages, recipe: Recipe) -> None:
     """Train a target by transformers.Trainer on this loop's terms: images in memory, augmented by the batch."""
     generator = Generator().manual_seed(0)
 
@@ -106,17 +108,22 @@ def with_trainer(target: Target, images: LabelledImages, recipe: Recipe) -> None
         return {"pixels": views.contiguous(memory_format=torch.channels_last), "labels": torch.stack(labels)}
 
     target = convert_conv2d_weight_memory_format(target, torch.channels_last)
-    _run_trainer(target, Rows(images), collate, recipe)
+    _run_trainer(target, Rows(images), collate, recipe, mixed_precision(Accelerator()))
 
 
-def with_trainer_from_files(target: Target, images: LabelledImages, recipe: Recipe) -> None:
+def with_trainer(target: Target, images: LabelledImages, recipe: Recipe, precision: str = "no") -> None:
     """Train a target by transformers.Trainer as it is usually fed, with the memory format that it comes with."""
 
     def collate(rows: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         pixels, labels = zip(*rows, strict=True)
         return {"pixels": torch.stack(pixels), "labels": torch.stack(labels)}
 
-    _run_trainer(target, Files(images, recipe), collate, recipe)
+    _run_trainer(target, Files(images, recipe), collate, recipe, precision)
+
+
+def with_trainer_in_this_precision(target: Target, images: LabelledImages, recipe: Recipe) -> None:
+    """The same, in the precision of this loop."""
+    with_trainer(target, images, recipe, mixed_precision(Accelerator()))
 
 
 def _run_trainer(
@@ -124,6 +131,7 @@ def _run_trainer(
     dataset: Dataset[tuple[Tensor, Tensor]],
     collate: Callable[[Sequence[tuple[Tensor, Tensor]]], dict[str, Tensor]],
     recipe: Recipe,
+    precision: str,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -139,6 +147,7 @@ def _run_trainer(
             disable_tqdm=True,
             remove_unused_columns=False,
             use_cpu=not torch.cuda.is_available(),
+            bf16=precision == "bf16",
         )
         optimizer = torch.optim.SGD(
             target.parameters(),
@@ -164,7 +173,8 @@ def with_this_loop(target: Target, images: LabelledImages, recipe: Recipe) -> No
 LOOPS: dict[str, Callable[[Target, LabelledImages, Recipe], None]] = {
     "uc_hf": with_this_loop,
     "transformers.Trainer": with_trainer,
-    "transformers.Trainer, from PNG files": with_trainer_from_files,
+    "transformers.Trainer, same precision": with_trainer_in_this_precision,
+    "transformers.Trainer, from memory, same precision": with_trainer_from_memory,
 }
 
 
@@ -188,6 +198,7 @@ def compare(images: LabelledImages, target: str, recipe: Recipe, repeats: int) -
         "epochs": recipe.epochs,
         "repeats": repeats,
         "device": device_name(),
+        "precision": mixed_precision(Accelerator()),
         "images_per_second": {name: shown / statistics.median(times) for name, times in seconds.items()},
         "ratio": {name: median_ratio(times, seconds["uc_hf"]) for name, times in seconds.items() if name != "uc_hf"},
     }

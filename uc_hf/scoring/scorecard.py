@@ -24,7 +24,7 @@ from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
 from uc_hf.scoring.protocols import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.targets import BackboneTarget, Target, build_target, load_target
-from uc_hf.scoring.training import train_target
+from uc_hf.scoring.training import mixed_precision, train_target
 
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def score_images(
     measures = [find_counter_measure(name) for name in counter_measures]
     _check_pairs(train_sets, measures)
     clean = train_sets["clean"]
-    conditions = asdict(recipe) | {"mixed_precision": Accelerator().mixed_precision}
+    conditions = asdict(recipe) | {"mixed_precision": mixed_precision(Accelerator())}
     card = begin(train_sets, test, conditions, resume)
     for name, protocol in product(targets, protocols):
         _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # a model that cannot be had is told now
@@ -225,7 +225,7 @@ def begin(
     if changed:
         raise SettingError(
             f"{resume} was written with another recipe or other sets: {', '.join(changed)}. "
-            "Name another file or folder, or remove it."
+            "Name another file or folder, or remove it (ACCELERATE_MIXED_PRECISION=no or =bf16 sets the precision)."
         )
     return Scorecard(fresh.chance, saved.rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
 

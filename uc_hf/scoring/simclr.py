@@ -11,6 +11,7 @@ from uc_hf.augmentations import random_resized_crop
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import BackboneTarget, build_target, take_head
+from uc_hf.scoring.training import autocast
 
 
 TEMPERATURE = 0.5
@@ -61,7 +62,7 @@ def pretrain(
         for rows in torch.randperm(len(pixels), generator=generator).tensor_split(batches):
             batch = pixels[rows.to(device)].float() / 255
             views = torch.cat([augment(batch, generator), augment(batch, generator)])
-            with accelerator.autocast():
+            with autocast(accelerator):
                 projected = model(views.contiguous(memory_format=torch.channels_last))
             loss = nt_xent(projected.float(), TEMPERATURE)
             optimizer.zero_grad()

@@ -1,7 +1,9 @@
 """Train one target model on one training set, and test it on clean images after every epoch."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +77,7 @@ def train_target(
             order = torch.randperm(len(train), generator=generator)
             for rows in order.tensor_split(batches):
                 inputs, labels = course.draw(rows.to(accelerator.device))
-                with accelerator.autocast():
+                with autocast(accelerator):
                     if measure.step is not None:
                         inputs = measure.step(model, inputs, labels, generator)
                     scores = model(inputs)
@@ -84,12 +86,35 @@ def train_target(
                 accelerator.backward(loss)
                 optimizer.step()
                 schedule.step()
-            with accelerator.autocast():
+            with autocast(accelerator):
                 for name, (inputs, labels) in course.tests.items():
                     curves[name].append(accuracy(model, inputs, labels, recipe))
             bar.update()
             bar.set_postfix({name: f"{curve[-1]:.1%}" for name, curve in curves.items()})
     return curves
+
+
+def mixed_precision(accelerator: Accelerator) -> str:
+    """The precision in which targets are trained, by Accelerate's name for it.
+
+    Returns:
+        what ACCELERATE_MIXED_PRECISION says, or the accelerator was made with; otherwise "bf16" on a device that has
+        instructions for it (elsewhere it is slower than full precision), and "no" on others.
+    """
+    if "ACCELERATE_MIXED_PRECISION" in os.environ or accelerator.mixed_precision != "no":
+        return accelerator.mixed_precision
+    if accelerator.device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    able = torch.cpu.get_capabilities()
+    cpu = accelerator.device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+    return "bf16" if cpu else "no"
+
+
+def autocast(accelerator: Accelerator) -> AbstractContextManager[None]:
+    """Forward passes in `mixed_precision`, also where the accelerator, which all of a process share, was made without."""
+    if mixed_precision(accelerator) == "bf16":
+        return torch.autocast(accelerator.device.type, torch.bfloat16)
+    return accelerator.autocast()
 
 
 @torch.no_grad()
