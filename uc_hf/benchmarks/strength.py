@@ -51,6 +51,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--surrogate", action="append", required=True, help="repeat for several")
     parser.add_argument("--surrogate-size", type=int, help="side in pixels at which named surrogates look")
     parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
+    parser.add_argument("--container", default=Settings.container, help="png, webp or jpeg:QUALITY, of all sets")
     parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
     parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
     parser.add_argument("--draws", type=int, default=1, help="protectors of each kind, with a seed of their own")
@@ -74,8 +75,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator[tuple[str, datasets.Dataset]]:
     """Each training set and its name; a protector is fitted for each surrogate, draw and method."""
-    yield "clean", train
-    settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size")}
+    settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size", "container")}
     for name in args.surrogate:
         surrogate = open_surrogate(name, args.surrogate_size)
         for number, method in itertools.product(range(args.draws), args.method):
@@ -84,7 +84,7 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
             logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
                 made = train_sets(protector, train)
-                yield from ((f"{kind} ({short})", made[kind]) for kind in made if kind != "clean")
+                yield from ((kind if kind == "clean" else f"{kind} ({short})", rows) for kind, rows in made.items())
             else:
                 yield f"{method} ({short})", train.map(protector, batched=True, batch_size=64, desc=f"making {method}")
 
