@@ -1,4 +1,4 @@
-"""How far protected pictures are from their originals, as they are stored: PSNR, SSIM, the changes, the file sizes."""
+"""How far protected pictures are from their originals, as they are stored: PSNR, SSIM, LPIPS, changes, file sizes."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from skimage.metrics import structural_similarity
+from torch import Tensor
 
 from uc_hf import images
 from uc_hf.errors import ImageError
 from uc_hf.images import ImageValue
+from uc_hf.lpips import Lpips
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Imperceptibility:
         max_difference: the largest change of any pixel, in 8-bit levels.
         mean_difference: mean |change| of a pixel, in 8-bit levels; every picture counts the same.
         size_ratio: bytes of the protected files by bytes of the originals; None where pictures come decoded.
+        lpips: mean LPIPS over pictures, at least 0; None where its weights are not given, as are the next two.
+        worst_lpips: of the most different picture.
+        worst_lpips_row: which pair that is.
     """
 
     images: int
@@ -40,33 +46,39 @@ class Imperceptibility:
     max_difference: int
     mean_difference: float
     size_ratio: float | None
+    lpips: float | None
+    worst_lpips: float | None
+    worst_lpips_row: int | None
 
 
 @dataclass(frozen=True)
 class _Pair:
     psnr: float
     ssim: float
+    lpips: float | None
     max_difference: int
     mean_difference: float
     bytes_before: int | None
     bytes_after: int | None
 
 
-def compare(pairs: Iterable[tuple[ImageValue, ImageValue]]) -> Imperceptibility:
+def compare(pairs: Iterable[tuple[ImageValue, ImageValue]], lpips: Lpips | None = None) -> Imperceptibility:
     """Compare pictures pixel by pixel, both decoded from what is stored; one pair is in memory at a time.
 
     Args:
         pairs: an original and its protected version, in any form that `images.decode` takes.
+        lpips: computes LPIPS, too.
 
     Raises:
-        ImageError: a picture cannot be decoded, two differ in size, or there is no pair.
+        ImageError: a picture cannot be decoded or is too small for LPIPS, two differ in size, or there is no pair.
     """
-    measured = [_measure(index, original, protected) for index, (original, protected) in enumerate(pairs)]
+    measured = [_measure(index, original, protected, lpips) for index, (original, protected) in enumerate(pairs)]
     if not measured:
         raise ImageError("there is no pair of pictures to compare.")
     psnrs, ssims = [pair.psnr for pair in measured], [pair.ssim for pair in measured]
     before = [pair.bytes_before for pair in measured if pair.bytes_before is not None]
     after = [pair.bytes_after for pair in measured if pair.bytes_after is not None]
+    distances = [pair.lpips for pair in measured if pair.lpips is not None]
     return Imperceptibility(
         images=len(measured),
         psnr=statistics.fmean(psnrs),
@@ -78,6 +90,9 @@ def compare(pairs: Iterable[tuple[ImageValue, ImageValue]]) -> Imperceptibility:
         max_difference=max(pair.max_difference for pair in measured),
         mean_difference=statistics.fmean(pair.mean_difference for pair in measured),
         size_ratio=sum(after) / sum(before) if len(before) == len(after) == len(measured) else None,
+        lpips=statistics.fmean(distances) if distances else None,
+        worst_lpips=max(distances, default=None),
+        worst_lpips_row=distances.index(max(distances)) if distances else None,
     )
 
 
@@ -92,7 +107,7 @@ def psnr(change: np.ndarray) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def _measure(index: int, original: ImageValue, protected: ImageValue) -> _Pair:
+def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpips | None) -> _Pair:
     before, after = images.decode(original).pixels, images.decode(protected).pixels
     if before.shape != after.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, after)]
@@ -103,11 +118,17 @@ def _measure(index: int, original: ImageValue, protected: ImageValue) -> _Pair:
     return _Pair(
         psnr=psnr(change),
         ssim=float(ssim),
+        lpips=None if lpips is None else float(lpips(*(_unit(pixels) for pixels in (before, after)))),
         max_difference=int(change.max()),
         mean_difference=float(change.mean()),
         bytes_before=_stored_bytes(original),
         bytes_after=_stored_bytes(protected),
     )
+
+
+def _unit(pixels: np.ndarray) -> Tensor:
+    """Pixels uint8 [H, W, 3] as float [1, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 
 def _stored_bytes(value: ImageValue) -> int | None:

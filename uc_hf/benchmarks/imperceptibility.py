@@ -28,6 +28,7 @@ from uc_hf.drawing import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show
 from uc_hf.epsilon import EPSILONS
 from uc_hf.images import ImageValue
 from uc_hf.imperceptibility import Imperceptibility, compare, psnr
+from uc_hf.lpips import Lpips
 from uc_hf.sources import open_dataset
 
 
@@ -56,9 +57,9 @@ def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Vers
     return versions
 
 
-def prices(versions: Versions) -> dict[str, Imperceptibility]:
+def prices(versions: Versions, lpips: Lpips | None) -> dict[str, Imperceptibility]:
     """What each preset changes."""
-    return {preset: compare(zip(versions["original"], versions[preset], strict=True)) for preset in EPSILONS}
+    return {preset: compare(zip(versions["original"], versions[preset], strict=True), lpips) for preset in EPSILONS}
 
 
 def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, str]]:
@@ -72,6 +73,7 @@ def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, 
             "SSIM": f"{price.ssim:.3f}",
             "worst SSIM": f"{price.worst_ssim:.3f}",
         }
+        | ({} if price.lpips is None else {"LPIPS": f"{price.lpips:.3f}", "worst LPIPS": f"{price.worst_lpips:.3f}"})
         for preset, price in measured.items()
     ]
 
@@ -110,7 +112,7 @@ def _middle(pixels: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def measure(
-    data: Sequence[str], surrogate: str, size: int | None, n_images: int, shown: int
+    data: Sequence[str], surrogate: str, size: int | None, n_images: int, shown: int, lpips: Lpips | None = None
 ) -> tuple[dict[str, Any], str, Figure]:
     """All measures, the table as Markdown, and the sheet."""
     results: dict[str, Any] = {}
@@ -120,7 +122,7 @@ def measure(
         splits = open_dataset(source)
         dataset = splits.get("train", next(iter(splits.values()))).shuffle(seed=0)
         versions = protect(dataset.select(range(min(n_images, len(dataset)))), surrogate, size)
-        measured, name = prices(versions), Path(source).name
+        measured, name = prices(versions, lpips), Path(source).name
         results[name] = {preset: asdict(price) for preset, price in measured.items()}
         table += rows(name, measured)
         bands.append({version: images.decode(values[shown]).pixels for version, values in versions.items()})
@@ -136,9 +138,11 @@ def main() -> None:
     parser.add_argument("--surrogate-size", type=int)
     parser.add_argument("--images", type=int, default=100, help="of each set, at most")
     parser.add_argument("--shown", type=int, default=0, help="which of them is drawn, counted from 0")
+    parser.add_argument("--lpips", type=Path, help="weights of LPIPS, a safetensors file: measure it, too")
     parser.add_argument("--out", type=Path, required=True, help="name of the files, without suffix")
     args = parser.parse_args()
-    results, table, figure = measure(args.data, args.surrogate, args.surrogate_size, args.images, args.shown)
+    lpips = Lpips(args.lpips) if args.lpips else None
+    results, table, figure = measure(args.data, args.surrogate, args.surrogate_size, args.images, args.shown, lpips)
     args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(table)
     encoding = {"quality": QUALITY, "subsampling": 0}

@@ -3,9 +3,10 @@
     python -m uc_hf.benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
 
 All train the same target with the same optimiser on the same images in batches of the same size; none tests, saves or
-logs. "transformers.Trainer" is Trainer as it comes: full precision, PNG files decoded and augmented one by one at every
-epoch, without further processes. "same precision" has it train in the precision that this loop chooses on the device;
-"from memory, same precision" hands it the images decoded and augmented by the batch besides, as this loop has them.
+logs. "transformers.Trainer" is Trainer as it comes: full precision, PNG files decoded and augmented one by one at
+every epoch, without further processes. "same precision" has it train in the precision that this loop chooses on the
+device; "from memory, same precision" hands it the images decoded and augmented by the batch besides, as this loop has
+them.
 Each is run once to warm up and then `--repeats` times in turn; images per second are medians over these, and the ratio
 is the median over the turns.
 """

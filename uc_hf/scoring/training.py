@@ -111,7 +111,7 @@ def mixed_precision(accelerator: Accelerator) -> str:
 
 
 def autocast(accelerator: Accelerator) -> AbstractContextManager[None]:
-    """Forward passes in `mixed_precision`, also where the accelerator, which all of a process share, was made without."""
+    """Forward passes in `mixed_precision`, also where the process has made its accelerator for another one."""
     if mixed_precision(accelerator) == "bf16":
         return torch.autocast(accelerator.device.type, torch.bfloat16)
     return accelerator.autocast()

@@ -14,11 +14,12 @@ from uc_hf.checks import undecoded
 from uc_hf.columns import image_column
 from uc_hf.images import Container
 from uc_hf.imperceptibility import compare
+from uc_hf.lpips import Lpips
 
 
 _DESCRIPTION = """
 Compares protected images with their originals, pixel by pixel, both decoded from what is stored: PSNR, SSIM, the
-largest and the mean change, and how much larger the files have become.
+largest and the mean change, how much larger the files have become, and LPIPS where its weights are given.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -26,6 +27,7 @@ Args:
     originals (`datasets.Dataset` or `list`): the images before: a dataset with one column of images, such a column,
         or a list of paths, encoded bytes, {"bytes", "path"}, PIL images or uint8 arrays.
     protected (`datasets.Dataset` or `list`): the same images after, in the same order.
+    lpips (`str`, optional): a safetensors file with the weights of LPIPS.
 
 Returns:
     images (`int`): how many pairs were compared.
@@ -35,6 +37,8 @@ Returns:
     max_difference (`int`): the largest change of any pixel, in 1/255.
     mean_difference (`float`): the mean |change| of a pixel, in 1/255.
     size_ratio (`float`): bytes of the protected files by bytes of the originals; None where images come decoded.
+    lpips, worst_lpips (`float`): LPIPS (AlexNet, 0.1), at least 0, mean and largest; None without its weights.
+    worst_lpips_row (`int`): the row of the largest, counted from 0; None without the weights.
 
 Example:
     >>> imperceptibility = evaluate.load(uc_hf.module_path("imperceptibility"))  # doctest: +SKIP
@@ -70,7 +74,11 @@ class Imperceptibility(evaluate.Measurement):
             features=datasets.Features(
                 {"originals": datasets.Image(decode=False), "protected": datasets.Image(decode=False)}
             ),
-            reference_urls=["https://arxiv.org/abs/2301.01217", "https://doi.org/10.1109/TIP.2003.819861"],
+            reference_urls=[
+                "https://arxiv.org/abs/2301.01217",
+                "https://doi.org/10.1109/TIP.2003.819861",
+                "https://arxiv.org/abs/1801.03924",
+            ],
         )
 
     def add(self, *, originals: Any, protected: Any) -> None:
@@ -88,9 +96,11 @@ class Imperceptibility(evaluate.Measurement):
             rows = slice(start, start + _AT_ONCE)
             super().add_batch(originals=_exact(before[rows]), protected=_exact(after[rows]))
 
-    def _compute(self, originals: list[dict[str, Any]], protected: list[dict[str, Any]]) -> dict[str, Any]:
+    def _compute(
+        self, originals: list[dict[str, Any]], protected: list[dict[str, Any]], lpips: str | None = None
+    ) -> dict[str, Any]:
         pairs = zip(map(_as_given, originals), map(_as_given, protected), strict=True)
-        return asdict(compare(pairs))
+        return asdict(compare(pairs, Lpips(lpips) if lpips else None))
 
 
 def _stored(values: Any) -> Sequence[Any]:
