@@ -30,7 +30,10 @@ def state(fill: float) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     drawn = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in CONVOLUTIONS.items()}
     drawn |= {f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in CONVOLUTIONS.items()}
-    seen = {f"lins.{i}.model.1.weight": torch.rand(1, shape[0], 1, 1) for i, shape in enumerate(CONVOLUTIONS.values())}
+    seen = {
+        f"lins.{i}.model.1.weight": torch.rand(1, shape[0], 1, 1, generator=generator)
+        for i, shape in enumerate(CONVOLUTIONS.values())
+    }
     return {name: fill * tensor for name, tensor in drawn.items()} | seen
 
 
@@ -83,5 +86,5 @@ def test_other_files_and_pictures_that_are_too_small_are_refused(weights: Path, 
     for path in (tmp_path / "other.safetensors", tmp_path / "missing.safetensors"):
         with pytest.raises(SettingError, match=rf"{path.name} holds no weights of LPIPS.*save_model"):
             Lpips(path)
-    with pytest.raises(ImageError, match="LPIPS needs 31 pixels on each side, not 30"):
+    with pytest.raises(ImageError, match="pair 0: LPIPS needs 31 pixels on each side, not 30"):
         compare([(np.zeros((64, 30, 3), np.uint8), np.zeros((64, 30, 3), np.uint8))], Lpips(weights))

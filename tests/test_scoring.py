@@ -133,7 +133,10 @@ def test_a_scorecard_takes_no_rows_of_another_precision(
     path = tmp_path / "scorecard.json"
     replace(card, recipe=card.recipe | {"mixed_precision": "bf16"}).save(path)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    with pytest.raises(SettingError, match=r"mixed_precision=.no. \(saved: .bf16.\)"):
+    with pytest.raises(
+        SettingError,
+        match=r"mixed_precision=.no. \(saved: .bf16.; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it\)",
+    ):
         score(pair, tiles, recipe=QUICK, resume=path)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
-from torch import Tensor
 
 from uc_hf import images
 from uc_hf.errors import ImageError
@@ -118,7 +117,7 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
     return _Pair(
         psnr=psnr(change),
         ssim=float(ssim),
-        lpips=None if lpips is None else float(lpips(*(_unit(pixels) for pixels in (before, after)))),
+        lpips=None if lpips is None else _lpips(index, before, after, lpips),
         max_difference=int(change.max()),
         mean_difference=float(change.mean()),
         bytes_before=_stored_bytes(original),
@@ -126,9 +125,13 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
     )
 
 
-def _unit(pixels: np.ndarray) -> Tensor:
-    """Pixels uint8 [H, W, 3] as float [1, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+def _lpips(index: int, before: np.ndarray, after: np.ndarray, lpips: Lpips) -> float:
+    """LPIPS of two pictures uint8 [H, W, 3]."""
+    units = [torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255 for pixels in (before, after)]
+    try:
+        return float(lpips(*units))
+    except ImageError as error:
+        raise ImageError(f"pair {index}: {error} Leave it out, or compare larger pictures.") from error
 
 
 def _stored_bytes(value: ImageValue) -> int | None:

@@ -56,8 +56,10 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1), persistent=False)
         try:
             self.load_state_dict(_renamed(load_file(weights)))
-        except (OSError, SafetensorError, RuntimeError) as error:
+        except (OSError, SafetensorError) as error:
             raise SettingError(f"{weights} holds no weights of LPIPS: {first_line(error)}. {HOW}") from error
+        except RuntimeError as error:
+            raise SettingError(f"{weights} holds no weights of LPIPS, or of another network. {HOW}") from error
         self.eval().requires_grad_(False)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:

@@ -165,7 +165,8 @@ def report(args: argparse.Namespace) -> str:
     card = score_all(args)
     device = next(iter(fits.values()))["device"]
     seeds = f"{args.seeds} seeds" if args.seeds > 1 else "one seed"
-    text = f"{device}, precision {args.mixed_precision}, {seeds}; guessing gives {100 * card.chance:.1f} %.\n\n"
+    precision = f"fitted in precision {args.mixed_precision}, trained on in {card.recipe['mixed_precision']}"
+    text = f"{device}, {precision}, {seeds}; guessing gives {100 * card.chance:.1f} %.\n\n"
     text += markdown.table(table(fits, card, args.paper_epochs)) + "\n"
     (args.out / "table.md").write_text(text)
     return text
@@ -180,7 +181,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="of all recipes but the paper's; default: their own")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="a name, a folder, or cifar-resnet:FOLDER")
     parser.add_argument("--surrogate-size", type=int)
-    parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
+    parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="of the fits")
     parser.add_argument("--train-images", type=int, default=2000)
     parser.add_argument("--test-images", type=int, default=1000)
     parser.add_argument("--target", default="resnet-small")

@@ -18,6 +18,7 @@ import logging
 import re
 import statistics
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import datasets
@@ -51,6 +52,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--surrogate", action="append", required=True, help="repeat for several")
     parser.add_argument("--surrogate-size", type=int, help="side in pixels at which named surrogates look")
     parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
+    parser.add_argument("--epsilon", type=Fraction, default=Fraction(16, 255), help="N/255, of all noises")
     parser.add_argument("--container", default=Settings.container, help="png, webp or jpeg:QUALITY, of all sets")
     parser.add_argument("--method", action="append", choices=RECIPES, help="repeat for several; default: default")
     parser.add_argument("--n-clusters", type=int, default=Settings.n_clusters)
@@ -76,6 +78,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator[tuple[str, datasets.Dataset]]:
     """Each training set and its name; a protector is fitted for each surrogate, draw and method."""
     settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size", "container")}
+    settings["epsilon"] = float(args.epsilon)
     for name in args.surrogate:
         surrogate = open_surrogate(name, args.surrogate_size)
         for number, method in itertools.product(range(args.draws), args.method):

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -164,6 +165,7 @@ def _run_trainer(
             data_collator=collate,
             optimizers=(optimizer, None),
         ).train()
+    AcceleratorState._reset_state(reset_partial_state=True)  # Trainer leaves its precision to all that follow
 
 
 def with_this_loop(target: Target, images: LabelledImages, recipe: Recipe) -> None:

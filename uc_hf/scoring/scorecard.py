@@ -35,6 +35,8 @@ HELD_OUT = 0.1
 FULL_PRECISION = {"mixed_precision": "no"}
 """What files mean that were written before the precision was."""
 
+REMEDY = {"mixed_precision": "; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it"}
+
 
 def score(
     train_sets: Mapping[str, datasets.Dataset],
@@ -217,7 +219,7 @@ def begin(
             f"{resume} is no scorecard: {error!r}. Name another file or folder, or remove it."
         ) from error
     changed = [
-        f"{name}={value!r} (saved: {saved.recipe.get(name)!r})"
+        f"{name}={value!r} (saved: {saved.recipe.get(name)!r}{REMEDY.get(name, '')})"
         for name, value in fresh.recipe.items()
         if saved.recipe.get(name, FULL_PRECISION.get(name)) != value
     ]
@@ -225,7 +227,7 @@ def begin(
     if changed:
         raise SettingError(
             f"{resume} was written with another recipe or other sets: {', '.join(changed)}. "
-            "Name another file or folder, or remove it (ACCELERATE_MIXED_PRECISION=no or =bf16 sets the precision)."
+            "Name another file or folder, or remove it."
         )
     return Scorecard(fresh.chance, saved.rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
 

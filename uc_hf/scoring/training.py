@@ -98,11 +98,14 @@ def mixed_precision(accelerator: Accelerator) -> str:
     """The precision in which targets are trained, by Accelerate's name for it.
 
     Returns:
-        what ACCELERATE_MIXED_PRECISION says, or the accelerator was made with; otherwise "bf16" on a device that has
-        instructions for it (elsewhere it is slower than full precision), and "no" on others.
+        that of the accelerator, which all of a process share, if it was made in another one than full; otherwise what
+        ACCELERATE_MIXED_PRECISION says ("no" or "bf16"); without it "bf16" on a device that has instructions for it
+        (elsewhere it is slower than full precision), and "no" on others.
     """
-    if "ACCELERATE_MIXED_PRECISION" in os.environ or accelerator.mixed_precision != "no":
+    if accelerator.mixed_precision != "no":
         return accelerator.mixed_precision
+    if chosen := os.environ.get("ACCELERATE_MIXED_PRECISION"):
+        return chosen
     if accelerator.device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     able = torch.cpu.get_capabilities()
@@ -111,7 +114,7 @@ def mixed_precision(accelerator: Accelerator) -> str:
 
 
 def autocast(accelerator: Accelerator) -> AbstractContextManager[None]:
-    """Forward passes in `mixed_precision`, also where the process has made its accelerator for another one."""
+    """Forward passes in `mixed_precision`, also where the accelerator itself leaves them in full precision."""
     if mixed_precision(accelerator) == "bf16":
         return torch.autocast(accelerator.device.type, torch.bfloat16)
     return accelerator.autocast()
