@@ -211,7 +211,16 @@ class Protector(Shared[FitT], ABC):
             groups: int64 [N].
         """
         for picture, noise in zip(pictures, self.noises(pictures, groups), strict=True):
-            yield add(picture, noise, self.settings.levels)
+            yield self.add(picture, noise)
+
+    def add(self, picture: Picture, noise: np.ndarray) -> Picture:
+        """A picture with a noise stretched over it, in the strength that this method gives it.
+
+        Args:
+            picture: of any size.
+            noise: int8 [3, S, S] in 8-bit levels within epsilon.
+        """
+        return add(picture, noise, self.settings.levels)
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon: its group's."""
@@ -286,7 +295,7 @@ class Protector(Shared[FitT], ABC):
             torch.set_num_threads(1)
 
 
-def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
+def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None) -> Picture:
     """A picture with a noise stretched over it.
 
     One that is stored in gray gets noise without colour, the mean over the channels, and stays gray. One that is
@@ -297,9 +306,12 @@ def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
         picture: of any size.
         noise: int8 [3, S, S] in 8-bit levels.
         levels: the bound.
+        shares: float [H, W] in [0, 1], what each pixel takes of the noise; None for all of it.
     """
     height, width, _ = picture.pixels.shape
     stretched = resize_noise(torch.from_numpy(noise), (height, width), levels).permute(1, 2, 0).numpy()
+    if shares is not None:
+        stretched = np.rint(stretched * shares[..., None]).astype(np.int8)
     if picture.mode in images.GRAY:
         stretched = np.rint(stretched.mean(axis=2, keepdims=True)).astype(np.int8)
     return replace(picture, pixels=add_levels(picture.pixels, stretched))

@@ -143,6 +143,9 @@ def protect(
             show_default="the surrogate's, or the images'",
         ),
     ] = None,
+    shaped: Annotated[
+        bool, typer.Option("--shaped", help="Less noise where a picture is flat and it is seen.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random.", show_default="0")] = None,
     container: Annotated[
         str | None,
@@ -176,6 +179,7 @@ def protect(
         "steps": steps,
         "max_fit_images": max_fit_images,
         "canvas_size": canvas_size,
+        "shaped": shaped or None,
         "seed": seed,
         "container": container,
         "keep_exif": keep_exif or None,

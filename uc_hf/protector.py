@@ -7,12 +7,13 @@ from typing import Any, Self
 import datasets
 import numpy as np
 
-from uc_hf.applying import Protector
+from uc_hf.applying import Protector, add
 from uc_hf.clustering import nearest
 from uc_hf.errors import SettingError
 from uc_hf.fitting import ClusterFit, fit
 from uc_hf.images import Picture
 from uc_hf.settings import Settings
+from uc_hf.shaping import shares
 from uc_hf.sharing import FitOptions
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
@@ -73,6 +74,11 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
         """The cluster of each picture: the nearest centroid of its embedding, int64 [N]; labels are not looked at."""
         return nearest(self.embed(pictures), self.fitted.centroids)
+
+    def add(self, picture: Picture, noise: np.ndarray) -> Picture:
+        """A picture with a noise stretched over it; `shaped`, weaker where the picture is flat."""
+        part = shares(picture.pixels, noise.shape[-1]) if self.settings.shaped else None
+        return add(picture, noise, self.settings.levels, part)
 
     def with_noise(self, noise: np.ndarray) -> Self:
         """A protector with the same clusters and container and another noise: how controls are made.

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 
 from uc_hf import images
-from uc_hf.applying import Protector, add
+from uc_hf.applying import Protector
 from uc_hf.checks import check_dataset, undecoded
 from uc_hf.images import Container, Picture
 from uc_hf.textures import draw_gratings, render
@@ -137,10 +137,10 @@ class EveryVariant:
     def _stored(
         self, pictures: Sequence[Picture], groups: np.ndarray, noise: np.ndarray | None
     ) -> list[dict[str, Any]]:
-        protector, levels = self.protector, self.protector.settings.levels
+        protector = self.protector
         if noise is None:
             changed = protector.perturbed(pictures, groups)
         else:
-            changed = (add(picture, noise[group], levels) for picture, group in zip(pictures, groups, strict=True))
+            changed = (protector.add(picture, noise[group]) for picture, group in zip(pictures, groups, strict=True))
         pairs = zip(pictures, changed, strict=True)
         return [{"bytes": protector.store(before, after), "path": None} for before, after in pairs]
