@@ -15,6 +15,7 @@ from uc_hf.errors import SettingError
 from uc_hf.images import decode
 from uc_hf.perturbation import add_levels, add_noise, distance, n_steps, resize_noise, scraped
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
+from uc_hf.textures import draw_gratings, render
 
 
 class Stopped(Exception):
@@ -135,13 +136,23 @@ def test_the_papers_recipe_passes_each_noise_fifty_times_over_the_whole_set():
 
 
 def test_noise_stretched_over_an_image_stays_within_epsilon_and_whole():
-    noise = torch.from_numpy(np.random.default_rng(0).choice([-16, 16], (3, 24, 24)).astype(np.int8))
+    noise = torch.from_numpy(np.random.default_rng(0).integers(-16, 17, (3, 24, 24)).astype(np.int8))
     for size in ((24, 24), (97, 31), (9, 200)):
         stretched = resize_noise(noise, size, levels=16)
         assert stretched.shape == (3, *size) and stretched.dtype == torch.int8 and stretched.abs().max() <= 16
         exact = F.interpolate(noise[None].float(), size, mode="bilinear", antialias=True)[0]
         assert (stretched - exact).abs().max() <= 1
     assert torch.equal(resize_noise(noise, (24, 24), 16), noise)
+
+
+@pytest.mark.parametrize("strength", [4, 16])
+def test_a_texture_that_is_stretched_keeps_its_full_strength_and_its_place(strength: int):
+    texture = strength * render(draw_gratings(1, torch.Generator().manual_seed(0)), 24)[0].to(torch.int8)
+    stretched = resize_noise(texture, (97, 131), levels=16)
+    assert stretched.dtype == torch.int8 and stretched.abs().unique().tolist() == [strength]
+    smooth = F.interpolate(texture[None].float(), (97, 131), mode="bilinear", antialias=True)[0]
+    sure = smooth.abs() > 1  # a byte may be off by one where the sign changes
+    assert torch.equal(stretched[sure].sign(), smooth[sure].sign().to(torch.int8))
 
 
 def test_adding_noise_clips_to_the_pixel_range():
