@@ -118,15 +118,27 @@ def test_images_that_were_not_fitted_on_and_other_sizes_are_protected(fitted: UC
         assert 0 < np.abs(pixels(protected) - pixels(image)).max() <= EPSILON
 
 
-def test_a_picture_that_is_stored_in_gray_stays_gray_and_one_in_colour_gets_coloured_noise(fitted: UCProtector):
-    gray = PILImage.fromarray(np.random.default_rng(2).integers(20, 230, (50, 60), dtype=np.uint8))
-    change = pixels(fitted.transform(gray)) - pixels(gray)
-    coloured = pixels(fitted.transform(gray.convert("RGB"))) - pixels(gray.convert("RGB"))
-    assert fitted.transform(gray).mode == "L" and np.array_equal(change, np.rint(coloured.mean(axis=2)))
-    assert (coloured[..., 0] != coloured[..., 1]).any()
+@pytest.mark.parametrize(("mode", "becomes"), [("L", "RGB"), ("LA", "RGBA")])
+def test_a_gray_picture_of_a_coloured_set_is_stored_in_colour_with_coloured_noise(
+    fitted: UCProtector, mode: str, becomes: str
+):
+    gray = PILImage.fromarray(np.random.default_rng(2).integers(20, 230, (50, 60), dtype=np.uint8)).convert(mode)
+    protected = fitted.transform(gray)
+    assert protected.mode == becomes
+    assert np.array_equal(pixels(protected), pixels(fitted.transform(gray.convert(becomes))))
+    change = pixels(protected.convert("RGB")) - pixels(gray.convert("RGB"))
+    assert (change[..., 0] != change[..., 1]).any()
 
 
-def test_gray_pictures_among_coloured_ones_are_warned_of(caplog: pytest.LogCaptureFixture):
+def test_a_gray_set_stays_gray(tiles: Dataset, surrogate_folder: str):
+    gray = tiles.map(lambda row: {"image": row["image"].convert("L")})
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=3, steps=3, batch_size=16).fit(gray)
+    protected = protector.transform(gray[0]["image"])
+    assert protected.mode == "L"
+    assert 0 < np.abs(pixels(protected) - pixels(gray[0]["image"])).max() <= EPSILON
+
+
+def test_gray_pictures_among_coloured_ones_are_told_of(caplog: pytest.LogCaptureFixture):
     coloured = PILImage.fromarray(np.random.default_rng(3).integers(0, 256, (20, 20, 3), dtype=np.uint8))
     mixed = Dataset.from_dict({"image": [coloured, coloured.convert("L"), coloured]}).cast_column("image", Image())
     for rows in ([0, 2], [1, 1]):

@@ -220,7 +220,7 @@ class Protector(Shared[FitT], ABC):
             picture: of any size.
             noise: int8 [3, S, S] in 8-bit levels within epsilon.
         """
-        return add(picture, noise, self.settings.levels)
+        return add(picture, noise, self.settings.levels, coloured=self.fitted.coloured)
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon: its group's."""
@@ -295,19 +295,24 @@ class Protector(Shared[FitT], ABC):
             torch.set_num_threads(1)
 
 
-def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None) -> Picture:
+def add(
+    picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None, *, coloured: bool = False
+) -> Picture:
     """A picture with a noise stretched over it.
 
-    One that is stored in gray gets noise without colour, the mean over the channels, and stays gray. One that is
-    stored in colour gets the noise as it is, though it may show no colour: a few pictures without coloured noise
-    would teach a network to look at the pictures (docs/limits.md).
+    One that shows no colour gets the noise as it is where it is stored in colour or becomes so: a few pictures without
+    coloured noise would teach a network to look at the pictures (docs/limits.md). One that stays gray gets the mean
+    over the channels.
 
     Args:
         picture: of any size.
         noise: int8 [3, S, S] in 8-bit levels.
         levels: the bound.
         shares: float [H, W] in [0, 1], what each pixel takes of the noise; None for all of it.
+        coloured: store gray pictures in colour, without the gray profile that they may have.
     """
+    if coloured and picture.mode in images.GRAY:
+        picture = replace(picture, mode="RGB" if picture.mode == "L" else "RGBA", icc=None)
     height, width, _ = picture.pixels.shape
     stretched = resize_noise(torch.from_numpy(noise), (height, width), levels).permute(1, 2, 0).numpy()
     if shares is not None:

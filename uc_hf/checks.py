@@ -45,7 +45,7 @@ def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.
 def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: Container) -> None:
     """Look at pictures and name all that cannot be protected, or not stored in the container.
 
-    Warns of gray ones among coloured ones.
+    Tells of gray ones among coloured ones.
 
     Args:
         values: a name for the message, and the picture as it is stored.
@@ -73,8 +73,8 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: C
         )
     if 0 < len(gray) < total:
         logger.warning(
-            "%d of %d images are stored in gray (the first: %s). They get noise without colour, and one or two in a "
-            "hundred can undo much of what the others' noise protects. Convert them to RGB before, or leave them out.",
+            "%d of %d images are stored in gray (the first: %s). They will be stored in colour like the others: one "
+            "or two in a hundred without coloured noise can undo much of what the others' noise protects.",
             len(gray),
             total,
             gray[0],

@@ -57,6 +57,11 @@ class Sample:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def coloured(self) -> bool:
+        """Whether any of them is stored in colour."""
+        return not all(images.stored_gray(value) for value in self.values)
+
     def take(self, indices: list[int]) -> list[Any]:
         """Some of the values; of a dataset they are read at once, which takes a thirtieth of the time."""
         if isinstance(self.values, datasets.Column):

@@ -111,6 +111,7 @@ def _learn(
         column=sample.column,
         surrogate_digest=surrogate.digest,
         surrogate_revision=surrogate.revision,
+        coloured=sample.coloured,
     )
 
 

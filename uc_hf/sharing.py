@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -47,6 +47,8 @@ class Fit:
         column: the image column that was fitted on.
         surrogate_digest: SHA-256 of the surrogate's weights and input; None where none was asked.
         surrogate_revision: commit of a surrogate from the Hub; for an ensemble, each member's.
+        coloured: whether any image of the sample is stored in colour. Gray ones are then, too; those of a protector of
+            an earlier version stay gray.
     """
 
     noise: np.ndarray
@@ -54,6 +56,7 @@ class Fit:
     column: str
     surrogate_digest: str | None
     surrogate_revision: str | list[str | None] | None
+    coloured: bool = field(default=False, kw_only=True)
 
     @property
     def canvas_size(self) -> int:

@@ -18,7 +18,7 @@ from uc_hf.applying import AT_ONCE, Protector, worker_device
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.columns import label_column as find_label_column
-from uc_hf.embedding import draw_sample, embed, load_canvases, native_size
+from uc_hf.embedding import Sample, draw_sample, embed, load_canvases, native_size
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.images import Picture
 from uc_hf.scoring.labelled import LabelledImages
@@ -158,14 +158,14 @@ class Baseline(Protector[BaselineFit]):
                 batch_size=options.embed_batch_size,
                 num_workers=options.num_workers,
             )
-        return options.once(lambda: self._learn(canvases.cpu(), evidence, source, sample.column, column, options))
+        return options.once(lambda: self._learn(canvases.cpu(), evidence, source, sample, column, options))
 
     def _learn(
         self,
         canvases: Tensor,
         evidence: np.ndarray,
         source: LabelSource,
-        image_column: str,
+        sample: Sample,
         label_column: str | None,
         options: FitOptions,
     ) -> BaselineFit:
@@ -185,9 +185,10 @@ class Baseline(Protector[BaselineFit]):
         self._fit = BaselineFit(
             noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
             sizes=np.bincount(labels, minlength=len(names)).tolist(),
-            column=image_column,
+            column=sample.column,
             surrogate_digest=digest,
             surrogate_revision=None if surrogate is None else surrogate.revision,
+            coloured=sample.coloured,
             names=names,
             key=key,
             label_column=label_column,
