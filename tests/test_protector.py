@@ -133,9 +133,11 @@ def test_a_gray_picture_of_a_coloured_set_is_stored_in_colour_with_coloured_nois
 def test_a_gray_set_stays_gray(tiles: Dataset, surrogate_folder: str):
     gray = tiles.map(lambda row: {"image": row["image"].convert("L")})
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=3, steps=3, batch_size=16).fit(gray)
-    protected = protector.transform(gray[0]["image"])
-    assert protected.mode == "L"
-    assert 0 < np.abs(pixels(protected) - pixels(gray[0]["image"])).max() <= EPSILON
+    picture = gray[0]["image"]
+    change = pixels(protector.transform(picture)) - pixels(picture)
+    coloured = pixels(protector.transform(picture.convert("RGB"))) - pixels(picture.convert("RGB"))
+    assert protector.transform(picture).mode == "L" and np.array_equal(change, np.rint(coloured.mean(axis=2)))
+    assert 0 < np.abs(change).max() <= EPSILON
 
 
 def test_gray_pictures_among_coloured_ones_are_told_of(caplog: pytest.LogCaptureFixture):

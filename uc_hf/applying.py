@@ -163,7 +163,7 @@ class Protector(Shared[FitT], ABC):
         pictures = []
         for name, value in zip(where, values, strict=True):
             with _named(f"{name}, column {column!r}"):
-                pictures.append(images.decode(value))
+                pictures.append(self.as_stored(images.decode(value)))
         suffix = Container.parse(self.settings.container).suffix
         groups = self.assign(pictures, labels)
         protected = []
@@ -190,6 +190,7 @@ class Protector(Shared[FitT], ABC):
             BoundError: a losslessly stored picture is further than epsilon from its original.
             DatasetError: the method needs the images' own labels, which pictures do not have.
         """
+        pictures = [self.as_stored(picture) for picture in pictures]
         groups = self.assign(pictures) if groups is None else groups
         pairs = zip(pictures, self.perturbed(pictures, groups), strict=True)
         return [self.store(before, after) for before, after in pairs]
@@ -202,6 +203,13 @@ class Protector(Shared[FitT], ABC):
             ImageError: the picture cannot be protected.
         """
         return images.open_image(self.protect([images.decode(image)])[0])
+
+    def as_stored(self, picture: Picture) -> Picture:
+        """A picture in the mode in which it will be stored: in colour where the set has coloured ones.
+
+        A few pictures without coloured noise would teach a network to look at the pictures (docs/limits.md).
+        """
+        return images.in_colour(picture) if self.fitted.coloured else picture
 
     def perturbed(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
         """Each picture as it is to be published, at its own size.
@@ -220,7 +228,7 @@ class Protector(Shared[FitT], ABC):
             picture: of any size.
             noise: int8 [3, S, S] in 8-bit levels within epsilon.
         """
-        return add(picture, noise, self.settings.levels, coloured=self.fitted.coloured)
+        return add(picture, noise, self.settings.levels)
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon: its group's."""
@@ -295,24 +303,15 @@ class Protector(Shared[FitT], ABC):
             torch.set_num_threads(1)
 
 
-def add(
-    picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None, *, coloured: bool = False
-) -> Picture:
-    """A picture with a noise stretched over it.
-
-    One that shows no colour gets the noise as it is where it is stored in colour or becomes so: a few pictures without
-    coloured noise would teach a network to look at the pictures (docs/limits.md). One that stays gray gets the mean
-    over the channels.
+def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None) -> Picture:
+    """A picture with a noise stretched over it; one that is stored in gray gets the mean over the channels.
 
     Args:
         picture: of any size.
         noise: int8 [3, S, S] in 8-bit levels.
         levels: the bound.
         shares: float [H, W] in [0, 1], what each pixel takes of the noise; None for all of it.
-        coloured: store gray pictures in colour, without the gray profile that they may have.
     """
-    if coloured and picture.mode in images.GRAY:
-        picture = replace(picture, mode="RGB" if picture.mode == "L" else "RGBA", icc=None)
     height, width, _ = picture.pixels.shape
     stretched = resize_noise(torch.from_numpy(noise), (height, width), levels).permute(1, 2, 0).numpy()
     if shares is not None:

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -246,6 +246,13 @@ def check(value: ImageValue) -> None:
 def stored_gray(value: ImageValue) -> bool:
     """Whether a picture that `check` has passed is stored without colour."""
     return _DECODED_MODE[open_image(value).mode] in GRAY
+
+
+def in_colour(picture: Picture) -> Picture:
+    """A picture stored in colour, though it may show none; a gray one loses its profile, which is for gray alone."""
+    if picture.mode not in GRAY:
+        return picture
+    return replace(picture, mode="RGB" if picture.mode == "L" else "RGBA", icc=None)
 
 
 def canvas(picture: Picture, size: int) -> np.ndarray:

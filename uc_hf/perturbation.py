@@ -61,11 +61,11 @@ def resize_noise(noise: Tensor, size: tuple[int, int], levels: int) -> Tensor:
     shifted = (noise ^ -128).view(torch.uint8)  # n + 128: resized like pixels, and as fast
     stretched = resize(shifted.permute(1, 2, 0).contiguous().permute(2, 0, 1), size)
     stretched = (stretched.view(torch.int8) ^ -128).clamp(-levels, levels)
-    strength = int(noise.abs().max())
-    if (noise.abs() == strength).all():
-        negative = stretched >> 7  # -1 or 0; torch.where takes three times as long
-        return negative.mul_(2 * strength).add_(strength)
-    return stretched
+    least, strength = (int(bound) for bound in noise.abs().aminmax())
+    if least < strength:
+        return stretched
+    negative = stretched >> 7  # -1 or 0; torch.where takes three times as long
+    return negative.mul_(2 * strength).add_(strength)
 
 
 def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     def add(self, picture: Picture, noise: np.ndarray) -> Picture:
         """A picture with a noise stretched over it; `shaped`, weaker where the picture is flat."""
         part = shares(picture.pixels, noise.shape[-1]) if self.settings.shaped else None
-        return add(picture, noise, self.settings.levels, part, coloured=self.fitted.coloured)
+        return add(picture, noise, self.settings.levels, part)
 
     def with_noise(self, noise: np.ndarray) -> Self:
         """A protector with the same clusters and container and another noise: how controls are made.

@@ -130,7 +130,7 @@ class EveryVariant:
     def __call__(self, examples: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Name -> the pictures of the batch with that noise, as they are stored."""
         image, *label = (examples[name] for name in self.protector.columns)
-        pictures = [images.decode(value) for value in image]
+        pictures = [self.protector.as_stored(images.decode(value)) for value in image]
         groups = self.protector.assign(pictures, *label)
         return {name: self._stored(pictures, groups, noise) for name, noise in self.noises.items()}
 
