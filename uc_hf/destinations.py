@@ -98,8 +98,8 @@ class Work:
     def of(cls, protector: Protector, source: str) -> Self:
         """The work of a fitted protector on the originals of a name."""
         fit, settings = protector.fitted, protector.settings
-        decisive = [ALGORITHM, fit.column, fit.surrogate_digest, settings.normalise]
-        decisive += [settings.container, settings.keep_exif]
+        chosen = settings.plain() | {"surrogate": fit.surrogate_digest, "surrogate_revision": None}
+        decisive = [ALGORITHM, protector.method, fit.column, fit.coloured, chosen]
         learnt = b"".join(array.tobytes() for _, array in sorted(fit.arrays().items()))
         key = hashlib.sha256(json.dumps(decisive).encode() + learnt).digest()
         return cls(protector=_digest(key, b"protector"), source=_digest(key, b"source" + source.encode()), key=key)
