@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Value
+from PIL import Image as PILImage
 from scipy.ndimage import correlate
 from torch import Tensor
 from torch.nn import functional as F
@@ -359,6 +360,12 @@ def test_ops_finds_the_pixel_that_is_far_from_a_colour_in_all_images_and_paints_
     painted = decode(protector({"image": picture, "label": 0})["image"]["bytes"]).pixels
     assert (painted[3 * row : 3 * row + 3, 2 * column : 2 * column + 2] == colour).all()
     assert (painted != 128).any(axis=2).sum() == 3 * 2
+
+
+@pytest.mark.parametrize("method", ["synper", *sorted(UNBOUNDED)])
+def test_a_gray_picture_of_a_coloured_set_is_stored_in_colour(baselines: dict[str, Baseline], method: str):
+    gray = PILImage.fromarray(np.random.default_rng(0).integers(20, 230, (48, 32), dtype=np.uint8))
+    assert decode(baselines[method]({"image": gray, "label": 0})["image"]["bytes"]).mode == "RGB"
 
 
 def test_the_command_protects_by_a_baseline_and_refuses_another_method_afterwards(tiles: Dataset, tmp_path: Path):
