@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.commands import invoke, succeed
+from tests.workers import WORKERS
 from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.baselines import deepconfuse, source
 from uc_hf.baselines.ar import draw_processes, run
@@ -80,7 +81,7 @@ def test_a_baseline_maps_like_any_protector(baselines: dict[str, Baseline], tile
     changed = changes(tiles, protected)
     largest = max(np.abs(change).max() for change in changed)
     assert all(change.any() for change in changed) and (largest <= 16 or method in UNBOUNDED)
-    assert stored(protected_by(protector, tiles, num_proc=2)) == stored(protected)
+    assert stored(protected_by(protector, tiles, num_proc=WORKERS)) == stored(protected)
 
 
 @pytest.mark.parametrize("method", OPTIONS)

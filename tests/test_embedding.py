@@ -55,8 +55,9 @@ def test_two_processes_give_the_same_embeddings_clusters_and_noise_as_one(
 
 def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder: str):
     sample = draw_sample(tiles, Settings())
-    surrogate = Surrogate.from_pretrained(surrogate_folder)
-    settings = {"canvas_size": 32, "normalise": True, "accelerator": Accelerator(cpu=True), "batch_size": 20}
+    accelerator = Accelerator()
+    surrogate = Surrogate.from_pretrained(surrogate_folder).to(accelerator.device)
+    settings = {"canvas_size": 32, "normalise": True, "accelerator": accelerator, "batch_size": 20}
     canvases, alone = embed(sample, surrogate, **settings, num_workers=0)
     threads = torch.get_num_threads()
     _, with_workers = embed(sample, surrogate, **settings, num_workers=2)

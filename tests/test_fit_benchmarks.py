@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
@@ -32,7 +33,8 @@ def test_recipes_are_compared_and_a_second_run_finds_everything_done(
     fits = json.loads((tmp_path / "out" / "fit.json").read_text())["fits"]
     assert fits["default"]["passes"] == {"forward only": 64 + 12 * 128 + 64}
     assert fits["paper"]["passes"] == {"forward only": 64 + 64, "with gradient": 2 * 256}
-    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 50 for cost in fits.values())
+    least = 1 if torch.cuda.is_available() else 50  # of a GPU torch's own tensors alone, of a CPU the whole process
+    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > least for cost in fits.values())
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "%" in line[1:]]
     assert [row[0] for row in rows[1:]] == ["clean", "control-grating", "default", "paper"]
     seconds, extrapolated = rows[-1][3:5]

@@ -1,5 +1,6 @@
 """UCProtector inside `datasets.map`, for real: every way of calling it gives the same protected images."""
 
+import copy
 import io
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from datasets.fingerprint import Hasher
 from PIL import Image as PILImage
 from torch import nn
 
-from uc_hf import Surrogate, UCProtector, images
+from tests.workers import WORKERS
+from uc_hf import Surrogate, UCProtector, devices, images
 from uc_hf.checks import check_dataset
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.images import Container
@@ -55,9 +57,9 @@ def test_map_changes_only_the_images_and_stays_within_epsilon(tiles: Dataset, fi
     [
         {},
         {"batched": True, "batch_size": 7},
-        {"batched": True, "num_proc": 2},
+        {"batched": True, "num_proc": WORKERS},
         {"with_indices": True},
-        {"batched": True, "with_indices": True, "with_rank": True, "num_proc": 2},
+        {"batched": True, "with_indices": True, "with_rank": True, "num_proc": WORKERS},
         {"batched": True, "input_columns": ["image"]},
         {"batched": True, "keep_in_memory": True, "writer_batch_size": 10},
     ],
@@ -198,7 +200,7 @@ class Encoder(nn.Module):
 def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(tiles: Dataset, tmp_path: Path):
     surrogate = Surrogate(Encoder(), size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=3, fit_to=tiles)
-    protected = stored(tiles.map(protector, batched=True, num_proc=2))
+    protected = stored(tiles.map(protector, batched=True, num_proc=WORKERS))
     protector.save_pretrained(tmp_path)
     with pytest.raises(SurrogateError, match=r"surrogate=Surrogate\(my_encoder"):
         UCProtector.from_pretrained(tmp_path)
@@ -211,6 +213,20 @@ def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(t
         other.transform(tiles[0]["image"])
 
 
+def test_a_forked_worker_without_the_gpu_says_what_to_do(
+    tiles: Dataset, surrogate_folder: str, monkeypatch: pytest.MonkeyPatch
+):
+    sent = copy.copy(UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles))
+
+    def refuse() -> torch.device:
+        """What torch says as a forked worker turns to the GPU."""
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ...")
+
+    monkeypatch.setattr(devices, "worker_device", refuse)
+    with pytest.raises(SurrogateError, match=r"Leave num_proc .* out, .*set_start_method\(\"spawn\"\)"):
+        sent.transform(tiles[0]["image"])
+
+
 class Watched(Encoder):
     """Notes for each pass whether it runs in mixed precision."""
 
@@ -219,7 +235,7 @@ class Watched(Encoder):
         self.mixed: list[bool] = []
 
     def forward(self, x):
-        self.mixed.append(torch.is_autocast_enabled("cpu"))
+        self.mixed.append(torch.is_autocast_enabled(x.device.type))
         return super().forward(x)
 
 
@@ -230,7 +246,7 @@ def test_every_pass_of_a_fit_runs_in_the_accelerators_precision(tiles: Dataset, 
     surrogate = Surrogate(encoder, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     encoder.mixed.clear()
     protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=4, parametrisation=parametrisation)
-    protector.fit(tiles, accelerator=Accelerator(cpu=True, mixed_precision="bf16"))
+    protector.fit(tiles, accelerator=Accelerator(mixed_precision="bf16"))
     AcceleratorState._reset_state()
     assert len(encoder.mixed) == 2 + 4 + 2 and all(encoder.mixed)
     assert protector.fitted.centroids.dtype == np.float32

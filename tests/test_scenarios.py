@@ -172,7 +172,7 @@ def test_simclr_learns_features_without_labels_that_a_probe_can_read(images: Lab
         target = pretrain(images.pixels, "resnet-small", 4, RECIPE, seed=0)
         assert target.frozen and not any(p.requires_grad for p in target.backbone.parameters())
         curves = train_target(target, images, {"test": images}, RECIPE, 0, "probe")
-        return target.backbone.eval()(images.pixels[:4].float() / 255), curves["test"]
+        return target.backbone.cpu().eval()(images.pixels[:4].float() / 255), curves["test"]
 
     (first, curve), (again, same) = features(), features()
     assert torch.equal(first, again) and curve == same

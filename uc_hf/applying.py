@@ -17,6 +17,7 @@ from datasets.formatting.formatting import LazyBatch, LazyRow
 from huggingface_hub import constants
 
 from uc_hf import images
+from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.embedding import embed_canvases
 from uc_hf.errors import BoundError, ImageError, SurrogateError
 from uc_hf.images import Container, Picture
@@ -95,7 +96,8 @@ class Protector(Shared[FitT], ABC):
             checkpoint_dir=folder,
             check=check,
         )
-        self._fit = self._fit_to(dataset, options)
+        with deterministic():
+            self._fit = self._fit_to(dataset, options)
         return self
 
     @abstractmethod
@@ -277,7 +279,7 @@ class Protector(Shared[FitT], ABC):
                     "the one that this protector was fitted with: images would be put into the wrong clusters. "
                     f"Pass the right one, {type(self).__name__}.from_pretrained(..., surrogate=...), or fit again."
                 )
-            self._surrogate = surrogate.to(worker_device())
+            self._surrogate = to_worker_device(surrogate)
         return self._surrogate
 
     def __repr__(self) -> str:
@@ -336,14 +338,6 @@ def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
     difference = int((np.maximum(stored, picture.pixels) - np.minimum(stored, picture.pixels)).max())
     if difference > levels:
         raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
-
-
-def worker_device() -> torch.device:
-    """The GPU of this process: map's workers take one each in turn."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    identity = multiprocess.current_process()._identity
-    return torch.device("cuda", (identity[0] - 1 if identity else 0) % torch.cuda.device_count())
 
 
 @contextmanager

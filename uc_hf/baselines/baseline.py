@@ -14,10 +14,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from uc_hf.applying import AT_ONCE, Protector, worker_device
+from uc_hf.applying import AT_ONCE, Protector
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.columns import label_column as find_label_column
+from uc_hf.devices import to_worker_device
 from uc_hf.embedding import Sample, draw_sample, embed, load_canvases, native_size
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.images import Picture
@@ -244,7 +245,7 @@ class Baseline(Protector[BaselineFit]):
         if self._network is None:
             network = self.build_network()
             network.load_state_dict({name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()})
-            self._network = network.to(worker_device()).eval().requires_grad_(False)
+            self._network = to_worker_device(network).eval().requires_grad_(False)
         return self._network
 
     @property

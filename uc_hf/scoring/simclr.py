@@ -8,6 +8,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
 from uc_hf.augmentations import random_resized_crop
+from uc_hf.devices import deterministic
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import BackboneTarget, build_target, take_head
@@ -25,6 +26,7 @@ GRAY, JITTERED = 0.2, 0.8
 CROP_SCALE = (0.2, 1.0)
 
 
+@deterministic()
 def pretrain(
     pixels: Tensor, name: str, n_classes: int, recipe: Recipe, seed: int, title: str = "SimCLR"
 ) -> BackboneTarget:

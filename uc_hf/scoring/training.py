@@ -14,6 +14,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
 from uc_hf.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
+from uc_hf.devices import deterministic
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
@@ -39,6 +40,7 @@ class _Course:
     tests: dict[str, tuple[Tensor, Tensor]]
 
 
+@deterministic()
 def train_target(
     target: Target | BackboneTarget,
     train: LabelledImages,
