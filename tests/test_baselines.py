@@ -231,7 +231,7 @@ def test_a_classifiers_guesses_serve_as_labels(tiles: Dataset, tmp_path: Path, s
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     protector = protector_for("synper", **QUICK, labels="predicted", surrogate=str(tmp_path)).fit(tiles)
     pictures = [decode(data) for data in stored(tiles)]
-    pixels = torch.cat(list(protector.canvases(pictures))).float() / 255
+    pixels = torch.cat(list(protector.squares(pictures, protector.fitted.canvas_size))).float() / 255
     mean, std = 0.5, 0.5
     scores = classifier(F.interpolate((pixels - mean) / std, (32, 32), mode="bilinear")).logits
     guesses = scores.argmax(dim=1).tolist()
@@ -257,7 +257,7 @@ def searched(tiles: Dataset) -> dict[str, Baseline]:
 def losses(protector: Baseline, tiles: Dataset, shift: int = 0) -> tuple[float, float]:
     """The source model's loss on clean and on protected images, of their labels or of those `shift` further."""
     pictures = [decode(data) for data in stored(tiles)]
-    pixels = torch.cat(list(protector.canvases(pictures)))
+    pixels = torch.cat(list(protector.squares(pictures, protector.fitted.canvas_size)))
     labels = torch.tensor(tiles["label"])
     noise = protector.noise(pixels, labels)
     model = build_target("resnet-small", 4, 32, seed=0)
@@ -306,7 +306,7 @@ def test_synper_can_be_separated_by_a_linear_model_and_differs_from_image_to_ima
     baselines: dict[str, Baseline], tiles: Dataset
 ):
     protector = baselines["synper"]
-    pixels = torch.cat(list(protector.canvases([decode(data) for data in stored(tiles)])))
+    pixels = torch.cat(list(protector.squares([decode(data) for data in stored(tiles)], protector.fitted.canvas_size)))
     noise = protector.noise(pixels, torch.tensor(tiles["label"])).flatten(1)
     corners = torch.from_numpy(protector.fitted.tensors["corners"])
     weights = F.interpolate(corners, (16, 16), mode="nearest").flatten(1)

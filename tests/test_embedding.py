@@ -57,7 +57,7 @@ def test_workers_decode_to_the_same_embeddings(tiles: Dataset, surrogate_folder:
     sample = draw_sample(tiles, Settings())
     accelerator = Accelerator()
     surrogate = Surrogate.from_pretrained(surrogate_folder).to(accelerator.device)
-    settings = {"canvas_size": 32, "normalise": True, "accelerator": accelerator, "batch_size": 20}
+    settings = {"size": 32, "normalise": True, "accelerator": accelerator, "batch_size": 20}
     canvases, alone = embed(sample, surrogate, **settings, num_workers=0)
     threads = torch.get_num_threads()
     _, with_workers = embed(sample, surrogate, **settings, num_workers=2)

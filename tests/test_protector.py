@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -211,6 +212,25 @@ def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(t
     )
     with pytest.raises(SurrogateError, match="other weights"):
         other.transform(tiles[0]["image"])
+
+
+def test_the_size_of_the_noise_changes_no_cluster(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 3, "batch_size": 8}
+    usual, coarse = UCProtector(fit_to=tiles, **settings), UCProtector(fit_to=tiles, canvas_size=16, **settings)
+    assert usual.fitted.noise.shape[-1] == 32 and coarse.fitted.noise.shape[-1] == 16
+    pictures = [images.decode(value) for value in tiles["image"]]
+    assert np.array_equal(usual.assign(pictures), coarse.assign(pictures))
+    coarse.save_pretrained(tmp_path)
+    assert UCProtector.from_pretrained(tmp_path).fitted.view_size == 32
+
+
+def test_a_protector_of_an_earlier_version_looks_at_the_canvas(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 3, "batch_size": 8}
+    UCProtector(fit_to=tiles, canvas_size=16, **settings).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["fit"]["looked_at"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert UCProtector.from_pretrained(tmp_path).fitted.view_size == 16
 
 
 def test_a_forked_worker_without_the_gpu_says_what_to_do(

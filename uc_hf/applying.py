@@ -254,7 +254,8 @@ class Protector(Shared[FitT], ABC):
         surrogate = self._ready_surrogate()
         device, normalise = next(surrogate.parameters()).device, self.normalised
         with torch.inference_mode():
-            parts = [embed_canvases(part.to(device), surrogate, normalise).cpu() for part in self.canvases(pictures)]
+            squares = self.squares(pictures, self.fitted.view_size)
+            parts = [embed_canvases(part.to(device), surrogate, normalise).cpu() for part in squares]
         return torch.cat(parts).numpy()
 
     @property
@@ -262,9 +263,8 @@ class Protector(Shared[FitT], ABC):
         """Whether embeddings are L2-normalised."""
         return self.settings.normalise
 
-    def canvases(self, pictures: Sequence[Picture]) -> Iterator[torch.Tensor]:
-        """Pictures as squares of the canvas, some at a time: uint8 [n, 3, S, S]."""
-        size = self.fitted.canvas_size
+    def squares(self, pictures: Sequence[Picture], size: int) -> Iterator[torch.Tensor]:
+        """Pictures as squares of one size, some at a time: uint8 [n, 3, size, size]."""
         for start in range(0, len(pictures), AT_ONCE):
             squares = [images.canvas(picture, size) for picture in pictures[start : start + AT_ONCE]]
             yield torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)

@@ -214,7 +214,7 @@ def embed(
     sample: Sample,
     surrogate: Surrogate | SurrogateEnsemble,
     *,
-    canvas_size: int,
+    size: int,
     normalise: bool,
     accelerator: Accelerator,
     batch_size: int,
@@ -225,7 +225,7 @@ def embed(
     Args:
         sample: images to embed.
         surrogate: frozen, on the accelerator's device.
-        canvas_size: S.
+        size: S, the side of the squares in pixels.
         normalise: L2-normalise the embeddings.
         accelerator: its device, processes and mixed precision are used.
         batch_size: images per forward pass and process.
@@ -239,9 +239,9 @@ def embed(
         ImageError: a row whose image cannot be decoded.
     """
     loader = accelerator.prepare(
-        DataLoader(Canvases(sample, canvas_size), batch_size=batch_size, num_workers=num_workers)
+        DataLoader(Canvases(sample, size), batch_size=batch_size, num_workers=num_workers)
     )
-    place = accelerator.device if _fits(len(sample) * 3 * canvas_size**2, accelerator.device) else torch.device("cpu")
+    place = accelerator.device if _fits(len(sample) * 3 * size**2, accelerator.device) else torch.device("cpu")
     canvases, embeddings = [], []
     with torch.inference_mode(), accelerator.autocast(), _cores_left_to(num_workers):
         for batch in tqdm(loader, desc="embedding", unit="batch", disable=not accelerator.is_main_process):

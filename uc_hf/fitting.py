@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from uc_hf.clustering import find_clusters, goals, nearest, tightest
-from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, native_size
+from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
 from uc_hf.perturbation import add_noise, learn_noise
 from uc_hf.settings import Settings
 from uc_hf.sharing import ALGORITHM, Fit, FitOptions
@@ -32,11 +32,19 @@ class ClusterFit(Fit):
         centroids: float32 [p, d].
         goals: for each cluster, the one that its noise moves images to.
         moved: share of the sample whose embedding lies nearest to its goal once the noise is added.
+        looked_at: side in pixels of the squares that are embedded to find an image's cluster; None of protectors of
+            earlier versions, which looked at the canvas.
     """
 
     centroids: np.ndarray
     goals: list[int]
     moved: float
+    looked_at: int | None = field(default=None, kw_only=True)
+
+    @property
+    def view_size(self) -> int:
+        """Side in pixels of the squares that are embedded."""
+        return self.looked_at or self.canvas_size
 
     def groups(self) -> list[dict[str, Any]]:
         """Each cluster, its images in the sample, and the cluster that its noise moves images to."""
@@ -63,27 +71,30 @@ def fit(
 
     With several processes all of them embed, the main one learns, and all receive the result.
     """
-    sample = draw_sample(dataset, settings, settings.canvas_size or surrogate.size, check=options.check)
-    canvases, embeddings = embed(
+    sample = draw_sample(dataset, settings, max(settings.canvas_size or 0, surrogate.size), check=options.check)
+    views, embeddings = embed(
         sample,
         surrogate,
-        canvas_size=settings.canvas_size or min(surrogate.size, native_size(sample)),
+        size=min(surrogate.size, native_size(sample)),
         normalise=settings.normalise,
         accelerator=options.accelerator,
         batch_size=options.embed_batch_size,
         num_workers=options.num_workers,
     )
-    return options.once(lambda: _learn(canvases, embeddings, sample, surrogate, settings, options))
+    return options.once(lambda: _learn(views, embeddings, sample, surrogate, settings, options))
 
 
 def _learn(
-    canvases: Tensor,
+    views: Tensor,
     embeddings: np.ndarray,
     sample: Sample,
     surrogate: Surrogate | SurrogateEnsemble,
     settings: Settings,
     options: FitOptions,
 ) -> ClusterFit:
+    looked_at = views.shape[-1]
+    size = settings.canvas_size or looked_at
+    canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
     clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
     goal = goals(clusters.centroids, settings.goal)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
@@ -112,6 +123,7 @@ def _learn(
         surrogate_digest=surrogate.digest,
         surrogate_revision=surrogate.revision,
         coloured=sample.coloured,
+        looked_at=looked_at,
     )
 
 

@@ -34,7 +34,7 @@ class CommonSettings:
         max_fit_images: everything is learnt from at most so many images (a seeded sample); None for all.
         canvas_size: side S of the square on which noise is learnt, stretched over each image as it is applied; None
             for the surrogate's size, or the images' own size where that is smaller. A network that is trained at
-            less than half this size does not see textures.
+            less than half this size does not see textures. Clusters are found at the surrogate's size in any case.
         normalise: L2-normalise embeddings before clustering and learning (balances the clusters).
         batch_size: images in a step.
         container: how protected images are stored: "png", "webp" (lossless) or "jpeg:QUALITY".

@@ -21,7 +21,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.settings import CommonSettings, SurrogateSpec
 
 
-ALGORITHM = 5
+ALGORITHM = 6
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 
@@ -62,6 +62,11 @@ class Fit:
     def canvas_size(self) -> int:
         """S, the side of the canvas in pixels."""
         return int(self.noise.shape[-1])
+
+    @property
+    def view_size(self) -> int:
+        """Side in pixels of the squares by which images are put into groups."""
+        return self.canvas_size
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays, as safetensors hold them."""

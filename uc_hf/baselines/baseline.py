@@ -153,7 +153,7 @@ class Baseline(Protector[BaselineFit]):
             canvases, evidence = embed(
                 sample,
                 self._surrogate,
-                canvas_size=size,
+                size=size,
                 normalise=self.normalised,
                 accelerator=options.accelerator,
                 batch_size=options.embed_batch_size,
@@ -221,7 +221,7 @@ class Baseline(Protector[BaselineFit]):
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon."""
         start = 0
-        for part in self.canvases(pictures):
+        for part in self.squares(pictures, self.fitted.canvas_size):
             labels = torch.from_numpy(groups[start : start + len(part)])
             yield from self._levels(part, labels)
             start += len(part)

@@ -66,7 +66,7 @@ class Work:
         return embed(
             self.sample,
             self.surrogate,
-            canvas_size=self.protector.fitted.canvas_size,
+            size=self.protector.fitted.view_size,
             normalise=True,
             accelerator=self.accelerator,
             batch_size=AT_ONCE,
@@ -172,7 +172,7 @@ def stages(work: Work) -> tuple[dict[str, list[float]], Table]:
     seconds = time_in_turn(
         {
             "decode": lambda: [images.decode(value) for value in values],
-            "canvas": lambda: [images.canvas(picture, fitted.canvas_size) for picture in pictures],
+            "canvas": lambda: [images.canvas(picture, fitted.view_size) for picture in pictures],
             "embed": lambda: work.forward(canvases),
             "add": lambda: [add(picture) for picture in pictures],
             "encode": lambda: [images.encode(picture, work.container) for picture in protected],
