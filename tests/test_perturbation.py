@@ -47,7 +47,9 @@ def test_learnt_noise_moves_images_closer_to_their_goal_than_random_noise_does(
     assert reached < distance_to_goal(random, tiles) and reached < distance_to_goal(nothing, tiles)
 
 
-@pytest.mark.parametrize(("parametrisation", "steps"), [("texture", 40), ("direct", 40), ("generator", 20)])
+@pytest.mark.parametrize(
+    ("parametrisation", "steps"), [("texture", 40), ("tile", 40), ("direct", 40), ("generator", 20)]
+)
 def test_an_interrupted_fit_resumes_to_the_same_bytes(
     tiles: Dataset,
     surrogate_folder: str,
@@ -58,7 +60,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 ):
     settings = {"surrogate": surrogate_folder, "n_clusters": 2, "batch_size": 8, "canvas_size": 16}
     settings |= {"parametrisation": parametrisation, "steps": steps}
-    module = "textures" if parametrisation == "texture" else "perturbation"
+    module = {"texture": "textures", "tile": "tiles"}.get(parametrisation, "perturbation")
     seen = []
 
     def scraped_until(limit: int) -> Callable[..., torch.Tensor]:
@@ -119,7 +121,8 @@ def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
 
 
 @pytest.mark.parametrize(
-    ("parametrisation", "n_clusters", "steps"), [("texture", 10, 100), ("texture", 40, 400), ("direct", 10, 400)]
+    ("parametrisation", "n_clusters", "steps"),
+    [("texture", 10, 100), ("texture", 40, 400), ("tile", 40, 450), ("direct", 10, 400)],
 )
 def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster(
     parametrisation: str, n_clusters: int, steps: int

@@ -238,9 +238,7 @@ def embed(
     Raises:
         ImageError: a row whose image cannot be decoded.
     """
-    loader = accelerator.prepare(
-        DataLoader(Canvases(sample, size), batch_size=batch_size, num_workers=num_workers)
-    )
+    loader = accelerator.prepare(DataLoader(Canvases(sample, size), batch_size=batch_size, num_workers=num_workers))
     place = accelerator.device if _fits(len(sample) * 3 * size**2, accelerator.device) else torch.device("cpu")
     canvases, embeddings = [], []
     with torch.inference_mode(), accelerator.autocast(), _cores_left_to(num_workers):

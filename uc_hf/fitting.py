@@ -18,6 +18,7 @@ from uc_hf.settings import Settings
 from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
+from uc_hf.tiles import learn_tiles
 
 
 QUIETER = 4
@@ -98,16 +99,15 @@ def _learn(
     clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
     goal = goals(clusters.centroids, settings.goal)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
-    learn = search_textures if settings.parametrisation == "texture" else learn_noise
-    noise = learn(
-        canvases,
+    centroids, ways = (
         torch.from_numpy(clusters.centroids),
-        torch.from_numpy(goal),
-        surrogate,
-        settings,
-        accelerator=options.accelerator,
-        checkpoint=checkpoint,
+        {"accelerator": options.accelerator, "checkpoint": checkpoint},
     )
+    if settings.parametrisation == "tile":
+        noise = learn_tiles(canvases, centroids, settings, **ways)
+    else:
+        learn = search_textures if settings.parametrisation == "texture" else learn_noise
+        noise = learn(canvases, centroids, torch.from_numpy(goal), surrogate, settings, **ways)
     checkpoint.unlink(missing_ok=True)
     if settings.quiet_cluster:
         quiet = tightest(embeddings, clusters)

@@ -116,17 +116,19 @@ class Settings(CommonSettings):
         True
 
     Attributes:
-        parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "direct"
-            learns the pixels of each noise by gradient; "generator" one ResNet per cluster (section 3.3).
+        parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "tile"
+            learns a small tile for each cluster, repeated over the picture, that untrained networks read soonest
+            (ours; `goal` and `distance` play no part); "direct" learns the pixels of each noise by gradient;
+            "generator" one ResNet per cluster (section 3.3).
         distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
             between softmaxes (equation 4).
         goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
-        steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; direct and generator:
-            optimiser steps, where every cluster has its share of each batch. None for the parametrisation's own: ten
-            gratings for each cluster, or 400 optimiser steps.
+        steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; the others: optimiser
+            steps, where every cluster has its share of each batch. None for the parametrisation's own: ten gratings
+            for each cluster, 450 (tile) or 400 optimiser steps.
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
-        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; generator,
-            Adam's; texture has none.
+        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; tile and
+            generator, Adam's; texture has none.
         quiet_cluster: one cluster, the tightest, gets a quarter of its noise. A clean picture then looks like one of
             it, and a network that was trained on the set answers with its labels. Ours, not the paper's.
         shaped: less noise, down to a quarter, where a picture is flat and noise is seen (perceptual shaping). On small
@@ -180,7 +182,7 @@ class Settings(CommonSettings):
 
 
 CHOICES = {
-    "parametrisation": ("texture", "direct", "generator"),
+    "parametrisation": ("texture", "tile", "direct", "generator"),
     "distance": ("l2", "cosine", "kl"),
     "goal": ("farthest", "next"),
 }
