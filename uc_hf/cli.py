@@ -132,7 +132,20 @@ def protect(
             show_default="16/255",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="ten per cluster")] = None,
+    parametrisation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="texture|tile|direct|generator",
+            help="Family of the noise; tile is for photographs, and slower.",
+            show_default="texture",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Textures that are tried, or steps of learning.", show_default="ten per cluster, or 450, 400"
+        ),
+    ] = None,
     max_fit_images: Annotated[
         int | None, typer.Option(help="Fit on a sample of at most so many images.", show_default="5000")
     ] = None,
@@ -176,6 +189,7 @@ def protect(
         "surrogate_size": surrogate_size,
         "n_clusters": n_clusters,
         "epsilon": epsilon,
+        "parametrisation": parametrisation,
         "steps": steps,
         "max_fit_images": max_fit_images,
         "canvas_size": canvas_size,
