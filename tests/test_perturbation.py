@@ -113,6 +113,12 @@ def test_the_quiet_cluster_has_a_quarter_of_the_noise_and_never_none(
     assert np.array_equal(noise[quiet], quarter * np.sign(loud[quiet]))
 
 
+@pytest.mark.parametrize("setting", [{"distance": "kl"}, {"goal": "next"}], ids=lambda setting: next(iter(setting)))
+def test_a_tile_has_no_goal(setting: dict[str, str]):
+    with pytest.raises(SettingError, match="tiles are learnt to be read, and pushed to no goal"):
+        UCProtector(surrogate="uc_hf/tiny", parametrisation="tile", **setting)
+
+
 def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
     with pytest.raises(SettingError, match="textures are chosen, not learnt by gradient"):
         UCProtector(surrogate="uc_hf/tiny", learning_rate=0.1)

@@ -136,7 +136,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="texture|tile|direct|generator",
-            help="Family of the noise; tile is for photographs, and slower.",
+            help="Family of the noise; tile is for photographs.",
             show_default="texture",
         ),
     ] = None,

@@ -162,6 +162,8 @@ class Settings(CommonSettings):
             one_of(name, getattr(self, name), allowed)
         if self.parametrisation == "texture":
             self._check_texture()
+        if self.parametrisation == "tile":
+            self._check_tile()
         if self.eot_scale is not None and not 0 < self.eot_scale[0] <= self.eot_scale[1] <= 1:
             raise SettingError(
                 f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
@@ -179,6 +181,15 @@ class Settings(CommonSettings):
                 f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
                 f"Write steps={self.n_clusters} or more, or leave it out: ten for each cluster are tried then."
             )
+
+    def _check_tile(self) -> None:
+        for name in ("distance", "goal"):
+            value = getattr(self, name)
+            if value != getattr(Settings, name):
+                raise SettingError(
+                    f"{name}={value!r}: tiles are learnt to be read, and pushed to no goal. Leave it out, or write "
+                    "parametrisation='direct'."
+                )
 
 
 CHOICES = {
