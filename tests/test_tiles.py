@@ -1,5 +1,7 @@
 """Tiles: noise that is the same wherever it is cropped, and that a network without training reads soonest."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from datasets import Dataset
@@ -51,6 +53,14 @@ def test_a_tile_is_repeated_at_full_strength_over_the_canvas(tiles: Dataset, sur
     assert noise.shape == (6, 3, 80, 80) and set(np.unique(noise)) == {-8, 8}
     assert np.array_equal(noise[..., TILE:, TILE:], noise[..., :-TILE, :-TILE])
     assert len({one.tobytes() for one in noise}) == 6
+
+
+def test_a_protector_of_tiles_tells_of_no_goals(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
+    settings = SETTINGS | {"surrogate": surrogate_folder, "steps": 3, "batch_size": 8}
+    UCProtector(**settings).fit(tiles).save_pretrained(tmp_path)
+    loaded = UCProtector.from_pretrained(tmp_path)
+    assert "goal" not in repr(loaded) and "fitted on 96 images" in repr(loaded)
+    assert all(set(group) == {"cluster", "images"} for group in loaded.fitted.groups())
 
 
 def test_tiles_cannot_be_drawn_from_the_seed_alone(tiles: Dataset, surrogate_folder: str):

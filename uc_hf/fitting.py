@@ -31,15 +31,15 @@ class ClusterFit(Fit):
 
     Attributes:
         centroids: float32 [p, d].
-        goals: for each cluster, the one that its noise moves images to.
-        moved: share of the sample whose embedding lies nearest to its goal once the noise is added.
+        goals: for each cluster, the one that its noise moves images to; empty for tiles, which have none.
+        moved: share of the sample whose embedding lies nearest to its goal once noise is added; None without goals.
         looked_at: side in pixels of the squares that are embedded to find an image's cluster; None of protectors of
             earlier versions, which looked at the canvas.
     """
 
     centroids: np.ndarray
     goals: list[int]
-    moved: float
+    moved: float | None
     looked_at: int | None = field(default=None, kw_only=True)
 
     @property
@@ -48,18 +48,16 @@ class ClusterFit(Fit):
         return self.looked_at or self.canvas_size
 
     def groups(self) -> list[dict[str, Any]]:
-        """Each cluster, its images in the sample, and the cluster that its noise moves images to."""
-        return [
-            {"cluster": cluster, "images": images, "goal": goal}
-            for cluster, (images, goal) in enumerate(zip(self.sizes, self.goals, strict=True))
-        ]
+        """Each cluster, its images in the sample, and the cluster that its noise moves images to, if there is one."""
+        rows = [{"cluster": cluster, "images": images} for cluster, images in enumerate(self.sizes)]
+        if not self.goals:
+            return rows
+        return [row | {"goal": goal} for row, goal in zip(rows, self.goals, strict=True)]
 
     def told(self) -> str:
         """In a few words."""
-        return (
-            f"fitted on {sum(self.sizes)} images, clusters of {min(self.sizes)} to {max(self.sizes)}, "
-            f"{self.moved:.0%} moved to their goal"
-        )
+        moved = "" if self.moved is None else f", {self.moved:.0%} moved to their goal"
+        return f"fitted on {sum(self.sizes)} images, clusters of {min(self.sizes)} to {max(self.sizes)}{moved}"
 
 
 def fit(
@@ -97,28 +95,30 @@ def _learn(
     size = settings.canvas_size or looked_at
     canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
     clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
-    goal = goals(clusters.centroids, settings.goal)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
-    centroids, ways = (
-        torch.from_numpy(clusters.centroids),
-        {"accelerator": options.accelerator, "checkpoint": checkpoint},
-    )
+    centroids = torch.from_numpy(clusters.centroids)
+    ways: dict[str, Any] = {"accelerator": options.accelerator, "checkpoint": checkpoint}
     if settings.parametrisation == "tile":
+        goal = None
         noise = learn_tiles(canvases, centroids, settings, **ways)
     else:
+        goal = goals(clusters.centroids, settings.goal)
         learn = search_textures if settings.parametrisation == "texture" else learn_noise
         noise = learn(canvases, centroids, torch.from_numpy(goal), surrogate, settings, **ways)
     checkpoint.unlink(missing_ok=True)
     if settings.quiet_cluster:
         quiet = tightest(embeddings, clusters)
         noise[quiet] = np.sign(noise[quiet]) * np.maximum(np.abs(noise[quiet]) // QUIETER, 1)
-    moved = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, options.accelerator)
+    moved = None
+    if goal is not None:
+        embedded = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, options.accelerator)
+        moved = float((nearest(embedded, clusters.centroids) == goal[clusters.assignment]).mean())
     return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,
-        goals=goal.tolist(),
+        goals=[] if goal is None else goal.tolist(),
         sizes=clusters.sizes.tolist(),
-        moved=float((nearest(moved, clusters.centroids) == goal[clusters.assignment]).mean()),
+        moved=moved,
         column=sample.column,
         surrogate_digest=surrogate.digest,
         surrogate_revision=surrogate.revision,
