@@ -136,7 +136,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="texture|tile|direct|generator",
-            help="Family of the noise; tile is for photographs.",
+            help="Family of the noise; try tile on photographs.",
             show_default="texture",
         ),
     ] = None,
