@@ -34,7 +34,8 @@ class CommonSettings:
         max_fit_images: everything is learnt from at most so many images (a seeded sample); None for all.
         canvas_size: side S of the square on which noise is learnt, stretched over each image as it is applied; None
             for the surrogate's size, or the images' own size where that is smaller. A network that is trained at
-            less than half this size does not see textures. Clusters are found at the surrogate's size in any case.
+            less than half this size does not see textures. UCProtector finds clusters at the surrogate's
+            size, or the images', in any case.
         normalise: L2-normalise embeddings before clustering and learning (balances the clusters).
         batch_size: images in a step.
         container: how protected images are stored: "png", "webp" (lossless) or "jpeg:QUALITY".
@@ -118,7 +119,7 @@ class Settings(CommonSettings):
     Attributes:
         parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "tile"
             learns a small tile for each cluster, repeated over the picture, that untrained networks read soonest
-            (ours; `goal` and `distance` play no part); "direct" learns the pixels of each noise by gradient;
+            (ours; takes no `goal` or `distance`); "direct" learns the pixels of each noise by gradient;
             "generator" one ResNet per cluster (section 3.3).
         distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
             between softmaxes (equation 4).
