@@ -1,8 +1,11 @@
 """The family of textures in which noise is chosen: gratings, the same wherever a scraper crops.
 
 Noise that is tied to its place dies under random crops, and a network reads a regular texture before it reads
-pictures. So the search tries many gratings, measures where each one moves the embeddings of protected images, and
+pictures. So the search tries many textures, measures where each one moves the embeddings of protected images, and
 gives every cluster the one that moves them nearest to its goal: the objective of section 3.3, over a dictionary.
+
+Half of the clusters get opposed colours, which pictures hardly hold and networks read soonest, and half a fine pattern
+of brightness, which JPEG and a conversion to gray leave alone (docs/method.md, "Two kinds of texture").
 """
 
 import hashlib
@@ -27,25 +30,56 @@ from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 PERIODS = (3.0, 8.0)
 """Shortest and longest period of a grating, in pixels of the canvas: a 3 x 3 filter sees it, a resize keeps it."""
 
+FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
+"""The same of brightness, which is mistaken for what pictures show where it is coarser, and of the blue beside it."""
+
+KINDS = 2
+
+RED, GREEN, BLUE = range(3)
+ANGLE, PERIOD, PHASE = range(3)
+
 
 def draw_gratings(n: int, generator: Generator) -> Tensor:
-    """Angle, period and phase for each channel of each grating, all as shares of their ranges: float [n, 3, 3]."""
-    return torch.rand(n, 3, 3, generator=generator)
+    """Gratings at random, each channel on its own.
+
+    Returns:
+        float [n, 3, 3]: for each channel of each grating its angle in half turns, period in pixels and phase in turns.
+    """
+    gratings = torch.rand(n, 3, 3, generator=generator)
+    shortest, longest = PERIODS
+    gratings[..., PERIOD] = shortest + (longest - shortest) * gratings[..., PERIOD]
+    return gratings
+
+
+def draw_textures(n: int, generator: Generator) -> Tensor:
+    """Gratings of two kinds by turns: blue opposed to green, and brightness that is fine.
+
+    Returns:
+        float [n, 3, 3], as `draw_gratings`. Of those with even numbers blue is green's negative; of the others red and
+        green, nearly all of the luma, are one `FINE` grating, and blue is a `COARSE` one of its own.
+    """
+    textures = draw_gratings(n, generator)
+    opposed, fine = textures[0::KINDS], textures[1::KINDS]
+    opposed[:, BLUE] = opposed[:, GREEN]
+    opposed[:, BLUE, PHASE] += 0.5
+    fine[:, RED, PERIOD].uniform_(*FINE, generator=generator)
+    fine[:, BLUE, PERIOD].uniform_(*COARSE, generator=generator)
+    fine[:, GREEN] = fine[:, RED]
+    return textures
 
 
 def render(gratings: Tensor, size: int) -> Tensor:
-    """Oriented square waves, each colour channel with an angle, a period and a phase of its own.
+    """Oriented square waves.
 
     Args:
-        gratings: float [n, 3, 3], from `draw_gratings`.
+        gratings: float [n, 3, 3], from `draw_gratings` or `draw_textures`.
         size: side S of the canvas in pixels.
 
     Returns:
         float [n, 3, S, S], every value -1 or 1.
     """
     angle, period, phase = gratings[..., None, None].unbind(dim=2)  # [n, 3, 1, 1] each
-    shortest, longest = PERIODS
-    frequency = 2 * math.pi / (shortest + (longest - shortest) * period)
+    frequency = 2 * math.pi / period
     x = torch.arange(size, dtype=torch.float32)
     across = x * (math.pi * angle).cos() + x[:, None] * (math.pi * angle).sin()  # [n, 3, S, S]
     return torch.where((frequency * across + 2 * math.pi * phase).sin() >= 0, 1.0, -1.0)
@@ -72,10 +106,10 @@ def search_textures(
     accelerator: Accelerator,
     checkpoint: Path | None = None,
 ) -> np.ndarray:
-    """Choose the cluster-wise perturbations: of `steps` gratings, the p that bring images nearest to the p goals.
+    """Choose the cluster-wise perturbations: of `steps` textures, the p that bring images nearest to the p goals.
 
-    Every step tries one grating on `batch_size` images, seen as a scraper would (EOT). No cluster shares a grating
-    with another one.
+    Every step tries one texture on `batch_size` images, seen as a scraper would (EOT). No cluster shares a texture
+    with another one, and the kinds of texture go by turns over the clusters.
 
     Args:
         canvases: uint8 [N, 3, S, S], images of the whole sample.
@@ -91,7 +125,7 @@ def search_textures(
     """
     generator = secret_generator(settings.seed, centroids)
     total, device = n_steps(settings, len(canvases)), accelerator.device
-    tried, size = draw_gratings(total, generator), canvases.shape[-1]
+    tried, size = draw_textures(total, generator), canvases.shape[-1]
     pulls = centroids[goals].to(device)
     scores = torch.zeros(total, len(goals))
     done = 0
@@ -112,6 +146,8 @@ def search_textures(
             if checkpoint is not None and (step + 1) % every == 0:
                 state = {"scores": scores, "generator": generator.get_state()}
                 save_tensors(checkpoint, state, {"step": str(step + 1)})
+    of_another_kind = (torch.arange(total)[:, None] - torch.arange(len(goals))) % KINDS != 0
+    scores[of_another_kind] = math.inf
     chosen, cluster = linear_sum_assignment(scores.numpy())
     noise = settings.levels * render(tried[torch.from_numpy(chosen[cluster.argsort()])], size)
     return noise.numpy().astype(np.int8)

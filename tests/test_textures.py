@@ -1,0 +1,51 @@
+"""The family of textures: what a network and a scraper's JPEG make of its two kinds."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from uc_hf import UCProtector
+from uc_hf.generated import generated_dataset
+from uc_hf.scoring.counter_measures.stored import gray, jpeg
+from uc_hf.textures import draw_gratings, draw_textures, render
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """uint8 [50, 3, 32, 32]."""
+    rows = generated_dataset(n_train=50, n_test=10)["train"]["image"]
+    return torch.from_numpy(np.stack([np.array(row) for row in rows])).permute(0, 3, 1, 2)
+
+
+def left_of(textures: Tensor, pictures: Tensor, measure: Callable[[Tensor], Tensor]) -> list[float]:
+    """The share of each texture that a counter-measure leaves in the pictures, on average."""
+    before = measure(pictures).float()
+    shares = []
+    for texture in textures:
+        after = measure((pictures + 16 * texture).clamp(0, 255).byte()).float()
+        shares.append(float(((after - before).mean(dim=0) * texture / 16).mean()))
+    return shares
+
+
+def test_blue_opposes_green_in_every_second_cluster_and_the_others_are_of_one_brightness(
+    tiles: Dataset, surrogate_folder: str
+):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 5, "steps": 12, "batch_size": 8}
+    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
+    red, green, blue = noise[0::2].swapaxes(0, 1)
+    assert np.array_equal(blue, -green) and (red != green).any(axis=(1, 2)).all()
+    red, green, blue = noise[1::2].swapaxes(0, 1)
+    assert np.array_equal(red, green) and (np.abs(blue) == 16).all() and (blue != green).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("measure", [lambda pixels: jpeg(pixels, 75), gray], ids=["jpeg", "gray"])
+def test_half_of_the_textures_survive_jpeg_and_gray(pictures: Tensor, measure: Callable[[Tensor], Tensor]):
+    textures = render(draw_textures(20, torch.Generator().manual_seed(0)), 32)
+    independent = render(draw_gratings(20, torch.Generator().manual_seed(0)), 32)
+    fine = left_of(textures[1::2], pictures, measure)
+    assert min(fine) > 0.5
+    assert np.mean(fine) > np.mean(left_of(independent, pictures, measure)) + 0.1
