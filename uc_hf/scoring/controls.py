@@ -55,7 +55,7 @@ def blocky_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
 
 
 def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
-    """One random grating per cluster, from the family in which textures are searched: what the search has to beat.
+    """One random grating per cluster, each colour its own: a texture too, but of no chosen kind, and chosen by nothing.
 
     Args:
         shape: [p, 3, S, S].
