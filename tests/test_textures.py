@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uc_hf import UCProtector
 from uc_hf.generated import generated_dataset
+from uc_hf.images import LUMA
 from uc_hf.scoring.counter_measures.stored import gray, jpeg
 from uc_hf.textures import draw_gratings, draw_textures, render
 
@@ -49,3 +50,9 @@ def test_half_of_the_textures_survive_jpeg_and_gray(pictures: Tensor, measure: C
     fine = left_of(textures[1::2], pictures, measure)
     assert min(fine) > 0.5
     assert np.mean(fine) > np.mean(left_of(independent, pictures, measure)) + 0.1
+
+
+def test_neither_kind_of_texture_cancels_itself_in_gray():
+    textures = render(draw_textures(20, torch.Generator().manual_seed(0)), 64)
+    luma = torch.einsum("c,nchw->nhw", torch.tensor(LUMA), textures)
+    assert luma.square().mean(dim=(1, 2)).sqrt().min() > 0.5

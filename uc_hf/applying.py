@@ -306,7 +306,7 @@ class Protector(Shared[FitT], ABC):
 
 
 def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None) -> Picture:
-    """A picture with a noise stretched over it; one that is stored in gray gets the mean over the channels.
+    """A picture with a noise stretched over it; one that is stored in gray gets the noise's luma.
 
     Args:
         picture: of any size.
@@ -319,7 +319,7 @@ def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | N
     if shares is not None:
         stretched = np.rint(stretched * shares[..., None]).astype(np.int8)
     if picture.mode in images.GRAY:
-        stretched = np.rint(stretched.mean(axis=2, keepdims=True)).astype(np.int8)
+        stretched = np.rint(stretched @ np.array(images.LUMA))[..., None].astype(np.int8)
     return replace(picture, pixels=add_levels(picture.pixels, stretched))
 
 

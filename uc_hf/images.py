@@ -42,6 +42,9 @@ _DECODED_MODE = {
 GRAY = ("L", "LA")
 """The modes of a picture that is stored without colour."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue weigh in gray (ITU-R 601)."""
+
 # In these a healthy file can still hold values, or a colour profile, that decode refuses.
 _MODES_TO_DECODE = {"CMYK", "LAB", "I"}
 # What PIL's readers raise on damaged files, in its header parsers included.

@@ -55,7 +55,7 @@ def blocky_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
 
 
 def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
-    """One random grating per cluster, each colour its own: a texture too, but of no chosen kind, and chosen by nothing.
+    """One random grating per cluster, each colour its own: a texture that nobody chose, neither its kind nor itself.
 
     Args:
         shape: [p, 3, S, S].

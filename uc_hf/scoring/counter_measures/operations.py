@@ -11,8 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-
-LUMA = (0.299, 0.587, 0.114)
+from uc_hf.images import LUMA
 
 
 def identity(images: Tensor, amount: Tensor) -> Tensor:
