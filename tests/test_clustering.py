@@ -1,11 +1,12 @@
 """Clusters: seeded, complete, and honest about what cannot be clustered."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from uc_hf.clustering import Clusters, find_clusters, goals, nearest, tightest
+from uc_hf.clustering import Clusters, find_clusters, goals, nearest, spectral_clusters, tightest
 from uc_hf.errors import ClusterError
 
 
@@ -16,16 +17,22 @@ def blobs(n_blobs: int, n: int = 600, dim: int = 8) -> tuple[np.ndarray, np.ndar
     return (centres[labels] + rng.normal(size=(n, dim))).astype(np.float32), labels
 
 
-def test_well_separated_groups_are_found_exactly():
+Clustering = Callable[[np.ndarray, int, int], Clusters]
+both = pytest.mark.parametrize("cluster", [find_clusters, spectral_clusters])
+
+
+@both
+def test_well_separated_groups_are_found_exactly(cluster: Clustering):
     embeddings, labels = blobs(10)
-    clusters = find_clusters(embeddings, 10, seed=0)
+    clusters = cluster(embeddings, 10, 0)
     assert clusters.sizes.tolist() == [60] * 10
     assert len({(cluster, label) for cluster, label in zip(clusters.assignment, labels, strict=True)}) == 10
 
 
-def test_equal_seeds_give_equal_centroids():
+@both
+def test_equal_seeds_give_equal_centroids(cluster: Clustering):
     embeddings = np.random.default_rng(1).normal(size=(300, 5)).astype(np.float32)
-    first, second, other = (find_clusters(embeddings, 7, seed).centroids for seed in (3, 3, 4))
+    first, second, other = (cluster(embeddings, 7, seed).centroids for seed in (3, 3, 4))
     assert np.array_equal(first, second) and not np.array_equal(first, other)
 
 
@@ -34,22 +41,40 @@ def test_assignment_is_to_the_nearest_centroid():
     assert nearest(np.array([[1.0, 1.0], [8.0, 0.0], [5.0, 0.0]]), centroids).tolist() == [0, 1, 0]
 
 
-def test_the_tightest_cluster_is_no_tiny_one():
+def test_groups_are_kept_whole_that_k_means_cuts():
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 2
+    strips = np.stack([rng.uniform(0, 4, 600), 1.5 * labels + rng.normal(0, 0.2, 600)], axis=1).astype(np.float32)
+    cut, whole = (cluster(strips, 2, 0).assignment for cluster in (find_clusters, spectral_clusters))
+    assert abs((cut == labels).mean() - 0.5) < 0.1
+    assert (whole == labels).mean() in (0, 1)
+
+
+def test_the_cluster_of_an_image_depends_on_it_alone():
+    embeddings = np.random.default_rng(1).normal(size=(300, 5)).astype(np.float32)
+    clusters = spectral_clusters(embeddings, 7, seed=0)
+    one_by_one = [nearest(embedding[None], clusters.centroids)[0] for embedding in embeddings]
+    assert np.array_equal(one_by_one, clusters.assignment)
+
+
+def test_the_tightest_cluster_is_none_of_the_smaller_ones():
     embeddings = np.array([[0], [2], [4], [10], [11], [12], [13], [30]], dtype=np.float32)
     assignment = np.array([0, 0, 0, 1, 1, 1, 1, 2])
     clusters = Clusters(np.array([[2], [11.5], [30]], dtype=np.float32), assignment, np.bincount(assignment))
     assert tightest(embeddings, clusters) == 1
 
 
-def test_more_clusters_than_images_are_refused():
+@both
+def test_more_clusters_than_images_are_refused(cluster: Clustering):
     with pytest.raises(ClusterError, match=r"n_clusters=20 is more than the 12 images.*n_clusters=2 or less"):
-        find_clusters(np.zeros((12, 3), dtype=np.float32), 20, seed=0)
+        cluster(np.zeros((12, 3), dtype=np.float32), 20, 0)
 
 
-def test_repeated_images_that_leave_clusters_empty_are_refused():
+@both
+def test_repeated_images_that_leave_clusters_empty_are_refused(cluster: Clustering):
     repeated = np.repeat(np.eye(3, dtype=np.float32), 10, axis=0)
     with pytest.raises(ClusterError, match=r"2 of 5 clusters are empty .* only 3 different embeddings"):
-        find_clusters(repeated, 5, seed=0)
+        cluster(repeated, 5, 0)
 
 
 def test_a_warning_tells_when_most_clusters_hold_one_image(caplog: pytest.LogCaptureFixture):
@@ -59,11 +84,12 @@ def test_a_warning_tells_when_most_clusters_hold_one_image(caplog: pytest.LogCap
     assert re.search(r"of 10 clusters hold a single image.* smaller n_clusters \(2 or less for 12 images", caplog.text)
 
 
-def test_embeddings_that_are_not_finite_are_refused():
+@both
+def test_embeddings_that_are_not_finite_are_refused(cluster: Clustering):
     broken = np.ones((5, 3), dtype=np.float32)
     broken[2, 1] = np.nan
     with pytest.raises(ClusterError, match="fitted image 2 is not finite"):
-        find_clusters(broken, 2, seed=0)
+        cluster(broken, 2, 0)
 
 
 @pytest.mark.parametrize("rule", ["next", "farthest"])

@@ -43,9 +43,15 @@ def test_blue_opposes_green_in_every_second_cluster_and_the_others_are_of_one_br
     assert np.array_equal(red, green) and (np.abs(blue) == 16).all() and (blue != green).any(axis=(1, 2)).all()
 
 
+def test_on_large_canvases_green_opposes_red_where_small_ones_have_a_brightness(tiles: Dataset, surrogate_folder: str):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 12, "batch_size": 8, "canvas_size": 128}
+    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
+    assert np.array_equal(noise[0::2, 2], -noise[0::2, 1]) and np.array_equal(noise[1::2, 1], -noise[1::2, 0])
+
+
 @pytest.mark.parametrize("measure", [lambda pixels: jpeg(pixels, 75), gray], ids=["jpeg", "gray"])
 def test_half_of_the_textures_survive_jpeg_and_gray(pictures: Tensor, measure: Callable[[Tensor], Tensor]):
-    textures = render(draw_textures(20, torch.Generator().manual_seed(0)), 32)
+    textures = render(draw_textures(20, torch.Generator().manual_seed(0), 32), 32)
     independent = render(draw_gratings(20, torch.Generator().manual_seed(0)), 32)
     fine = left_of(textures[1::2], pictures, measure)
     assert min(fine) > 0.5
@@ -53,6 +59,6 @@ def test_half_of_the_textures_survive_jpeg_and_gray(pictures: Tensor, measure: C
 
 
 def test_neither_kind_of_texture_cancels_itself_in_gray():
-    textures = render(draw_textures(20, torch.Generator().manual_seed(0)), 64)
+    textures = render(draw_textures(20, torch.Generator().manual_seed(0), 64), 64)
     luma = torch.einsum("c,nchw->nhw", torch.tensor(LUMA), textures)
     assert luma.square().mean(dim=(1, 2)).sqrt().min() > 0.5

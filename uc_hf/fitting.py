@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from uc_hf.clustering import find_clusters, goals, nearest, tightest
+from uc_hf.clustering import find_clusters, goals, nearest, spectral_clusters, tightest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
 from uc_hf.perturbation import add_noise, learn_noise
-from uc_hf.settings import Settings
+from uc_hf.settings import PHOTOGRAPH, Settings
 from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
@@ -94,7 +94,9 @@ def _learn(
     looked_at = views.shape[-1]
     size = settings.canvas_size or looked_at
     canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
-    clusters = find_clusters(embeddings, settings.n_clusters, settings.seed)
+    clustering = settings.clustering or ("spectral" if size > PHOTOGRAPH else "kmeans")
+    cluster = {"spectral": spectral_clusters, "kmeans": find_clusters}[clustering]
+    clusters = cluster(embeddings, settings.n_clusters, settings.seed)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
     centroids = torch.from_numpy(clusters.centroids)
     ways: dict[str, Any] = {"accelerator": options.accelerator, "checkpoint": checkpoint}

@@ -48,11 +48,13 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     def paper(cls, **settings: Any) -> Self:
         """The published recipe (section 4.1 and the reference code's defaults), for comparison.
 
-        One ResNet generator per cluster, all at full strength, KL divergence on raw embeddings, the next centroid as
-        goal, 50 epochs over the whole set in batches of 256, no EOT. It costs 500 surrogate passes per image.
+        k-means, one ResNet generator per cluster, all at full strength, KL divergence on raw embeddings, the next
+        centroid as goal, 50 epochs over the whole set in batches of 256, no EOT. It costs 500 surrogate passes per
+        image.
         """
         recipe = {
             "surrogate": "microsoft/resnet-50",
+            "clustering": "kmeans",
             "parametrisation": "generator",
             "distance": "kl",
             "goal": "next",

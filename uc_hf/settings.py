@@ -14,6 +14,9 @@ from uc_hf.images import Container
 from uc_hf.surrogates import Surrogate
 
 
+PHOTOGRAPH = 96
+"""Images whose canvas has a longer side, in pixels, are taken for photographs: measured at 32, 64, and 128."""
+
 SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]
 
 
@@ -117,6 +120,9 @@ class Settings(CommonSettings):
         True
 
     Attributes:
+        clustering: "kmeans" (section 3.2); "spectral" cuts the graph of nearest neighbours where few images are
+            neighbours, which leaves fewer strays in clusters of another kind; None for spectral clustering of
+            photographs (a canvas of more than 96 px) and k-means of smaller pictures.
         parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "tile"
             learns a small tile for each cluster, repeated over the picture, that untrained networks read soonest
             (ours; takes no `goal` or `distance`); "direct" learns the pixels of each noise by gradient;
@@ -139,6 +145,7 @@ class Settings(CommonSettings):
             learns on uncropped images as the paper does.
     """
 
+    clustering: str | None = None
     parametrisation: str = "texture"
     distance: str = "l2"
     goal: str = "farthest"
@@ -194,6 +201,7 @@ class Settings(CommonSettings):
 
 
 CHOICES = {
+    "clustering": ("spectral", "kmeans", None),
     "parametrisation": ("texture", "tile", "direct", "generator"),
     "distance": ("l2", "cosine", "kl"),
     "goal": ("farthest", "next"),
@@ -210,7 +218,7 @@ def at_least(name: str, value: int, least: int) -> None:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
 
 
-def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+def one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
     """Refuse a setting that is not among the words that it may be.
 
     Raises:

@@ -4,8 +4,9 @@ Noise that is tied to its place dies under random crops, and a network reads a r
 pictures. So the search tries many textures, measures where each one moves the embeddings of protected images, and
 gives every cluster the one that moves them nearest to its goal: the objective of section 3.3, over a dictionary.
 
-Half of the clusters get opposed colours, which pictures hardly hold and networks read soonest, and half a fine pattern
-of brightness, which JPEG and a conversion to gray leave alone (docs/method.md, "Two kinds of texture").
+Half of the clusters get green and blue opposed, for pictures hardly hold such colours and networks read them soonest.
+The other half get a fine pattern of brightness, which JPEG and a conversion to gray leave alone, or on photographs,
+where it is not read, red and green opposed (docs/method.md, "Two kinds of texture").
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 from uc_hf.checkpoint import CHECKPOINTS, save_tensors
 from uc_hf.embedding import embed_canvases
 from uc_hf.perturbation import add_noise, distance, n_steps, scraped
-from uc_hf.settings import Settings
+from uc_hf.settings import PHOTOGRAPH, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
@@ -51,21 +52,35 @@ def draw_gratings(n: int, generator: Generator) -> Tensor:
     return gratings
 
 
-def draw_textures(n: int, generator: Generator) -> Tensor:
-    """Gratings of two kinds by turns: blue opposed to green, and brightness that is fine.
+def draw_textures(n: int, generator: Generator, size: int) -> Tensor:
+    """Gratings of two kinds by turns: green and blue opposed, and what goes best with it on canvases of that size.
+
+    Args:
+        n: how many.
+        generator: to draw from.
+        size: side S of the canvas in pixels.
 
     Returns:
-        float [n, 3, 3], as `draw_gratings`. Of those with even numbers blue is green's negative; of the others red and
-        green, nearly all of the luma, are one `FINE` grating, and blue is a `COARSE` one of its own.
+        float [n, 3, 3], as `draw_gratings`. Of those with even numbers blue is green's negative. Of the others red and
+        green, nearly all of the luma, are one `FINE` grating, and blue is a `COARSE` one of its own; on canvases of
+        more than `PHOTOGRAPH` pixels green is red's negative instead.
     """
     textures = draw_gratings(n, generator)
-    opposed, fine = textures[0::KINDS], textures[1::KINDS]
-    opposed[:, BLUE] = opposed[:, GREEN]
-    opposed[:, BLUE, PHASE] += 0.5
-    fine[:, RED, PERIOD].uniform_(*FINE, generator=generator)
-    fine[:, BLUE, PERIOD].uniform_(*COARSE, generator=generator)
-    fine[:, GREEN] = fine[:, RED]
+    first, second = textures[0::KINDS], textures[1::KINDS]
+    _oppose(first, GREEN, BLUE)
+    if size > PHOTOGRAPH:
+        _oppose(second, RED, GREEN)
+        return textures
+    second[:, RED, PERIOD].uniform_(*FINE, generator=generator)
+    second[:, BLUE, PERIOD].uniform_(*COARSE, generator=generator)
+    second[:, GREEN] = second[:, RED]
     return textures
+
+
+def _oppose(gratings: Tensor, channel: int, other: int) -> None:
+    """Make one channel the negative of another."""
+    gratings[:, other] = gratings[:, channel]
+    gratings[:, other, PHASE] += 0.5
 
 
 def render(gratings: Tensor, size: int) -> Tensor:
@@ -125,7 +140,8 @@ def search_textures(
     """
     generator = secret_generator(settings.seed, centroids)
     total, device = n_steps(settings, len(canvases)), accelerator.device
-    tried, size = draw_textures(total, generator), canvases.shape[-1]
+    size = canvases.shape[-1]
+    tried = draw_textures(total, generator, size)
     pulls = centroids[goals].to(device)
     scores = torch.zeros(total, len(goals))
     done = 0

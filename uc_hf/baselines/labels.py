@@ -82,7 +82,7 @@ class Predicted(LabelSource):
 
 
 class Clusters(LabelSource):
-    """k-means clusters of a surrogate's embeddings: those of Unlearnable Clusters."""
+    """k-means clusters of a surrogate's embeddings: those of Unlearnable Clusters with `clustering="kmeans"`."""
 
     def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
         """The centroids."""
