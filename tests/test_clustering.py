@@ -77,10 +77,12 @@ def test_repeated_images_that_leave_clusters_empty_are_refused(cluster: Clusteri
         cluster(repeated, 5, 0)
 
 
-def test_a_warning_tells_when_most_clusters_hold_one_image(caplog: pytest.LogCaptureFixture):
-    find_clusters(blobs(10)[0], 10, seed=0)
+@both
+def test_one_warning_tells_when_most_clusters_hold_one_image(cluster: Clustering, caplog: pytest.LogCaptureFixture):
+    cluster(blobs(10)[0], 10, 0)
     assert not caplog.records
-    find_clusters(np.eye(12, dtype=np.float32), 10, seed=0)
+    cluster(np.eye(12, dtype=np.float32), 10, 0)
+    assert len(caplog.records) == 1
     assert re.search(r"of 10 clusters hold a single image.* smaller n_clusters \(2 or less for 12 images", caplog.text)
 
 

@@ -53,21 +53,7 @@ def find_clusters(embeddings: np.ndarray, n_clusters: int, seed: int) -> Cluster
         ClusterError: p > N, embeddings that are not finite, or a cluster that stays empty (images repeated exactly).
     """
     _check(embeddings, n_clusters)
-    # Imported here, after torch: on macOS each brings its own OpenMP, and the order decides whether they clash.
-    import faiss
-
-    kmeans = faiss.Kmeans(
-        embeddings.shape[1],
-        n_clusters,
-        niter=ITERATIONS,
-        nredo=RESTARTS,
-        seed=seed,
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        max_points_per_centroid=10_000,
-        min_points_per_centroid=1,
-    )
-    kmeans.train(np.ascontiguousarray(embeddings, dtype=np.float32))
-    return _complete(embeddings, np.array(kmeans.centroids))
+    return _complete(embeddings, _k_means(embeddings, n_clusters, seed))
 
 
 def spectral_clusters(embeddings: np.ndarray, n_clusters: int, seed: int) -> Clusters:
@@ -92,10 +78,31 @@ def spectral_clusters(embeddings: np.ndarray, n_clusters: int, seed: int) -> Clu
     for _ in range(EIGENVECTOR_STEPS):
         vectors, _ = np.linalg.qr(graph @ vectors)
     directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    groups = find_clusters(directions.astype(np.float32), n_clusters, seed)
+    groups = nearest(directions, _k_means(directions, n_clusters, seed))
+    sizes = np.bincount(groups, minlength=n_clusters)
+    _refuse_empty(embeddings, sizes)
     sums = np.zeros((n_clusters, embeddings.shape[1]))
-    np.add.at(sums, groups.assignment, embeddings)
-    return _complete(embeddings, (sums / groups.sizes[:, None]).astype(np.float32))
+    np.add.at(sums, groups, embeddings)
+    return _complete(embeddings, (sums / sizes[:, None]).astype(np.float32))
+
+
+def _k_means(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Centroids, float32 [p, d]."""
+    # Imported here, after torch: on macOS each brings its own OpenMP, and the order decides whether they clash.
+    import faiss
+
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        n_clusters,
+        niter=ITERATIONS,
+        nredo=RESTARTS,
+        seed=seed,
+        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+        max_points_per_centroid=10_000,
+        min_points_per_centroid=1,
+    )
+    kmeans.train(np.ascontiguousarray(points, dtype=np.float32))
+    return np.array(kmeans.centroids)
 
 
 def _neighbour_graph(embeddings: np.ndarray, k: int) -> scipy.sparse.csr_matrix:
@@ -125,17 +132,21 @@ def _check(embeddings: np.ndarray, n_clusters: int) -> None:
         raise ClusterError(f"the embedding of fitted image {row} is not finite. Check the surrogate's weights.")
 
 
+def _refuse_empty(embeddings: np.ndarray, sizes: np.ndarray) -> None:
+    if not sizes.all():
+        raise ClusterError(
+            f"{int((sizes == 0).sum())} of {len(sizes)} clusters are empty (sizes {sizes.tolist()}): the images have "
+            f"only {len(np.unique(embeddings, axis=0))} different embeddings. Write a smaller n_clusters."
+        )
+
+
 def _complete(embeddings: np.ndarray, centroids: np.ndarray) -> Clusters:
     """The images of each centroid, where each has some."""
     n, n_clusters = len(embeddings), len(centroids)
     assignment = nearest(embeddings, centroids)
     sizes = np.bincount(assignment, minlength=n_clusters)
     logger.info("clusters of %s images", ", ".join(map(str, sizes)))
-    if not sizes.all():
-        raise ClusterError(
-            f"{int((sizes == 0).sum())} of {n_clusters} clusters are empty (sizes {sizes.tolist()}): the images have "
-            f"only {len(np.unique(embeddings, axis=0))} different embeddings. Write a smaller n_clusters."
-        )
+    _refuse_empty(embeddings, sizes)
     if 2 * int((sizes == 1).sum()) > n_clusters:
         logger.warning(
             "%d of %d clusters hold a single image: their noise marks that image alone, and protects little. Fit on "
