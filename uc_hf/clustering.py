@@ -18,7 +18,6 @@ RESTARTS = 10
 """One random start left a cluster of 4 points among 20,000 in ten blobs; ten starts found all ten blobs. Seeding
 by k-means++ raised the clusters' information about the generated set's labels from 0.86 to 0.91 of log 10."""
 
-
 NEIGHBOURS = 10
 """Of each image, in the graph that spectral clustering cuts; 5 and 20 gave as good clusters, 40 worse ones."""
 
