@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import laplacian
 from scipy.spatial.distance import cdist
 
 from uc_hf.errors import ClusterError
@@ -108,15 +109,14 @@ def _neighbour_graph(embeddings: np.ndarray, k: int) -> scipy.sparse.csr_matrix:
     """Who is among whose k nearest, normalised so that the largest of its eigenvalues, all in [0, 1], tell groups."""
     import faiss
 
-    n, dim = embeddings.shape
+    points = np.ascontiguousarray(embeddings, dtype=np.float32)
+    n, dim = points.shape
     index = faiss.IndexFlatL2(dim)
-    index.add(np.ascontiguousarray(embeddings, dtype=np.float32))
-    neighbours = index.search(np.ascontiguousarray(embeddings, dtype=np.float32), k + 1)[1][:, 1:]
+    index.add(points)
+    neighbours = index.search(points, k + 1)[1][:, 1:]
     edges = (np.ones(n * k), (np.repeat(np.arange(n), k), neighbours.ravel()))
     graph = scipy.sparse.csr_matrix(edges, shape=(n, n))
-    graph = graph + graph.T
-    scale = scipy.sparse.diags(np.asarray(graph.sum(axis=1)).ravel() ** -0.5)
-    return (scale @ graph @ scale + scipy.sparse.identity(n)) / 2
+    return scipy.sparse.identity(n) - laplacian(graph + graph.T, normed=True) / 2
 
 
 def _check(embeddings: np.ndarray, n_clusters: int) -> None:
