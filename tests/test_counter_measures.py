@@ -218,6 +218,12 @@ def test_every_counter_measure_has_a_name_and_repeats_by_seed(name: str, pixels:
     measure = find_counter_measure("averaging-3" if name == "averaging" else name)
     published = LabelledImages(pixels, torch.arange(12) % 4)
     originals = LabelledImages(pixels.flip(0), published.labels)
+    if measure.files:
+        picture = pixels[0].permute(1, 2, 0).numpy()
+        changed = [measure.files[0](picture) for _ in range(2)]
+        assert changed[0].shape == picture.shape and changed[0].dtype == np.uint8
+        assert np.array_equal(changed[0], changed[1]) and not np.array_equal(changed[0], picture)
+        return
     if measure.stored:
         cleaned = [measure.clean(published, originals) for _ in range(2)]
         assert cleaned[0].pixels.shape == pixels.shape and cleaned[0].pixels.dtype == torch.uint8
@@ -243,7 +249,7 @@ def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("jpg-75", r"'jpg-75' is not known. Write 'none' or one of: jpeg, gray"),
+        ("jpg-75", r"'jpg-75' is not known. Write 'none' or one of: reencode, jpeg, gray"),
         ("jpeg-0", r"the quality is a whole number from 1 to 100"),
         ("jpeg-7.5", r"the quality is a whole number from 1 to 100"),
         ("median-4", r"the side in pixels is a whole number from 3 to 15 in steps of 2"),

@@ -157,6 +157,12 @@ def test_sets_made_in_memory_are_scored_and_watched_over_the_epochs(images: Labe
     assert curves["test"] == card.rows[1].curve and len(curves["clean"]) == RECIPE.epochs
 
 
+def test_sets_made_in_memory_have_no_files_to_store_anew(images: LabelledImages) -> None:
+    cells = {"targets": ["resnet-small"], "protocols": ["from-scratch"], "counter_measures": ["reencode-75"]}
+    with pytest.raises(SettingError, match=r"'reencode-75' acts on files.*Write 'jpeg'"):
+        score_images({"clean": images}, images, 4, seeds=[0], recipe=RECIPE, **cells)
+
+
 def test_nt_xent_is_its_formula() -> None:
     views = torch.randn(6, 5, generator=Generator().manual_seed(0))
     unit = F.normalize(views, dim=1).double().numpy()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import evaluate
@@ -157,6 +158,20 @@ def test_every_counter_measure_is_a_cell_of_the_clean_set_too(pair: dict[str, Da
     assert [row.early is None for row in card.rows] == [True, True, False, False]
     assert all(row.early in row.curve for row in card.rows[2:])
     assert card.headline().startswith("A resnet-small trained on the protected set with jpeg-50+mixup reaches")
+
+
+def test_files_that_a_scraper_stored_anew_are_compressed_at_their_own_size(pair: dict[str, Dataset], tiles: Dataset):
+    def compressed(row: dict) -> dict:
+        stream = BytesIO()
+        row["image"].save(stream, "JPEG", quality=30)
+        return {"image": {"bytes": stream.getvalue(), "path": None}}
+
+    by_hand = {name: rows.map(compressed) for name, rows in pair.items()}
+    recipe = replace(QUICK, epochs=2)
+    expected = score(by_hand, tiles, seeds=[0], recipe=recipe, counter_measures=["gray"])
+    card = score(pair, tiles, seeds=[0], recipe=recipe, counter_measures=["reencode-30+gray", "gray"])
+    assert [row.curve for row in card.rows[:2]] == [row.curve for row in expected.rows]
+    assert [row.curve for row in card.rows[:2]] != [row.curve for row in card.rows[2:]]
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "linear-probe"])

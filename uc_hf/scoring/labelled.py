@@ -4,7 +4,8 @@ import hashlib
 import logging
 import math
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -68,6 +69,7 @@ def load_images(
     classes: list[str],
     size: int,
     name: str,
+    files: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
 ) -> LabelledImages:
     """Decode a dataset once; what takes more than `LARGEST_SHARE` of the memory is held in a temporary file.
 
@@ -79,6 +81,7 @@ def load_images(
         classes: class names in label order.
         size: side in pixels to which whole images are resized.
         name: of the set, for messages.
+        files: what becomes of each picture at its own size, uint8 [H, W, 3], before it is resized.
 
     Raises:
         DatasetError: the set is empty or has a label that is not among the classes.
@@ -98,10 +101,12 @@ def load_images(
         if text not in number:
             raise DatasetError(f"row {row} of the {name!r} set has the label {text!r}, which the clean set lacks.")
         try:
-            canvas = images.canvas(images.decode(example[image_column]), size)
+            picture = images.decode(example[image_column])
         except ImageError as error:
             raise ImageError(f"row {row} of the {name!r} set, column {image_column!r}: {error}") from error
-        pixels[row] = torch.from_numpy(canvas).permute(2, 0, 1)
+        for change in files:
+            picture = replace(picture, pixels=change(picture.pixels))
+        pixels[row] = torch.from_numpy(images.canvas(picture, size)).permute(2, 0, 1)
         labels[row] = number[text]
     return LabelledImages(pixels, labels)
 

@@ -5,7 +5,7 @@ A cell is one training: a target, a protocol, a training set, a counter-measure 
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Generator
 from tqdm.auto import tqdm
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring.counter_measures.registry import CounterMeasure, find_counter_measure
+from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
 from uc_hf.scoring.protocols import Protocol, Recipe, find_protocol
@@ -77,8 +77,8 @@ def score(
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
     classes = class_names(train_sets["clean"], label_column)
 
-    def load(name: str, dataset: datasets.Dataset) -> LabelledImages:
-        return load_images(dataset, image_column, label_column, classes, recipe.image_size, name)
+    def load(name: str, dataset: datasets.Dataset, measure: CounterMeasure = NONE) -> LabelledImages:
+        return load_images(dataset, image_column, label_column, classes, recipe.image_size, name, measure.files)
 
     tested = load("test", test)
     return score_images(
@@ -91,6 +91,7 @@ def score(
         seeds=seeds,
         recipe=recipe,
         resume=resume,
+        read=lambda name, measure: load(name, train_sets[name], measure),
     )
 
 
@@ -105,6 +106,7 @@ def score_images(
     seeds: Sequence[int],
     recipe: Recipe,
     resume: Path | None = None,
+    read: Callable[[str, CounterMeasure], LabelledImages] | None = None,
 ) -> Scorecard:
     """What `score` does, on images in memory: for sets that were made there, such as mixtures.
 
@@ -118,13 +120,16 @@ def score_images(
         seeds: one training each.
         recipe: optimiser, schedule and augmentation.
         resume: a scorecard's JSON.
+        read: reads a training set anew, by its name, with a counter-measure's `files` applied to its pictures.
 
     Raises:
-        SettingError: as `score`, or a counter-measure that needs the originals of a set that does not pair up.
+        SettingError: as `score`, or a counter-measure that needs the originals of a set that does not pair up, or
+            files where there is no `read`.
     """
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
     measures = [find_counter_measure(name) for name in counter_measures]
     _check_pairs(train_sets, measures)
+    _check_files(measures, read)
     clean = train_sets["clean"]
     conditions = asdict(recipe) | {"mixed_precision": mixed_precision(Accelerator())}
     card = begin(train_sets, test, conditions, resume)
@@ -137,7 +142,11 @@ def score_images(
         for measure, (name, published) in product(measures, train_sets.items()):
             missing = [cell for cell in (_Cell(t, p, name, measure, s) for t, p, s in cells) if cell.key not in done]
             bar.update(len(cells) - len(missing))
-            train = measure.clean(published, clean) if missing else published
+            if not missing:
+                continue
+            if measure.files and read is not None:
+                published = read(name, measure)
+            train = measure.clean(published, clean)
             for cell in missing:
                 row = _train(cell, train, clean, test, n_classes, recipe)
                 card.rows.append(row)
@@ -264,6 +273,15 @@ def _check_pairs(train_sets: Mapping[str, LabelledImages], measures: Sequence[Co
             raise SettingError(
                 f"counter-measure {measure.name!r} needs every training set row by row beside the clean one, and "
                 f"{others[0]!r} has another number of rows, or other labels. Leave one of the two out."
+            )
+
+
+def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., LabelledImages] | None) -> None:
+    for measure in measures:
+        if measure.files and read is None:
+            raise SettingError(
+                f"counter-measure {measure.name!r} acts on files, and these sets are made of pictures in memory. "
+                "Write 'jpeg', which acts at the size at which they are held."
             )
 
 

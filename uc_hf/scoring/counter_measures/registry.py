@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import numpy as np
 from torch import Generator, Tensor, nn
 
 from uc_hf.errors import SettingError
@@ -12,6 +13,9 @@ from uc_hf.scoring import attacks
 from uc_hf.scoring.counter_measures import batch, steps, stored
 from uc_hf.scoring.labelled import LabelledImages
 
+
+File = Callable[[np.ndarray], np.ndarray]
+"""A published picture at its own size, uint8 [H, W, 3] -> the same."""
 
 Stored = Callable[[LabelledImages, LabelledImages], Tensor]
 """The published set and its originals -> uint8 [N, 3, S, S]. Only `leaked` looks at originals, and at a few."""
@@ -23,12 +27,17 @@ Step = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 """The model, images and labels -> images (see `steps`)."""
 
 
+Kind = Literal["files", "stored", "batch", "step"]
+"""When a counter-measure acts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CounterMeasure:
     """What one scraper does.
 
     Attributes:
         name: as it was written; None for nothing at all.
+        files: once, to every picture at its own size, before it is resized, in this order.
         stored: once, before training, in this order.
         batch: to every batch, after the recipe's augmentation, in this order.
         step: on the training step, after all others.
@@ -37,6 +46,7 @@ class CounterMeasure:
     """
 
     name: str | None = None
+    files: tuple[File, ...] = ()
     stored: tuple[Stored, ...] = ()
     batch: tuple[Batch, ...] = ()
     step: Step | None = None
@@ -44,7 +54,7 @@ class CounterMeasure:
     needs_originals: bool = False
 
     def clean(self, published: LabelledImages, originals: LabelledImages) -> LabelledImages:
-        """The published set after what is done to stored images."""
+        """The published set, read with `files` applied, after what is done to stored images."""
         for measure in self.stored:
             published = LabelledImages(measure(published, originals), published.labels)
         return published
@@ -65,7 +75,7 @@ class _Known:
         allowed: whole numbers, or the ends of a range.
     """
 
-    kind: Literal["stored", "batch", "step"]
+    kind: Kind
     apply: Callable[..., Any]
     parameter: str | None = None
     default: float = 0
@@ -82,6 +92,7 @@ def _project(published: LabelledImages, originals: LabelledImages) -> Tensor:
 
 
 KNOWN = {
+    "reencode": _Known("files", stored.reencode, "quality", 75, range(1, 101)),
     "jpeg": _Known("stored", _on_pixels(stored.jpeg), "quality", 75, range(1, 101)),
     "gray": _Known("stored", _on_pixels(stored.gray)),
     "bits": _Known("stored", _on_pixels(stored.bits), "bits", 3, range(1, 9)),
@@ -119,11 +130,12 @@ def find_counter_measure(name: str) -> CounterMeasure:
         return NONE
     parts = name.split("+")
     chosen = [_parse(part) for part in parts if part != EARLY_STOPPING]
-    applied = {kind: tuple(apply for of, apply in chosen if of == kind) for kind in ("stored", "batch", "step")}
+    applied = {kind: tuple(apply for of, apply in chosen if of == kind) for kind in get_args(Kind)}
     if len(applied["step"]) > 1:
         raise SettingError(f"counter-measure {name!r} has two that change the training step. Write one of them.")
     return CounterMeasure(
         name=name,
+        files=applied["files"],
         stored=applied["stored"],
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,

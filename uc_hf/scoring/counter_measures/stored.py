@@ -1,7 +1,7 @@
 """Counter-measures on stored images, once before training: uint8 [N, 3, S, S] -> uint8 [N, 3, S, S].
 
 Compression and smoothing remove much of most published noise (Liu et al. 2023, "Image Shortcut Squeezing", ICML). All
-of them act at the size at which images are held for training: a scraper resizes first, then cleans.
+but `reencode` act at the size at which images are held for training: a scraper resizes first, then cleans.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,27 @@ AROUND, COARSE = 7, 2
 """Side of the square of frequencies that one is compared with, and how many periods across no peak is sought up to."""
 
 
+def reencode(picture: np.ndarray, quality: int) -> np.ndarray:
+    """Compress one picture as Pillow does unless told otherwise: chroma at half the resolution (4:2:0).
+
+    Args:
+        picture: uint8 [H, W, 3], at the size at which it was published.
+        quality: Pillow's, 1 to 100.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=quality)
+    with Image.open(stream) as image:
+        return np.array(image)
+
+
 def jpeg(pixels: Tensor, quality: int) -> Tensor:
-    """Compress as Pillow does unless told otherwise: chroma at half the resolution (4:2:0) (Liu et al. 2023)."""
+    """Compress as `reencode` does, at the size at which images are held (Liu et al. 2023)."""
     stored = np.empty((len(pixels), *pixels.shape[2:], 3), dtype=np.uint8)
     for row, picture in enumerate(pixels.permute(0, 2, 3, 1).cpu().numpy()):
-        stream = BytesIO()
-        Image.fromarray(picture).save(stream, "JPEG", quality=quality)
-        with Image.open(stream) as image:
-            stored[row] = np.asarray(image)
+        stored[row] = reencode(picture, quality)
     return torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous().to(pixels.device)
 
 
