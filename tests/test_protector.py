@@ -20,6 +20,7 @@ from torch import nn
 
 from tests.workers import WORKERS
 from uc_hf import Surrogate, UCProtector, devices, images
+from uc_hf.baselines.registry import protector_for
 from uc_hf.checks import check_dataset
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.images import Container
@@ -322,6 +323,21 @@ def test_transparency_in_a_jpeg_container_is_refused_by_row_before_fitting(tiles
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=4, container="jpeg:90").fit(tiles)
     with pytest.raises(ImageError, match=r"row 1, column 'image': .*use 'png' or 'webp'"):
         mixed.map(protector, batched=True, with_indices=True)
+
+
+def test_a_surrogate_of_two_sizes(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
+    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 4, "batch_size": 8}
+    protector = UCProtector(surrogate_size=(16, 32), **settings).fit(tiles)
+    protector.save_pretrained(tmp_path)
+    loaded = UCProtector.from_pretrained(tmp_path)
+    assert loaded.settings == protector.settings
+    assert stored(tiles.map(loaded)) == stored(tiles.map(protector))
+    one, same = (UCProtector(surrogate_size=size, **settings) for size in ((32,), 32))
+    assert one.settings == same.settings
+    with pytest.raises(SettingError, match="surrogate_size=4 is not a whole number of at least 8"):
+        UCProtector(surrogate_size=(4, 32))
+    with pytest.raises(SettingError, match=r"surrogate_size=\(16, 32\): labels='predicted' asks .* at one size"):
+        protector_for("grating", surrogate=surrogate_folder, labels="predicted", surrogate_size=(16, 32))
 
 
 def test_an_ensemble_of_surrogates(tiles: Dataset, surrogate_folder: str, tmp_path: Path):

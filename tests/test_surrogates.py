@@ -258,6 +258,18 @@ def test_size_overrides_the_processors_and_must_be_whole_patches(folders: dict[s
         load_surrogate(vit, size=48)
 
 
+def test_one_surrogate_looks_at_several_sizes_as_an_ensemble_of_them_would(folders: dict[str, Path], vit: Surrogate):
+    small = Surrogate.from_pretrained(folders["vit"], size=16)
+    both = load_surrogate(str(folders["vit"]), size=(16, 32))
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    assert both.size == 32 and both.dim == small.dim + vit.dim
+    torch.testing.assert_close(both(images), SurrogateEnsemble([small, vit])(images))
+    assert len({both.digest, vit.digest, small.digest, load_surrogate(str(folders["vit"]), size=(32, 16)).digest}) == 4
+    assert load_surrogate(str(folders["vit"]), size=(32,)).digest == load_surrogate(str(folders["vit"])).digest
+    with pytest.raises(SurrogateError, match=r"size=50 .* patch of 8 px: write size=48"):
+        Surrogate.from_pretrained(folders["vit"], size=(32, 50))
+
+
 def test_a_native_size_of_odd_patches_leaves_no_blind_border(tmp_path: Path):
     """SigLIP's largest checkpoint: 384 px in patches of 14."""
     config = hf.SiglipVisionConfig(**{**VIT, "image_size": 36})

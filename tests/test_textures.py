@@ -58,6 +58,14 @@ def test_half_of_the_textures_survive_jpeg_and_gray(pictures: Tensor, measure: C
     assert np.mean(fine) > np.mean(left_of(independent, pictures, measure)) + 0.1
 
 
+def test_on_canvases_of_more_than_a_thumbnail_more_of_the_opposed_colours_survives_jpeg(pictures: Tensor):
+    def left(size: int) -> float:
+        opposed = draw_textures(40, torch.Generator().manual_seed(0), size)[0::2]
+        return float(np.mean(left_of(render(opposed, 32), pictures, lambda pixels: jpeg(pixels, 75))))
+
+    assert left(64) > left(32) + 0.1
+
+
 def test_neither_kind_of_texture_cancels_itself_in_gray():
     textures = render(draw_textures(20, torch.Generator().manual_seed(0), 64), 64)
     luma = torch.einsum("c,nchw->nhw", torch.tensor(LUMA), textures)

@@ -37,6 +37,10 @@ BUILT_IN = "uc_hf/tiny"
 _TIMM_REMEDY = 'pip install "uc_hf[timm]"'
 
 
+Size = int | tuple[int, ...]
+"""Side in pixels of the square at which a network looks, or several for one after another."""
+
+
 @dataclass(frozen=True)
 class _Input:
     """What a model expects of its input: side in pixels, normalisation, resize filter."""
@@ -53,7 +57,7 @@ class Backbone:
 
     Attributes:
         encoder: float32 [N, 3, size, size] normalised pixels to a transformers output.
-        size: side of its input in pixels.
+        size: side of its input in pixels, or several.
         mean: channel means, for pixels in [0, 1].
         std: channel standard deviations, for pixels in [0, 1].
         interpolation: filter of the resize.
@@ -61,20 +65,20 @@ class Backbone:
     """
 
     encoder: nn.Module
-    size: int
+    size: Size
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: Interpolation
     commit: str | None
 
 
-def load_backbone(name: str, revision: str | None, size: int | None) -> Backbone:
+def load_backbone(name: str, revision: str | None, size: Size | None) -> Backbone:
     """Load a backbone in float32; see `Surrogate.from_pretrained`.
 
     Args:
         name: name on the Hub, local folder, or "uc_hf/tiny" (ships with this package).
         revision: branch, tag or commit on the Hub.
-        size: side of the model's input, when not the one of its image processor.
+        size: side of the model's input, or several, when not the one of its image processor.
 
     Raises:
         SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
@@ -84,7 +88,7 @@ def load_backbone(name: str, revision: str | None, size: int | None) -> Backbone
     return _backbone(name, source, commit, size, config, _load_encoder(model_class, source, model_config, commit))
 
 
-def load_classifier(name: str, revision: str | None, size: int | None) -> Backbone:
+def load_classifier(name: str, revision: str | None, size: Size | None) -> Backbone:
     """Load an image classifier in float32, its class scores in the place of an embedding.
 
     Args:
@@ -108,12 +112,16 @@ def _locate(name: str, revision: str | None) -> tuple[str, str | None, Any]:
         return source, commit, AutoConfig.from_pretrained(source, revision=commit, trust_remote_code=False)
 
 
-def _backbone(name: str, source: str, commit: str | None, size: int | None, config: Any, encoder: Any) -> Backbone:
+def _backbone(name: str, source: str, commit: str | None, size: Size | None, config: Any, encoder: Any) -> Backbone:
     spec = _timm_input(config, name) if config.model_type == "timm_wrapper" else _processor_input(source, commit)
     patch = getattr(encoder.config, "patch_size", 1)
+    if size is None:
+        size = _whole_patches(spec.size, patch, strict=False)
+    for one in [size] if isinstance(size, int) else size:
+        _whole_patches(one, patch, strict=True)
     return Backbone(
         encoder=encoder,
-        size=_whole_patches(spec.size if size is None else size, patch, strict=size is not None),
+        size=size,
         mean=spec.mean,
         std=spec.std,
         interpolation=spec.interpolation,

@@ -120,7 +120,11 @@ def protect(
         ),
     ] = None,
     surrogate_size: Annotated[
-        int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
+        list[int] | None,
+        typer.Option(
+            help="Side in pixels at which the surrogate looks; may be repeated, of photos two tell more.",
+            show_default="its own",
+        ),
     ] = None,
     n_clusters: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
     epsilon: Annotated[
@@ -186,7 +190,7 @@ def protect(
         "labels": labels,
         "label_column": label_column,
         "surrogate": surrogate,
-        "surrogate_size": surrogate_size,
+        "surrogate_size": tuple(surrogate_size) if surrogate_size else None,
         "n_clusters": n_clusters,
         "epsilon": epsilon,
         "parametrisation": parametrisation,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from uc_hf.backbones import Backbone, Interpolation, explained, load_backbone
+from uc_hf.backbones import Backbone, Interpolation, Size, explained, load_backbone
 from uc_hf.errors import SurrogateError
 from uc_hf.folding import fold_batch_norm
 
@@ -34,12 +34,17 @@ class Surrogate(nn.Module):
     Args:
         encoder: takes float [N, 3, size, size], gives [N, d], [N, d, 1, 1], or a transformers output with
             `image_embeds` or `pooler_output`.
-        size: side of the square that every image is resized to.
+        size: side of the square that every image is resized to; of several, the encoder looks at each, and the
+            embeddings stand side by side as those of an ensemble do.
         mean: three channel means, for pixels in [0, 1].
         std: three channel standard deviations, for pixels in [0, 1].
         interpolation: filter of the resize, antialiased.
         name: Hub name or folder the encoder came from; None for an encoder made in code.
         revision: commit on the Hub that the weights came from.
+
+    Attributes:
+        sizes: all of them.
+        size: the largest.
 
     Raises:
         SurrogateError: the encoder does not take such images or does not give one vector per image.
@@ -52,7 +57,7 @@ class Surrogate(nn.Module):
         self,
         encoder: nn.Module,
         *,
-        size: int,
+        size: Size,
         mean: Sequence[float],
         std: Sequence[float],
         interpolation: Interpolation = "bilinear",
@@ -61,7 +66,8 @@ class Surrogate(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = convert_conv2d_weight_memory_format(encoder.requires_grad_(False), torch.channels_last)
-        self.size = size
+        self.sizes = (size,) if isinstance(size, int) else size
+        self.size = max(self.sizes)
         self.interpolation = interpolation
         self.name = name
         self.revision = revision
@@ -76,7 +82,7 @@ class Surrogate(nn.Module):
         self._unfolded_digest: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None, size: int | None = None) -> Self:
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, size: Size | None = None) -> Self:
         """Load a vision backbone of transformers (or of timm, with the extra `uc_hf[timm]`) in float32.
 
         CLIP gives its projected image embedding, a ViT saved without its pooler its class token, all others their
@@ -87,7 +93,7 @@ class Surrogate(nn.Module):
         Args:
             name: name on the Hub, local folder, or "uc_hf/tiny" (ships with this package).
             revision: branch, tag or commit on the Hub (a folder has none); the commit is kept as `.revision`.
-            size: side of the model's input, when not the one of its image processor.
+            size: side of the model's input, or several, when not the one of its image processor.
 
         Raises:
             SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
@@ -115,7 +121,8 @@ class Surrogate(nn.Module):
         """
         if self._unfolded_digest is not None:
             return self._unfolded_digest
-        inputs = [self.size, self.interpolation, self.mean.flatten().tolist(), self.std.flatten().tolist()]
+        size = self.size if len(self.sizes) == 1 else self.sizes
+        inputs = [size, self.interpolation, self.mean.flatten().tolist(), self.std.flatten().tolist()]
         digest = hashlib.sha256(json.dumps(inputs).encode())
         for key, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -140,11 +147,12 @@ class Surrogate(nn.Module):
         """Stay in eval mode whatever is asked, so that no BatchNorm statistic ever moves."""
         return super().train(False)
 
-    def preprocess(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor, size: int | None = None) -> Tensor:
         """Resize the whole image to size x size and normalise, differentiably.
 
         Args:
             images: float [N, 3, H, W] in [0, 1].
+            size: in pixels; None for the largest of its own.
 
         Returns:
             float [N, 3, size, size], the encoder's pixel values, channels last in memory.
@@ -153,12 +161,13 @@ class Surrogate(nn.Module):
             raise SurrogateError(
                 f"images are {images.dtype} {list(images.shape)}: a surrogate takes float [N, 3, H, W] in [0, 1]"
             )
-        square = (self.size, self.size)
+        size = size or self.size
+        square = (size, size)
         images = images.contiguous(memory_format=torch.channels_last)
         if images.shape[2:] != square:
             # Of no use to a bilinear filter that only enlarges, where it takes twice the time; it is what makes
             # torch's bicubic that of PIL.
-            antialias = self.interpolation == "bicubic" or max(images.shape[2:]) > self.size
+            antialias = self.interpolation == "bicubic" or max(images.shape[2:]) > size
             images = F.interpolate(images, square, mode=self.interpolation, antialias=antialias, align_corners=False)
         return torch.addcmul(-self.mean / self.std, images, 1 / self.std)
 
@@ -169,15 +178,22 @@ class Surrogate(nn.Module):
             images: float [N, 3, H, W] in [0, 1].
 
         Returns:
-            float32 [N, d].
+            float32 [N, d]; with several sizes each row of length 1.
         """
-        output = self.encoder(self.preprocess(images), **self._options)
+        looks = [self._look(images, size) for size in self.sizes]
+        return looks[0] if len(looks) == 1 else _side_by_side(looks)
+
+    def _look(self, images: Tensor, size: int) -> Tensor:
+        output = self.encoder(self.preprocess(images, size), **self._options)
         return _one_vector_per_image(output, self.encoder).float()
 
     def _measure_dim(self) -> int:
-        who, side = self.name or type(self.encoder).__name__, self.size
-        with torch.no_grad(), explained(f"{who} does not take images of {side} x {side} px: pass another size"):
-            return self(torch.zeros(1, 3, side, side, device=self.mean.device)).shape[1]
+        who, dim = self.name or type(self.encoder).__name__, 0
+        for side in self.sizes:
+            black = torch.zeros(1, 3, side, side, device=self.mean.device)
+            with torch.no_grad(), explained(f"{who} does not take images of {side} x {side} px: pass another size"):
+                dim += self._look(black, side).shape[1]
+        return dim
 
 
 class SurrogateEnsemble(nn.Module):
@@ -204,12 +220,11 @@ class SurrogateEnsemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images float [N, 3, H, W] in [0, 1] as float32 [N, dim], each row of length 1."""
-        parts = [F.normalize(member(images), dim=1) for member in self.members]
-        return torch.cat(parts, dim=1) / len(parts) ** 0.5
+        return _side_by_side([member(images) for member in self.members])
 
 
 def load_surrogate(
-    spec: str | Path | Surrogate | Sequence[str | Surrogate], revision: Revision = None, size: int | None = None
+    spec: str | Path | Surrogate | Sequence[str | Surrogate], revision: Revision = None, size: Size | None = None
 ) -> Surrogate | SurrogateEnsemble:
     """Make a surrogate of what the user wrote.
 
@@ -217,7 +232,7 @@ def load_surrogate(
         spec: Hub name, folder, a `Surrogate`, or a list of these for an ensemble.
         revision: commit, tag or branch of a name on the Hub; for an ensemble a list with one for each member. A folder
             or a `Surrogate` has none, its digest tells.
-        size: side of the models' input, when not their own.
+        size: side of the models' input, or several, when not their own.
 
     Raises:
         SurrogateError: as `Surrogate.from_pretrained`, or a `Surrogate` of another size, or one revision for a list.
@@ -232,12 +247,17 @@ def load_surrogate(
     return SurrogateEnsemble([_load_one(one, commit, size) for one, commit in zip(spec, revisions, strict=True)])
 
 
-def _load_one(spec: str | Path | Surrogate, revision: str | None, size: int | None) -> Surrogate:
+def _load_one(spec: str | Path | Surrogate, revision: str | None, size: Size | None) -> Surrogate:
     if not isinstance(spec, Surrogate):
         return Surrogate.from_pretrained(spec, revision, size).fold()
-    if size is not None and size != spec.size:
+    if size is not None and size not in (spec.sizes, spec.size):
         raise SurrogateError(f"size={size} was asked for, but the surrogate given has {spec.size}")
     return spec
+
+
+def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
+    """Several embeddings [N, d] as one of length 1, to whose cosines each contributes the same."""
+    return torch.cat([F.normalize(part, dim=1) for part in embeddings], dim=1) / len(embeddings) ** 0.5
 
 
 def _one_vector_per_image(output: Any, encoder: nn.Module) -> Tensor:

@@ -31,6 +31,10 @@ from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 PERIODS = (3.0, 8.0)
 """Shortest and longest period of a grating, in pixels of the canvas: a 3 x 3 filter sees it, a resize keeps it."""
 
+THUMBNAIL, WIDE = 48, (5.0, 11.0)
+"""Periods of opposed colours on canvases of a longer side than that of a thumbnail: more of them is left where JPEG
+halves the colours, or where a photograph is shrunk again, and they are read as soon (docs/method.md)."""
+
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """The same of brightness, which is mistaken for what pictures show where it is coarser, and of the blue beside it."""
 
@@ -40,14 +44,19 @@ RED, GREEN, BLUE = range(3)
 ANGLE, PERIOD, PHASE = range(3)
 
 
-def draw_gratings(n: int, generator: Generator) -> Tensor:
+def draw_gratings(n: int, generator: Generator, periods: tuple[float, float] = PERIODS) -> Tensor:
     """Gratings at random, each channel on its own.
+
+    Args:
+        n: how many.
+        generator: to draw from.
+        periods: the shortest and the longest, in pixels.
 
     Returns:
         float [n, 3, 3]: for each channel of each grating its angle in half turns, period in pixels and phase in turns.
     """
     gratings = torch.rand(n, 3, 3, generator=generator)
-    shortest, longest = PERIODS
+    shortest, longest = periods
     gratings[..., PERIOD] = shortest + (longest - shortest) * gratings[..., PERIOD]
     return gratings
 
@@ -65,7 +74,7 @@ def draw_textures(n: int, generator: Generator, size: int) -> Tensor:
         green, nearly all of the luma, are one `FINE` grating, and blue is a `COARSE` one of its own; on canvases of
         more than `PHOTOGRAPH` pixels green is red's negative instead.
     """
-    textures = draw_gratings(n, generator)
+    textures = draw_gratings(n, generator, WIDE if size > THUMBNAIL else PERIODS)
     first, second = textures[0::KINDS], textures[1::KINDS]
     _oppose(first, GREEN, BLUE)
     if size > PHOTOGRAPH:

@@ -54,6 +54,10 @@ class BaselineSettings(CommonSettings):
         one_of("labels", self.labels, tuple(LABEL_SOURCES))
         if self.labels == "predicted" and not isinstance(self.surrogate, str):
             raise SettingError("labels='predicted' takes the name of one image classifier: surrogate='NAME'.")
+        if self.labels == "predicted" and isinstance(self.surrogate_size, tuple):
+            raise SettingError(
+                f"surrogate_size={self.surrogate_size!r}: labels='predicted' asks the classifier at one size."
+            )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from uc_hf import UCProtector
+from uc_hf.backbones import Size
 from uc_hf.benchmarks.cifar_resnet import cifar_resnet
 from uc_hf.settings import CHOICES
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
@@ -16,7 +17,7 @@ RECIPES = ("default", "paper", *CHOICES["parametrisation"])
 CIFAR_RESNET = "cifar-resnet:"
 
 
-def open_surrogate(name: str, size: int | None) -> Surrogate | SurrogateEnsemble:
+def open_surrogate(name: str, size: Size | None) -> Surrogate | SurrogateEnsemble:
     """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px."""
     if name.startswith(CIFAR_RESNET):
         return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()

@@ -50,7 +50,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
     parser.add_argument("--surrogate", action="append", required=True, help="repeat for several")
-    parser.add_argument("--surrogate-size", type=int, help="side in pixels at which named surrogates look")
+    parser.add_argument("--surrogate-size", type=int, action="append", help="side at which they look; may repeat")
     parser.add_argument("--canvas-size", type=int, help="side in pixels of the noise; default: chosen by the images")
     parser.add_argument("--epsilon", type=Fraction, default=Fraction(16, 255), help="N/255, of all noises")
     parser.add_argument("--container", default=Settings.container, help="png, webp or jpeg:QUALITY, of all sets")
@@ -72,6 +72,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
     args.method = args.method or ["default"]
+    args.surrogate_size = tuple(args.surrogate_size) if args.surrogate_size else None
     return args
 
 
