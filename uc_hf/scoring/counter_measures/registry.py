@@ -26,7 +26,6 @@ Batch = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 Step = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 """The model, images and labels -> images (see `steps`)."""
 
-
 Kind = Literal["files", "stored", "batch", "step"]
 """When a counter-measure acts."""
 
