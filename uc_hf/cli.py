@@ -147,7 +147,7 @@ def protect(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Textures that are tried, or steps of learning.", show_default="ten per cluster, or 450, 400"
+            help="Textures that are tried, or steps of learning.", show_default="10 per cluster, 1 of photos; 450, 400"
         ),
     ] = None,
     max_fit_images: Annotated[

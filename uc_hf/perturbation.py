@@ -22,10 +22,6 @@ from uc_hf.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
-TEXTURES_PER_CLUSTER = 10
-"""Ten draws with forty for each cluster left 18.1 % ± 4.0, with ten 20.0 % ± 6.5, with random ones 20.6 % ± 4.4: no
-difference that so many could show (docs/method.md)."""
-
 OPTIMISER_STEPS, TILE_STEPS = 400, 450
 
 
@@ -100,13 +96,11 @@ def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
 
 
 def n_steps(settings: Settings, n_images: int) -> int:
-    """Steps of the search: `steps`, or what `epochs` passes of each cluster's noise over the sample come to."""
+    """Optimiser steps: `steps`, or what `epochs` passes of each cluster's noise over the sample come to."""
     if settings.epochs is not None:
         return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
     if settings.steps is not None:
         return settings.steps
-    if settings.parametrisation == "texture":
-        return TEXTURES_PER_CLUSTER * settings.n_clusters
     return TILE_STEPS if settings.parametrisation == "tile" else OPTIMISER_STEPS
 
 

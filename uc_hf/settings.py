@@ -140,7 +140,7 @@ class Settings(CommonSettings):
         goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
         steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; the others: optimiser
             steps, where every cluster has its share of each batch. None for the parametrisation's own: ten gratings
-            for each cluster, 450 (tile) or 400 optimiser steps.
+            for each cluster, one of photographs, 450 (tile) or 400 optimiser steps.
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
         learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; tile and
             generator, Adam's; texture has none.
@@ -195,7 +195,7 @@ class Settings(CommonSettings):
         if self.epochs is None and self.steps is not None and self.steps < self.n_clusters:
             raise SettingError(
                 f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
-                f"Write steps={self.n_clusters} or more, or leave it out: ten for each cluster are tried then."
+                f"Write steps={self.n_clusters} or more, or leave it out: enough are tried then."
             )
 
     def _check_tile(self) -> None:
