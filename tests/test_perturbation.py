@@ -127,17 +127,26 @@ def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
 
 
 @pytest.mark.parametrize(
-    ("parametrisation", "n_clusters", "steps"),
-    [("tile", 40, 450), ("direct", 10, 400)],
+    ("parametrisation", "n_clusters", "size", "steps"),
+    [
+        ("texture", 10, 32, 100),
+        ("texture", 40, 96, 400),
+        ("texture", 10, 97, 10),
+        ("tile", 40, 224, 450),
+        ("direct", 10, 224, 400),
+    ],
 )
-def test_a_parametrisation_has_a_number_of_steps_of_its_own(parametrisation: str, n_clusters: int, steps: int):
+def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster_and_one_for_each_of_photographs(
+    parametrisation: str, n_clusters: int, size: int, steps: int
+):
     protector = UCProtector(surrogate="uc_hf/tiny", parametrisation=parametrisation, n_clusters=n_clusters)
-    assert n_steps(protector.settings, n_images=3680) == steps
+    assert n_steps(protector.settings, n_images=3680, size=size) == steps
+    assert n_steps(protector.settings.changed(steps=60), n_images=3680, size=size) == 60
 
 
 def test_the_papers_recipe_passes_each_noise_fifty_times_over_the_whole_set():
     paper = UCProtector.paper(surrogate="uc_hf/tiny").settings
-    assert n_steps(paper, n_images=3680) * paper.batch_size == pytest.approx(500 * 3680, rel=1e-3)
+    assert n_steps(paper, n_images=3680, size=224) * paper.batch_size == pytest.approx(500 * 3680, rel=1e-3)
     assert (paper.parametrisation, paper.distance, paper.goal, paper.eot_scale) == ("generator", "kl", "next", None)
     assert paper.max_fit_images is None and not paper.normalise
 

@@ -268,6 +268,8 @@ def test_one_surrogate_looks_at_several_sizes_as_an_ensemble_of_them_would(folde
     assert load_surrogate(str(folders["vit"]), size=(32,)).digest == load_surrogate(str(folders["vit"])).digest
     with pytest.raises(SurrogateError, match=r"size=50 .* patch of 8 px: write size=48"):
         Surrogate.from_pretrained(folders["vit"], size=(32, 50))
+    with pytest.raises(SurrogateError, match="size=32 was asked for, but the surrogate given has 16, 32"):
+        load_surrogate(both, size=32)
 
 
 def test_a_native_size_of_odd_patches_leaves_no_blind_border(tmp_path: Path):

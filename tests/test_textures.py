@@ -12,7 +12,7 @@ from uc_hf import UCProtector
 from uc_hf.generated import generated_dataset
 from uc_hf.images import LUMA
 from uc_hf.scoring.counter_measures.stored import gray, jpeg
-from uc_hf.textures import draw_gratings, draw_textures, n_textures, render
+from uc_hf.textures import draw_gratings, draw_textures, render
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,6 @@ def test_on_large_canvases_green_opposes_red_where_small_ones_have_a_brightness(
     settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 12, "batch_size": 8, "canvas_size": 128}
     noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
     assert np.array_equal(noise[0::2, 2], -noise[0::2, 1]) and np.array_equal(noise[1::2, 1], -noise[1::2, 0])
-
-
-def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster_and_one_for_each_of_photographs():
-    settings = UCProtector(surrogate="uc_hf/tiny", n_clusters=7).settings
-    assert [n_textures(settings, 3680, size) for size in (32, 96, 97, 224)] == [70, 70, 7, 7]
-    assert n_textures(settings.changed(steps=60), 3680, 224) == 60
 
 
 @pytest.mark.parametrize("measure", [lambda pixels: jpeg(pixels, 75), gray], ids=["jpeg", "gray"])

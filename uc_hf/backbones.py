@@ -1,6 +1,6 @@
 """Vision backbones by name: a Hub model, a local folder, or the built-in one, with what each expects of its input."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -37,8 +37,13 @@ BUILT_IN = "uc_hf/tiny"
 _TIMM_REMEDY = 'pip install "uc_hf[timm]"'
 
 
-Size = int | tuple[int, ...]
+Size = int | Sequence[int]
 """Side in pixels of the square at which a network looks, or several for one after another."""
+
+
+def all_sizes(size: Size) -> tuple[int, ...]:
+    """The one size, or the several, as a tuple."""
+    return tuple(size) if isinstance(size, Sequence) else (size,)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def _backbone(name: str, source: str, commit: str | None, size: Size | None, con
     patch = getattr(encoder.config, "patch_size", 1)
     if size is None:
         size = _whole_patches(spec.size, patch, strict=False)
-    for one in [size] if isinstance(size, int) else size:
+    for one in all_sizes(size):
         _whole_patches(one, patch, strict=True)
     return Backbone(
         encoder=encoder,

@@ -122,7 +122,7 @@ def protect(
     surrogate_size: Annotated[
         list[int] | None,
         typer.Option(
-            help="Side in pixels at which the surrogate looks; may be repeated, of photos two tell more.",
+            help="Side in pixels at which the surrogate looks; may be repeated: of photos two can tell more.",
             show_default="its own",
         ),
     ] = None,
@@ -190,7 +190,7 @@ def protect(
         "labels": labels,
         "label_column": label_column,
         "surrogate": surrogate,
-        "surrogate_size": tuple(surrogate_size) if surrogate_size else None,
+        "surrogate_size": surrogate_size or None,
         "n_clusters": n_clusters,
         "epsilon": epsilon,
         "parametrisation": parametrisation,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from uc_hf.backbones import Size
+from uc_hf.backbones import Size, all_sizes
 from uc_hf.epsilon import read_epsilon
 from uc_hf.errors import SettingError
 from uc_hf.images import Container
@@ -30,7 +30,7 @@ class CommonSettings:
             no network), or a tuple of these (an ensemble).
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
         surrogate_size: side in pixels at which the surrogate looks; None for its processor's. With a tuple of several
-            it looks at each, which tells photographs better apart: (128, 224) instead of 224.
+            it looks at each: (128, 224) told photographs better apart than either (with MobileNetV2).
         n_clusters: p of the paper, at least 2.
         epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; or "subtle"
             (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
@@ -68,20 +68,21 @@ class CommonSettings:
             EpsilonError: epsilon is an unknown word, no number, or out of its range.
             SettingError: any other setting is outside its range.
         """
-        for name in ("surrogate", "surrogate_size"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        if isinstance(self.surrogate_size, tuple) and len(self.surrogate_size) == 1:
-            object.__setattr__(self, "surrogate_size", self.surrogate_size[0])
+        if isinstance(self.surrogate, list):
+            object.__setattr__(self, "surrogate", tuple(self.surrogate))
+        if self.surrogate_size is not None:
+            sizes = all_sizes(self.surrogate_size)
+            object.__setattr__(self, "surrogate_size", sizes[0] if len(sizes) == 1 else sizes)
         object.__setattr__(self, "epsilon", read_epsilon(self.epsilon))
         for name, least in (("n_clusters", 2), ("batch_size", 1), ("seed", 0)):
             at_least(name, getattr(self, name), least)
         for name, least in (("max_fit_images", 2), ("canvas_size", 8)):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), least)
-        if self.surrogate_size is not None:
-            for size in self.surrogate_size if isinstance(self.surrogate_size, tuple) else [self.surrogate_size]:
-                at_least("surrogate_size", size, 8)
+        if self.surrogate_size == ():
+            raise SettingError("surrogate_size=() names no size. Write one or more, or leave it out.")
+        for size in () if self.surrogate_size is None else all_sizes(self.surrogate_size):
+            at_least("surrogate_size", size, 8)
         Container.parse(self.container)
 
     @classmethod

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from uc_hf.backbones import Backbone, Interpolation, Size, explained, load_backbone
+from uc_hf.backbones import Backbone, Interpolation, Size, all_sizes, explained, load_backbone
 from uc_hf.errors import SurrogateError
 from uc_hf.folding import fold_batch_norm
 
@@ -66,7 +66,7 @@ class Surrogate(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = convert_conv2d_weight_memory_format(encoder.requires_grad_(False), torch.channels_last)
-        self.sizes = (size,) if isinstance(size, int) else size
+        self.sizes = all_sizes(size)
         self.size = max(self.sizes)
         self.interpolation = interpolation
         self.name = name
@@ -250,8 +250,9 @@ def load_surrogate(
 def _load_one(spec: str | Path | Surrogate, revision: str | None, size: Size | None) -> Surrogate:
     if not isinstance(spec, Surrogate):
         return Surrogate.from_pretrained(spec, revision, size).fold()
-    if size is not None and size not in (spec.sizes, spec.size):
-        raise SurrogateError(f"size={size} was asked for, but the surrogate given has {spec.size}")
+    if size is not None and all_sizes(size) != spec.sizes:
+        has = ", ".join(map(str, spec.sizes))
+        raise SurrogateError(f"size={size} was asked for, but the surrogate given has {has}")
     return spec
 
 

@@ -2,7 +2,8 @@
 
 Noise that is tied to its place dies under random crops, and a network reads a regular texture before it reads
 pictures. So the search tries many textures, measures where each one moves the embeddings of protected images, and
-gives every cluster the one that moves them nearest to its goal: the objective of section 3.3, over a dictionary.
+gives every cluster the one that moves them nearest to its goal: the objective of section 3.3, over a dictionary. Of
+photographs it draws no more than there are clusters, and chooses who gets which.
 
 Half of the clusters get green and blue opposed, for pictures hardly hold such colours and networks read them soonest.
 The other half get a fine pattern of brightness, which JPEG and a conversion to gray leave alone, or on photographs,
@@ -39,11 +40,6 @@ FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """The same of brightness, which is mistaken for what pictures show where it is coarser, and of the blue beside it."""
 
 KINDS = 2
-
-PER_CLUSTER, PER_CLUSTER_OF_PHOTOGRAPHS = 10, 1
-"""Textures that are tried for each cluster. Of small pictures ten draws with forty left 18.1 % ± 4.0, with ten
-20.0 % ± 6.5, with one 20.6 % ± 4.4: no difference that so many could show. Of photographs more do harm: those that
-move embeddings furthest look alike, and a network cannot tell the clusters by them (docs/method.md)."""
 
 RED, GREEN, BLUE = range(3)
 ANGLE, PERIOD, PHASE = range(3)
@@ -125,19 +121,6 @@ def secret_generator(seed: int, originals: Tensor) -> Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], signed=True))
 
 
-def n_textures(settings: Settings, n_images: int, size: int) -> int:
-    """How many textures are tried: as many as `steps` or `epochs` say, or so many for each cluster.
-
-    Args:
-        settings: of the fit.
-        n_images: N, of the sample.
-        size: side S of the canvas in pixels.
-    """
-    if settings.steps is not None or settings.epochs is not None:
-        return n_steps(settings, n_images)
-    return settings.n_clusters * (PER_CLUSTER_OF_PHOTOGRAPHS if size > PHOTOGRAPH else PER_CLUSTER)
-
-
 def search_textures(
     canvases: Tensor,
     centroids: Tensor,
@@ -148,7 +131,7 @@ def search_textures(
     accelerator: Accelerator,
     checkpoint: Path | None = None,
 ) -> np.ndarray:
-    """Choose the cluster-wise perturbations: of `n_textures`, the p that bring images nearest to the p goals.
+    """Choose the cluster-wise perturbations: of `n_steps` textures, the p that bring images nearest to the p goals.
 
     Every step tries one texture on `batch_size` images, seen as a scraper would (EOT). No cluster shares a texture
     with another one, and the kinds of texture go by turns over the clusters.
@@ -167,7 +150,7 @@ def search_textures(
     """
     generator = secret_generator(settings.seed, centroids)
     size, device = canvases.shape[-1], accelerator.device
-    total = n_textures(settings, len(canvases), size)
+    total = n_steps(settings, len(canvases), size)
     tried = draw_textures(total, generator, size)
     pulls = centroids[goals].to(device)
     scores = torch.zeros(total, len(goals))

@@ -72,7 +72,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
     args.method = args.method or ["default"]
-    args.surrogate_size = tuple(args.surrogate_size) if args.surrogate_size else None
     return args
 
 
