@@ -130,13 +130,13 @@ def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
     ("parametrisation", "n_clusters", "size", "steps"),
     [
         ("texture", 10, 32, 100),
-        ("texture", 40, 96, 400),
-        ("texture", 10, 97, 10),
+        ("texture", 40, 48, 400),
+        ("texture", 10, 49, 10),
         ("tile", 40, 224, 450),
         ("direct", 10, 224, 400),
     ],
 )
-def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster_and_one_for_each_of_photographs(
+def test_without_a_number_of_steps_ten_textures_are_tried_for_each_cluster_of_thumbnails_and_one_of_larger_images(
     parametrisation: str, n_clusters: int, size: int, steps: int
 ):
     protector = UCProtector(surrogate="uc_hf/tiny", parametrisation=parametrisation, n_clusters=n_clusters)

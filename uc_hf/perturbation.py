@@ -18,14 +18,14 @@ from uc_hf.checkpoint import FitState
 from uc_hf.embedding import embed_canvases
 from uc_hf.images import Container, Picture, decode, encode, resize
 from uc_hf.parametrisation import PARAMETRISATIONS
-from uc_hf.settings import PHOTOGRAPH, Settings
+from uc_hf.settings import THUMBNAIL, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
-TEXTURES_PER_CLUSTER, OF_PHOTOGRAPHS = 10, 1
-"""Of small pictures ten draws with forty left 18.1 % ± 4.0, with ten 20.0 % ± 6.5, with random ones 20.6 % ± 4.4: no
-difference that so many could show. Of photographs more do harm: those that move embeddings furthest look alike, and a
-network cannot tell the clusters by them (docs/method.md)."""
+OF_THUMBNAILS, OF_LARGER = 10, 1
+"""Textures tried for each cluster. Of thumbnails forty left 18.1 % ± 4.0, ten 20.0 % ± 6.5, random ones 20.6 % ± 4.4:
+no difference that ten draws could show. Of photographs more than one do harm: those that move embeddings furthest look
+alike, and a network cannot tell the clusters by them (docs/method.md)."""
 
 OPTIMISER_STEPS, TILE_STEPS = 400, 450
 
@@ -113,7 +113,7 @@ def n_steps(settings: Settings, n_images: int, size: int) -> int:
     if settings.steps is not None:
         return settings.steps
     if settings.parametrisation == "texture":
-        return settings.n_clusters * (OF_PHOTOGRAPHS if size > PHOTOGRAPH else TEXTURES_PER_CLUSTER)
+        return settings.n_clusters * (OF_LARGER if size > THUMBNAIL else OF_THUMBNAILS)
     return TILE_STEPS if settings.parametrisation == "tile" else OPTIMISER_STEPS
 
 

@@ -15,8 +15,9 @@ from uc_hf.images import Container
 from uc_hf.surrogates import Surrogate
 
 
-PHOTOGRAPH = 96
-"""Images whose canvas has a longer side, in pixels, are taken for photographs: measured at 32, 64, and 128."""
+THUMBNAIL, PHOTOGRAPH = 48, 96
+"""Images whose canvas has a longer side, in pixels, than the first are no thumbnails, and those above the second are
+taken for photographs: measured at 32, 64, and 128."""
 
 SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]
 
@@ -141,7 +142,7 @@ class Settings(CommonSettings):
         goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
         steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; the others: optimiser
             steps, where every cluster has its share of each batch. None for the parametrisation's own: ten gratings
-            for each cluster, one of photographs, 450 (tile) or 400 optimiser steps.
+            for each cluster (one on canvases of more than 48 px), 450 (tile) or 400 optimiser steps.
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
         learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; tile and
             generator, Adam's; texture has none.

@@ -3,11 +3,11 @@
 Noise that is tied to its place dies under random crops, and a network reads a regular texture before it reads
 pictures. So the search tries many textures, measures where each one moves the embeddings of protected images, and
 gives every cluster the one that moves them nearest to its goal: the objective of section 3.3, over a dictionary. Of
-photographs it draws no more than there are clusters, and chooses who gets which.
+images larger than thumbnails it draws no more than there are clusters, and chooses who gets which.
 
 Half of the clusters get green and blue opposed, for pictures hardly hold such colours and networks read them soonest.
-The other half get a fine pattern of brightness, which JPEG and a conversion to gray leave alone, or on photographs,
-where it is not read, red and green opposed (docs/method.md, "Two kinds of texture").
+The other half get red and green opposed, or on thumbnails a fine pattern of brightness, which JPEG and a conversion to
+gray leave alone (docs/method.md, "Two kinds of texture").
 """
 
 import hashlib
@@ -25,19 +25,19 @@ from tqdm.auto import tqdm
 from uc_hf.checkpoint import CHECKPOINTS, save_tensors
 from uc_hf.embedding import embed_canvases
 from uc_hf.perturbation import add_noise, distance, n_steps, scraped
-from uc_hf.settings import PHOTOGRAPH, Settings
+from uc_hf.settings import THUMBNAIL, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
 PERIODS = (3.0, 8.0)
 """Shortest and longest period of a grating, in pixels of the canvas: a 3 x 3 filter sees it, a resize keeps it."""
 
-THUMBNAIL, WIDE = 48, (5.0, 11.0)
-"""Periods of opposed colours on canvases of a longer side than that of a thumbnail: more of them is left where JPEG
-halves the colours, or where a photograph is shrunk again, and they are read as soon (docs/method.md)."""
+WIDE = (7.0, 14.0)
+"""The same on canvases larger than a thumbnail's: more of them is left where JPEG halves the colours, or where a
+photograph is shrunk again, and they are read as soon (docs/method.md)."""
 
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
-"""The same of brightness, which is mistaken for what pictures show where it is coarser, and of the blue beside it."""
+"""Of thumbnails' brightness, which is mistaken for what pictures show where it is coarser, and the blue beside it."""
 
 KINDS = 2
 
@@ -71,14 +71,14 @@ def draw_textures(n: int, generator: Generator, size: int) -> Tensor:
         size: side S of the canvas in pixels.
 
     Returns:
-        float [n, 3, 3], as `draw_gratings`. Of those with even numbers blue is green's negative. Of the others red and
-        green, nearly all of the luma, are one `FINE` grating, and blue is a `COARSE` one of its own; on canvases of
-        more than `PHOTOGRAPH` pixels green is red's negative instead.
+        float [n, 3, 3], as `draw_gratings`. Of those with even numbers blue is green's negative. Of the others green
+        is red's negative; on canvases of at most `THUMBNAIL` pixels red and green, nearly all of the luma, are one
+        `FINE` grating instead, and blue is a `COARSE` one of its own.
     """
     textures = draw_gratings(n, generator, WIDE if size > THUMBNAIL else PERIODS)
     first, second = textures[0::KINDS], textures[1::KINDS]
     _oppose(first, GREEN, BLUE)
-    if size > PHOTOGRAPH:
+    if size > THUMBNAIL:
         _oppose(second, RED, GREEN)
         return textures
     second[:, RED, PERIOD].uniform_(*FINE, generator=generator)
