@@ -43,7 +43,7 @@ def test_blue_opposes_green_in_every_second_cluster_and_the_others_are_of_one_br
     assert np.array_equal(red, green) and (np.abs(blue) == 16).all() and (blue != green).any(axis=(1, 2)).all()
 
 
-def test_on_larger_canvases_green_opposes_red_where_thumbnails_have_a_brightness(tiles: Dataset, surrogate_folder: str):
+def test_larger_canvases_have_green_opposed_to_red_instead_of_a_brightness(tiles: Dataset, surrogate_folder: str):
     settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 12, "batch_size": 8, "canvas_size": 49}
     noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
     assert np.array_equal(noise[0::2, 2], -noise[0::2, 1]) and np.array_equal(noise[1::2, 1], -noise[1::2, 0])
