@@ -147,7 +147,7 @@ def learn_noise(
     noise = PARAMETRISATIONS[settings.parametrisation](settings.n_clusters, size, settings.epsilon, generator)
     noise = noise.to(accelerator.device)
     optimizer = accelerator.prepare_optimizer(noise.optimizer(settings.learning_rate or noise.default_learning_rate))
-    total = n_steps(settings, len(canvases), canvases.shape[-1])
+    total = n_steps(settings, len(canvases), size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=0.01 * optimizer.defaults["lr"])
     state = FitState(noise, optimizer, schedule, generator)
     pulls = centroids[goals].to(accelerator.device)

@@ -116,7 +116,7 @@ def learn_tiles(
     device, size = accelerator.device, canvases.shape[-1]
     tiles = Tiles(settings.n_clusters, min(VIEW, size), generator).to(device)
     optimizer = tiles.optimizer(settings.learning_rate)
-    total = n_steps(settings, len(canvases), canvases.shape[-1])
+    total = n_steps(settings, len(canvases), size)
     state = FitState(tiles, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1), generator)
     for step in state.steps(total, checkpoint, "learning tiles"):
         if step % math.ceil(total / READERS) == 0:
