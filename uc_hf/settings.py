@@ -150,7 +150,8 @@ class Settings(CommonSettings):
             it, and a network that was trained on the set answers with its labels. Ours, not the paper's.
         shaped: less noise, down to a quarter, where a picture is flat and noise is seen (perceptual shaping). On small
             pictures it protects more than weaker noise that looks as strong by SSIM, and less than the same epsilon
-            everywhere; on photographs next to nothing (docs/method.md). It is learnt, and `moved` measured, without.
+            everywhere; on photographs next to nothing (docs/experiments.md). It is learnt, and `moved` measured,
+            without.
         eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
             learns on uncropped images as the paper does.
     """

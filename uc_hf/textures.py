@@ -34,7 +34,7 @@ PERIODS = (3.0, 8.0)
 
 WIDE = (7.0, 14.0)
 """The same on canvases larger than a thumbnail's: more of them is left where JPEG halves the colours, or where a
-photograph is shrunk again, and they are read as soon (docs/method.md)."""
+photograph is shrunk again, and they are read as soon (docs/experiments.md)."""
 
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """Of thumbnails' brightness, which is mistaken for what pictures show where it is coarser, and the blue beside it."""
