@@ -86,6 +86,12 @@ def test_every_draw_is_another_noise_and_is_told_apart_from_the_trainings(
     assert row["draws"] == "2" and row["last epoch"].startswith(percent(sum(lasts) / 2))
     assert row["lowest and highest"] == f"{percent(min(lasts))}, {percent(max(lasts))}"
 
+    figure = strength.draw(card)
+    assert f"protected ({name}), 2 draws, resnet-small" in [text.get_text() for text in figure.texts]
+    (dots,) = [line for line in figure.axes[0].lines if list(line.get_xdata()) == lasts]
+    bar = figure.axes[0].patches[int(dots.get_ydata()[0])]
+    assert bar.get_width() == pytest.approx(sum(lasts) / 2)
+
 
 def test_the_parts_of_embedding_and_of_map_are_timed(tiles: Dataset, surrogate_folder: str) -> None:
     work = speed.prepare(tiles, surrogate=surrogate_folder, workers=0, repeats=1)

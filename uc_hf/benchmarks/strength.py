@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 from uc_hf import markdown
 from uc_hf.benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
-from uc_hf.drawing import CONTROLS, INK, MARGIN, MUTED, PROTECTED, WIDTH, chart, new_figure, write
+from uc_hf.drawing import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.figures import percent
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import PROTOCOLS, Recipe
@@ -110,25 +110,33 @@ def measure(args: argparse.Namespace) -> Scorecard:
     )
 
 
+def by_noise(card: Scorecard) -> list[tuple[str, list[Summary]]]:
+    """The name of each set without its draw, and of each of its draws the summary over seeds."""
+    noises: dict[tuple[str, str, str, str | None], list[Summary]] = {}
+    for of in card.summaries():
+        name = re.sub(DRAW + "[0-9]+", "", of.train_set)
+        noises.setdefault((name, of.target, of.protocol, of.counter_measure), []).append(of)
+    return [(name, draws) for (name, *_), draws in noises.items()]
+
+
 def over_draws(card: Scorecard) -> list[dict[str, str]]:
     """Over the draws of a noise: the accuracy after the last epoch, itself a mean over seeds."""
-    draws: dict[tuple[str, str, str, str], list[float]] = {}
-    for of in card.summaries():
-        kind = re.sub(DRAW + "[0-9]+", "", of.train_set)
-        draws.setdefault((of.target, of.protocol, of.counter_measure or "none", kind), []).append(of.last)
-    return [
-        {
-            "target": target,
-            "protocol": protocol,
-            "counter-measure": measure,
-            "trained on": kind,
-            "draws": str(len(lasts)),
-            "last epoch": f"{percent(statistics.mean(lasts))} ± {100 * statistics.stdev(lasts):.1f}",
-            "lowest and highest": f"{percent(min(lasts))}, {percent(max(lasts))}",
-        }
-        for (target, protocol, measure, kind), lasts in draws.items()
-        if len(lasts) > 1
-    ]
+    rows = []
+    for name, draws in by_noise(card):
+        if len(draws) > 1:
+            lasts = [of.last for of in draws]
+            row = {
+                "target": draws[0].target,
+                "protocol": draws[0].protocol,
+                "counter-measure": draws[0].counter_measure or "none",
+                "trained on": name,
+                "draws": str(len(draws)),
+                "last epoch": f"{percent(statistics.mean(lasts))} ± {100 * statistics.stdev(lasts):.1f}",
+                "best epoch": percent(statistics.mean(of.peak for of in draws)),
+                "lowest and highest": f"{percent(min(lasts))}, {percent(max(lasts))}",
+            }
+            rows.append(row)
+    return rows
 
 
 def table(card: Scorecard) -> str:
@@ -159,17 +167,25 @@ def write_csv(card: Scorecard, path: Path) -> None:
 
 
 def draw(card: Scorecard) -> Figure:
-    """A bar for each summary: the accuracy after the last epoch with its standard deviation; and chance."""
-    summaries = card.summaries()
-    figure = new_figure(2 * MARGIN + LINE * (len(summaries) + 2))
+    """A bar for each noise: the accuracy after the last epoch and its standard deviation over seeds; and chance.
+
+    Where a noise was drawn several times the bar is the mean over the draws, its deviation theirs, and each is a dot.
+    """
+    noises = by_noise(card)
+    figure = new_figure(2 * MARGIN + LINE * (len(noises) + 2))
     write(figure, MARGIN, MARGIN, "Accuracy on clean pictures after the last epoch, by training set", weight="bold")
-    top, height = MARGIN + LINE, LINE * len(summaries)
+    top, height = MARGIN + LINE, LINE * len(noises)
     axes = chart(figure, MARGIN + NAMES, top, WIDTH - NAMES - 3 * MARGIN, height)
-    for line, of in enumerate(summaries):
-        axes.barh(line, of.last, 0.6, xerr=of.last_std, color=_colour(of), ecolor=INK, error_kw={"linewidth": 1})
-        write(figure, MARGIN, top + LINE * (line + 0.5), _title(of), size=8)
+    for line, (name, draws) in enumerate(noises):
+        lasts = [of.last for of in draws]
+        spread = statistics.stdev(lasts) if len(draws) > 1 else draws[0].last_std
+        colour = _colour(draws[0])
+        axes.barh(line, statistics.mean(lasts), 0.6, xerr=spread, color=colour, ecolor=INK, error_kw={"linewidth": 1})
+        if len(draws) > 1:
+            axes.plot(lasts, [line] * len(lasts), "o", color=PAPER, markeredgecolor=INK, markersize=3.5)
+        write(figure, MARGIN, top + LINE * (line + 0.5), _title(name, draws), size=8)
     axes.axvline(card.chance, color=MUTED, linewidth=1, linestyle=":")
-    axes.set(xlim=(0, 1), ylim=(len(summaries) - 0.5, -0.5), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set(xlim=(0, 1), ylim=(len(noises) - 0.5, -0.5), yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_xticklabels(["0", "25 %", "50 %", "75 %", "100 %"])
     write(figure, MARGIN, top + height + LINE * 0.6, f"dotted: guessing, {percent(card.chance)}", size=8, colour=MUTED)
     return figure
@@ -181,9 +197,11 @@ def _colour(of: Summary) -> str:
     return CONTROLS[0] if of.train_set.startswith("control") else PROTECTED
 
 
-def _title(of: Summary) -> str:
-    way = [of.counter_measure, of.protocol if of.protocol != "from-scratch" else None, Path(of.target).name]
-    return ", ".join([of.train_set, *filter(None, way)])
+def _title(name: str, draws: list[Summary]) -> str:
+    of = draws[0]
+    number = f"{len(draws)} draws" if len(draws) > 1 else None
+    way = [of.counter_measure, of.protocol if of.protocol != "from-scratch" else None, number, Path(of.target).name]
+    return ", ".join([name, *filter(None, way)])
 
 
 def main() -> None:
