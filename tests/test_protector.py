@@ -24,6 +24,7 @@ from uc_hf.baselines.registry import protector_for
 from uc_hf.checks import check_dataset
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.images import Container
+from uc_hf.surrogates import load_surrogate
 
 
 EPSILON = 16
@@ -167,6 +168,22 @@ def test_save_and_load_give_the_same_fingerprint_and_bytes(tiles: Dataset, fitte
     assert names == ["README.md", "config.json", "model.safetensors", "noise.png"]
     assert Hasher.hash(loaded) == Hasher.hash(fitted)
     assert stored(tiles.map(loaded, load_from_cache_file=False)) == stored(tiles.map(fitted))
+
+
+def test_a_surrogate_may_be_compiled_and_is_the_same_one(tiles: Dataset, fitted: UCProtector, surrogate_folder: str):
+    graphs = []
+
+    def backend(graph, _):  # runs what was traced, without a C++ compiler
+        graphs.append(graph)
+        return graph
+
+    surrogate = load_surrogate(surrogate_folder)
+    surrogate.encoder.compile(backend=backend)
+    protector = UCProtector(surrogate=surrogate, n_clusters=4, steps=20, batch_size=32, seed=0).fit(tiles)
+    mapped = tiles.map(protector, batched=True, num_proc=WORKERS)
+    assert graphs
+    assert surrogate.digest == load_surrogate(surrogate_folder).digest
+    assert stored(mapped) == stored(tiles.map(fitted))
 
 
 SECOND_PROCESS = """
