@@ -119,23 +119,31 @@ def by_noise(card: Scorecard) -> list[tuple[str, list[Summary]]]:
     return [(name, draws) for (name, *_), draws in noises.items()]
 
 
+def mean_and_deviation(draws: list[Summary]) -> tuple[float, float]:
+    """Of the accuracy after the last epoch, in [0, 1]: over the draws, or over the seeds where there is one draw."""
+    lasts = [of.last for of in draws]
+    return statistics.mean(lasts), statistics.stdev(lasts) if len(draws) > 1 else draws[0].last_std
+
+
 def over_draws(card: Scorecard) -> list[dict[str, str]]:
     """Over the draws of a noise: the accuracy after the last epoch, itself a mean over seeds."""
     rows = []
     for name, draws in by_noise(card):
-        if len(draws) > 1:
-            lasts = [of.last for of in draws]
-            row = {
-                "target": draws[0].target,
-                "protocol": draws[0].protocol,
-                "counter-measure": draws[0].counter_measure or "none",
-                "trained on": name,
-                "draws": str(len(draws)),
-                "last epoch": f"{percent(statistics.mean(lasts))} ± {100 * statistics.stdev(lasts):.1f}",
-                "best epoch": percent(statistics.mean(of.peak for of in draws)),
-                "lowest and highest": f"{percent(min(lasts))}, {percent(max(lasts))}",
-            }
-            rows.append(row)
+        if len(draws) == 1:
+            continue
+        mean, deviation = mean_and_deviation(draws)
+        lasts = [of.last for of in draws]
+        row = {
+            "target": draws[0].target,
+            "protocol": draws[0].protocol,
+            "counter-measure": draws[0].counter_measure or "none",
+            "trained on": name,
+            "draws": str(len(draws)),
+            "last epoch": f"{percent(mean)} ± {100 * deviation:.1f}",
+            "best epoch": percent(statistics.mean(of.peak for of in draws)),
+            "lowest and highest": f"{percent(min(lasts))}, {percent(max(lasts))}",
+        }
+        rows.append(row)
     return rows
 
 
@@ -177,11 +185,11 @@ def draw(card: Scorecard) -> Figure:
     top, height = MARGIN + LINE, LINE * len(noises)
     axes = chart(figure, MARGIN + NAMES, top, WIDTH - NAMES - 3 * MARGIN, height)
     for line, (name, draws) in enumerate(noises):
-        lasts = [of.last for of in draws]
-        spread = statistics.stdev(lasts) if len(draws) > 1 else draws[0].last_std
+        mean, deviation = mean_and_deviation(draws)
         colour = _colour(draws[0])
-        axes.barh(line, statistics.mean(lasts), 0.6, xerr=spread, color=colour, ecolor=INK, error_kw={"linewidth": 1})
+        axes.barh(line, mean, 0.6, xerr=deviation, color=colour, ecolor=INK, error_kw={"linewidth": 1})
         if len(draws) > 1:
+            lasts = [of.last for of in draws]
             axes.plot(lasts, [line] * len(lasts), "o", color=PAPER, markeredgecolor=INK, markersize=3.5)
         write(figure, MARGIN, top + LINE * (line + 0.5), _title(name, draws), size=8)
     axes.axvline(card.chance, color=MUTED, linewidth=1, linestyle=":")
