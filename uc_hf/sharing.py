@@ -21,7 +21,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.settings import CommonSettings, SurrogateSpec
 
 
-ALGORITHM = 10
+ALGORITHM = 11
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 

@@ -33,8 +33,8 @@ PERIODS = (3.0, 8.0)
 """Shortest and longest period of a grating, in pixels of the canvas: a 3 x 3 filter sees it, a resize keeps it."""
 
 WIDE = (7.0, 14.0)
-"""The same on canvases larger than a thumbnail's: more of them is left where JPEG halves the colours, or where a
-photograph is shrunk again, and they are read as soon (docs/experiments.md)."""
+"""The same of opposed colours: more of them is left where JPEG halves the colours, or where a photograph is shrunk
+again, and they are read as soon (docs/experiments.md)."""
 
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """Of thumbnails' brightness, which is mistaken for what pictures show where it is coarser, and the blue beside it."""
@@ -75,7 +75,7 @@ def draw_textures(n: int, generator: Generator, size: int) -> Tensor:
         is red's negative; on canvases of at most `THUMBNAIL` pixels red and green, nearly all of the luma, are one
         `FINE` grating instead, and blue is a `COARSE` one of its own.
     """
-    textures = draw_gratings(n, generator, WIDE if size > THUMBNAIL else PERIODS)
+    textures = draw_gratings(n, generator, WIDE)
     first, second = textures[0::KINDS], textures[1::KINDS]
     _oppose(first, GREEN, BLUE)
     if size > THUMBNAIL:
