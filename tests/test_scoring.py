@@ -11,7 +11,14 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import AutoConfig, MobileNetV2Config, MobileNetV2Model, ResNetConfig, ViTImageProcessorPil
+from transformers import (
+    AutoConfig,
+    MobileNetV2Config,
+    MobileNetV2Model,
+    ResNetConfig,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
 
 import uc_hf
 from uc_hf import UCProtector
@@ -101,6 +108,29 @@ def test_the_published_scorecards_can_be_read():
 def test_equal_seeds_give_equal_numbers(card: Scorecard, sets: dict[str, Dataset], tiles: Dataset):
     again = score({"clean": sets["clean"]}, tiles, seeds=[0], recipe=QUICK)
     assert again.curves[0] == card.curves[0]
+
+
+def test_equal_seeds_give_equal_numbers_of_a_target_with_dropout_whatever_was_trained_before(
+    tmp_path: Path,
+):
+    images = LabelledImages(torch.arange(32 * 3 * 32 * 32).reshape(32, 3, 32, 32).byte(), torch.arange(32) % 4)
+    vit = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    ViTConfig(**vit, image_size=32, patch_size=8, hidden_dropout_prob=0.5).save_pretrained(tmp_path)
+    trained = []
+    for _ in range(2):
+        target = build_target(str(tmp_path), 4, 32, seed=0)
+        torch.rand(7)  # as another training would, of the generator that dropout draws from
+        train_target(target, images, {"test": images}, replace(QUICK, epochs=1), seed=0, title="")
+        trained.append(torch.cat([weight.detach().flatten() for weight in target.parameters()]))
+    assert torch.equal(*trained)
+
+
+def test_a_target_that_brings_its_own_code_is_refused_and_none_of_it_is_run(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')")
+    with pytest.raises(SettingError, match="is neither a preset"):
+        build_target(str(tmp_path), 4, 32, seed=0)
+    assert not (tmp_path / "was-run").exists()
 
 
 def test_a_killed_run_resumes_without_training_a_finished_cell_again(

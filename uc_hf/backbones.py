@@ -206,6 +206,7 @@ def _load_encoder(model_class: Any, source: str, config: Any, commit: str | None
                 revision=commit,
                 dtype=torch.float32,
                 use_safetensors=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
     finally:

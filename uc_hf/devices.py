@@ -1,11 +1,13 @@
-"""The device that a process works on, and how it is made to give equal results for equal work."""
+"""The device that a process works on, in which precision, and how it is made to give equal results for equal work."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import multiprocess
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from uc_hf.errors import SurrogateError
@@ -49,3 +51,37 @@ def deterministic() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.deterministic = before
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Have what draws from torch's global generators (fresh weights, dropout) draw from a seed; they are put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def mixed_precision(accelerator: Accelerator) -> str:
+    """The precision in which targets are trained, by Accelerate's name for it.
+
+    Returns:
+        that of the accelerator, which all of a process share, if it was made in another one than full; otherwise what
+        ACCELERATE_MIXED_PRECISION says ("no" or "bf16"); without it "bf16" on a device that has instructions for it
+        (elsewhere it is slower than full precision), and "no" on others.
+    """
+    if accelerator.mixed_precision != "no":
+        return accelerator.mixed_precision
+    if chosen := os.environ.get("ACCELERATE_MIXED_PRECISION"):
+        return chosen
+    if accelerator.device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    able = torch.cpu.get_capabilities()
+    cpu = accelerator.device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
+    return "bf16" if cpu else "no"
+
+
+def autocast(accelerator: Accelerator) -> AbstractContextManager[None]:
+    """Forward passes in `mixed_precision`, also where the accelerator itself leaves them in full precision."""
+    if mixed_precision(accelerator) == "bf16":
+        return torch.autocast(accelerator.device.type, torch.bfloat16)
+    return accelerator.autocast()

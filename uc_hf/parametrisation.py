@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from uc_hf.devices import seeded
+
 
 class SignMomentum(torch.optim.Optimizer):
     """Signed steps along a momentum of gradients that are L1-normalised per noise (Dong et al. 2018, MI-FGSM)."""
@@ -65,8 +67,7 @@ class GeneratedNoise(nn.Module):
         super().__init__()
         self.epsilon = epsilon
         self.register_buffer("seed_image", torch.rand(1, 3, size, size, generator=generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with seeded(int(torch.randint(2**31, (), generator=generator))):
             self.generators = nn.ModuleList(_resnet_generator() for _ in range(n_clusters))
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:

@@ -20,6 +20,7 @@ from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import register
 from uc_hf.checkpoint import FitState
+from uc_hf.devices import seeded
 from uc_hf.images import Picture
 from uc_hf.scoring.targets import build_target
 from uc_hf.settings import at_least
@@ -80,7 +81,8 @@ class DeepConfuse(Baseline):
             rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
             pixels = lesson.images.pixels[rows].to(device).float() / 255
             labels = lesson.images.labels[rows].to(device)
-            loss = confuse(classifier, partial(self._change, encoder), pixels, labels)
+            with seeded(settings.seed + step):
+                loss = confuse(classifier, partial(self._change, encoder), pixels, labels)
             optimizer.zero_grad()
             lesson.accelerator.backward(-loss)
             optimizer.step()
@@ -140,8 +142,7 @@ def confuse(classifier: nn.Module, change: Callable[[Tensor], Tensor], pixels: T
 
 def auto_encoder(seed: int, channels: int = 32) -> nn.Module:
     """Three channels in, three out: down twice, up twice, of a seed's fresh weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         layers: list[nn.Module] = []
         for before, width in ((3, channels), (channels, 2 * channels)):
             layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from uc_hf.augmentations import random_pad_crop
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.checkpoint import FitState
+from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.pgd import descend
 from uc_hf.scoring.labelled import LabelledImages
@@ -165,11 +166,11 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     learnt = nn.ModuleList([model, *([perturb] if isinstance(perturb, nn.Module) else [])])
     state = FitState(learnt, optimizer, schedule, generator)
-    for _ in state.steps(total, checkpoint, "training the source model"):
+    for step in state.steps(total, checkpoint, "training the source model"):
         rows = torch.randint(len(images), (batch_size,), generator=generator)
         pixels = images.pixels[rows].to(accelerator.device).float() / 255
         labels = images.labels[rows].to(accelerator.device)
-        with accelerator.autocast():
+        with accelerator.autocast(), seeded(seed + step):
             if perturb is not None:
                 pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
             scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))

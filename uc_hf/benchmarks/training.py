@@ -35,11 +35,12 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
+from uc_hf.devices import mixed_precision
 from uc_hf.images import Container, Picture, encode
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import Target, build_target
-from uc_hf.scoring.training import augment, mixed_precision, train_target
+from uc_hf.scoring.training import augment, train_target
 
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class Detection:
     Attributes:
         accuracy: of "protected or clean", in [0, 1].
         chance: of the same by guessing.
-        cluster_accuracy: of "which noise pattern"; None where nothing was changed.
+        cluster_accuracy: of "which noise pattern"; None where nothing was changed, or all in one way.
         cluster_chance: of always naming the most common pattern.
     """
 

@@ -21,7 +21,8 @@ class Row:
     Attributes:
         target: name of the target model.
         protocol: "from-scratch", "finetune" or "linear-probe".
-        train_set: "clean", "protected", "control-random", "control-blocky" or a name of the caller's.
+        train_set: "clean", "protected", "control-random", "control-blocky", "control-grating" or a name of the
+            caller's.
         counter_measure: what the scraper did against the noise; None for nothing.
         seed: of the initial weights, the order of images and the augmentations.
         last: accuracy on clean test images after the last epoch, in [0, 1].

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Generator
 from tqdm.auto import tqdm
 
+from uc_hf.devices import mixed_precision
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
@@ -24,7 +25,7 @@ from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
 from uc_hf.scoring.protocols import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.targets import BackboneTarget, Target, build_target, load_target
-from uc_hf.scoring.training import mixed_precision, train_target
+from uc_hf.scoring.training import train_target
 
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,10 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
 from uc_hf.augmentations import random_resized_crop
-from uc_hf.devices import deterministic
+from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import BackboneTarget, build_target, take_head
-from uc_hf.scoring.training import autocast
 
 
 TEMPERATURE = 0.5
@@ -48,8 +47,7 @@ def pretrain(
     generator = Generator().manual_seed(seed)
     backbone = build_target(name, n_classes, recipe.image_size, seed)
     dim = take_head(backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         projector = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, PROJECTION))
     model = nn.Sequential(convert_conv2d_weight_memory_format(backbone, torch.channels_last), projector).to(device)
     pixels = pixels.to(device)
@@ -60,19 +58,20 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
-    for _ in tqdm(range(recipe.epochs), desc=title, unit="epoch", leave=False):
-        for rows in torch.randperm(len(pixels), generator=generator).tensor_split(batches):
-            batch = pixels[rows.to(device)].float() / 255
-            views = torch.cat([augment(batch, generator), augment(batch, generator)])
-            with autocast(accelerator):
-                projected = model(views.contiguous(memory_format=torch.channels_last))
-            loss = nt_xent(projected.float(), TEMPERATURE)
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
+        for _ in range(recipe.epochs):
+            for rows in torch.randperm(len(pixels), generator=generator).tensor_split(batches):
+                batch = pixels[rows.to(device)].float() / 255
+                views = torch.cat([augment(batch, generator), augment(batch, generator)])
+                with autocast(accelerator):
+                    projected = model(views.contiguous(memory_format=torch.channels_last))
+                loss = nt_xent(projected.float(), TEMPERATURE)
+                optimizer.zero_grad()
+                accelerator.backward(loss)
+                optimizer.step()
+                schedule.step()
+            bar.update()
+    with seeded(seed):
         return BackboneTarget(backbone, dim, n_classes, frozen=True)
 
 

@@ -18,6 +18,7 @@ from transformers import (
     ViTConfig,
 )
 
+from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.surrogates import Surrogate
 
@@ -140,10 +141,9 @@ def build_target(name: str, n_classes: int, image_size: int, seed: int) -> Targe
         SettingError: no such model, or it is not an image classifier.
     """
     config = _config(name, n_classes, image_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         try:
-            model = AutoModelForImageClassification.from_config(config)
+            model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         except ValueError as error:
             raise SettingError(
                 f"target {name!r} (model_type {config.model_type!r}) is not an image classifier. "
@@ -180,8 +180,7 @@ def load_target(name: str, n_classes: int, image_size: int, seed: int, *, frozen
         )
     backbone = Surrogate.from_pretrained(source, size=image_size)
     _with_usual_momentum(backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return BackboneTarget(backbone, backbone.dim, n_classes, frozen)
 
 
@@ -211,7 +210,7 @@ def _config(name: str, n_classes: int, image_size: int) -> PretrainedConfig:
             options = options | {"image_size": image_size, "patch_size": 16 if image_size >= 128 else image_size // 8}
         return kind(**options, num_labels=n_classes)
     try:
-        return AutoConfig.from_pretrained(name, num_labels=n_classes)
+        return AutoConfig.from_pretrained(name, num_labels=n_classes, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise SettingError(
             f"target {name!r} is neither a preset ({', '.join(PRESETS)}), a local folder with a config.json, "

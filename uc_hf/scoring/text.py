@@ -42,7 +42,9 @@ def embed_class_names(surrogate: Surrogate, names: Sequence[str]) -> Tensor | No
         return None
     with explained(f"{source} has a text tower that cannot be loaded with its tokenizer: save both in one folder"):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=commit, trust_remote_code=False)
-        model = AutoModel.from_pretrained(source, revision=commit, dtype=torch.float32, use_safetensors=True).eval()
+        model = AutoModel.from_pretrained(
+            source, revision=commit, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        ).eval()
     # To the full length, as SigLIP was trained; CLIP gives the same for any padding.
     tokens = tokenizer(
         [PROMPT.format(name.replace("_", " ")) for name in names],

@@ -1,9 +1,7 @@
 """Train one target model on one training set, and test it on clean images after every epoch."""
 
 import math
-import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +12,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
 from uc_hf.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
-from uc_hf.devices import deterministic
+from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
@@ -57,7 +55,7 @@ def train_target(
         train: clean, protected or control images.
         watched: sets to test on: "test", and any others that are of interest.
         recipe: optimiser, schedule and augmentation.
-        seed: of the order of images and of the augmentations.
+        seed: of the order of images, the augmentations and what the target itself draws (dropout).
         title: shown beside the progress bar.
         measure: what is done to batches and on the step; stored images are cleaned before (`CounterMeasure.clean`).
 
@@ -73,7 +71,7 @@ def train_target(
     optimizer, schedule = _optimizer(course.model, recipe, recipe.epochs * batches)
     model, optimizer = accelerator.prepare(course.model, optimizer)
     curves: dict[str, list[float]] = {name: [] for name in watched}
-    with tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
+    with seeded(seed), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
         for _ in range(recipe.epochs):
             model.train()
             order = torch.randperm(len(train), generator=generator)
@@ -94,32 +92,6 @@ def train_target(
             bar.update()
             bar.set_postfix({name: f"{curve[-1]:.1%}" for name, curve in curves.items()})
     return curves
-
-
-def mixed_precision(accelerator: Accelerator) -> str:
-    """The precision in which targets are trained, by Accelerate's name for it.
-
-    Returns:
-        that of the accelerator, which all of a process share, if it was made in another one than full; otherwise what
-        ACCELERATE_MIXED_PRECISION says ("no" or "bf16"); without it "bf16" on a device that has instructions for it
-        (elsewhere it is slower than full precision), and "no" on others.
-    """
-    if accelerator.mixed_precision != "no":
-        return accelerator.mixed_precision
-    if chosen := os.environ.get("ACCELERATE_MIXED_PRECISION"):
-        return chosen
-    if accelerator.device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    able = torch.cpu.get_capabilities()
-    cpu = accelerator.device.type == "cpu" and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
-    return "bf16" if cpu else "no"
-
-
-def autocast(accelerator: Accelerator) -> AbstractContextManager[None]:
-    """Forward passes in `mixed_precision`, also where the accelerator itself leaves them in full precision."""
-    if mixed_precision(accelerator) == "bf16":
-        return torch.autocast(accelerator.device.type, torch.bfloat16)
-    return accelerator.autocast()
 
 
 @torch.no_grad()
