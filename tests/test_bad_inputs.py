@@ -11,8 +11,17 @@ from PIL import Image as PILImage
 
 from tests.commands import invoke, start, succeed
 from tests.minihub import MiniHub
-from uc_hf import UCProtector
-from uc_hf.errors import ClusterError, DatasetError, EpsilonError, ImageError, SettingError, SurrogateError, UCError
+from uc_hf import UCProtector, open_protector, protector_for
+from uc_hf.errors import (
+    ClusterError,
+    DatasetError,
+    EpsilonError,
+    ImageError,
+    OutputError,
+    SettingError,
+    SurrogateError,
+    UCError,
+)
 
 
 def jpeg(width: int = 16, height: int = 12, seed: int = 0) -> bytes:
@@ -69,6 +78,43 @@ def test_a_dataset_dict_is_refused_with_the_split_to_write(tiles: Dataset, surro
     splits = DatasetDict(training=tiles, test=tiles)
     message = refusal(DatasetError, splits, surrogate=surrogate_folder)
     assert "DatasetDict with the splits 'training', 'test'" in message and "protector.fit(ds['training'])" in message
+
+
+def test_a_dataset_dict_is_no_stream_to_a_method_for_labels_either(tiles: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"DatasetDict with the splits 'train'. .*protector.fit\(ds\['train'\]\)"):
+        protector_for("synper").fit(DatasetDict(train=tiles))
+
+
+@pytest.mark.parametrize("lazily", [False, True], ids=["map", "with_transform"])
+def test_rows_without_the_column_that_was_fitted_on_are_told_what_to_rename(
+    tiles: Dataset, surrogate_folder: str, lazily: bool
+) -> None:
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles)
+    renamed = tiles.rename_column("image", "img")
+    with pytest.raises(DatasetError, match=r"no column 'image', .* but img, label.*rename_column"):
+        renamed.with_transform(protector)[0] if lazily else renamed.map(protector, batched=True)
+
+
+def test_a_checkpoint_folder_that_cannot_be_made_is_named(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8)
+    with pytest.raises(
+        OutputError, match=r"the checkpoint .*taken.* cannot be written: .*pass another checkpoint_dir"
+    ):
+        protector.fit(tiles, checkpoint_dir=tmp_path / "taken" / "fits")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_damaged_protector_is_named_with_what_is_damaged(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path, name: str
+) -> None:
+    UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles).save_pretrained(tmp_path / "key")
+    whole = (tmp_path / "key" / name).read_bytes()
+    (tmp_path / "key" / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SettingError, match=f"key.*{name} is .*damaged.*Copy it again"):
+        open_protector(str(tmp_path / "key"))
 
 
 def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: Dataset, surrogate_folder: str) -> None:
@@ -142,6 +188,18 @@ def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folde
     splits.save_to_disk(tmp_path / "saved")
     result = invoke("protect", tmp_path / "saved", "--out", tmp_path / "out", "--surrogate", surrogate_folder)
     assert result.exit_code == 1 and "row 1 of split 'more', column 'photo': truncated" in result.stderr
+
+
+def test_tomorrows_rows_are_all_looked_at_before_the_first_is_protected_by_a_saved_protector(
+    surrogate_folder: str, tmp_path: Path
+) -> None:
+    good = dataset(*(jpeg(seed=seed) for seed in range(4)))
+    key = tmp_path / "key"
+    UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=good).save_pretrained(key)
+    DatasetDict(train=dataset(jpeg(), jpeg()[:300])).save_to_disk(tmp_path / "tomorrow")
+    result = invoke("protect", tmp_path / "tomorrow", "--out", tmp_path / "out", "--protector", key)
+    assert result.exit_code == 1 and "1 of 2 images cannot be protected" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,15 @@ def test_the_protector_lies_beside_the_output_never_within_it(protected: tuple[P
     assert {"config.json", "model.safetensors"} <= set(contents(out.with_name("out.protector")))
 
 
+def test_a_protectors_folder_that_holds_hidden_files_alone_takes_the_protector(
+    saved: Path, quick: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "out.protector").mkdir()
+    (tmp_path / "out.protector" / ".DS_Store").touch()
+    succeed("protect", saved, "--out", tmp_path / "out", *quick)
+    assert (tmp_path / "out.protector" / "config.json").is_file()
+
+
 def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved: Path, quick: list[str]) -> None:
     out, _ = protected
     before = contents(out)
@@ -285,7 +294,7 @@ def test_ctrl_c_while_fitting_and_while_applying_then_the_same_command_ends_with
     command = ["protect", photos, "--out", out, *options]
 
     said = interrupt(start(*command, home=home), lambda: bool([*home.rglob("*.safetensors")]))
-    assert "Interrupted: the same command goes on where it stopped." in said and "Traceback" not in said
+    assert "Interrupted. What was saved is kept" in said and "Traceback" not in said
     assert not out.exists() and not out.with_name("out.protector").exists()
 
     process = start(*command, home=home)

@@ -124,6 +124,19 @@ def test_textures_need_no_learning_rate_and_at_least_one_try_per_cluster():
         UCProtector(surrogate="uc_hf/tiny", learning_rate=0.1)
     with pytest.raises(SettingError, match="steps=5 tries fewer textures than the 10 clusters need"):
         UCProtector(surrogate="uc_hf/tiny", steps=5)
+    few = UCProtector(surrogate="uc_hf/tiny", epochs=1).settings
+    assert n_steps(few, n_images=96, size=32) == few.n_clusters
+
+
+def test_a_fit_has_one_length():
+    with pytest.raises(SettingError, match=r"steps=60 and epochs=50\.0 both say .* write epochs=None"):
+        UCProtector.paper(surrogate="uc_hf/tiny", steps=60)
+
+
+@pytest.mark.parametrize("eot_scale", [0.5, (0.35, 0.7, 1.0), (1.0, 0.35), (0, 1)])
+def test_what_is_no_range_of_crops_is_refused(eot_scale: object):
+    with pytest.raises(SettingError, match=r"eot_scale=.* is not a pair .* write for example \(0\.35, 1\.0\)"):
+        UCProtector(surrogate="uc_hf/tiny", eot_scale=eot_scale)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from uc_hf import images
 from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.embedding import embed_canvases
-from uc_hf.errors import BoundError, ImageError, SurrogateError
+from uc_hf.errors import BoundError, DatasetError, ImageError, SurrogateError
 from uc_hf.images import Container, Picture
 from uc_hf.perturbation import add_levels, resize_noise
 from uc_hf.sharing import ALGORITHM, FitOptions, FitT, Shared
@@ -88,6 +88,11 @@ class Protector(Shared[FitT], ABC):
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
         """
+        if isinstance(dataset, dict):
+            raise DatasetError(
+                f"this is a DatasetDict with the splits {', '.join(map(repr, dataset))}. Fit on one of them: "
+                f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
+            )
         folder = Path(constants.HF_HOME) / "uc_hf" / "fits" if checkpoint_dir is None else Path(checkpoint_dir)
         options = FitOptions(
             accelerator=accelerator or Accelerator(),
@@ -128,8 +133,8 @@ class Protector(Shared[FitT], ABC):
         Args:
             examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
                 bytes, a path, {"bytes", "path"} or a uint8 array.
-            *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors then name the
-                row.
+            *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors of a
+                batched map then name the row.
 
         Returns:
             the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept).
@@ -137,13 +142,19 @@ class Protector(Shared[FitT], ABC):
         Raises:
             NotFittedError: before `fit`.
             ImageError: an image that cannot be protected.
-            DatasetError: the method needs labels, and there is none or one that it was not fitted on.
+            DatasetError: the rows lack the column that the protector was fitted on; the method needs labels, and there
+                is none or one that it was not fitted on.
         """
         column = self.fitted.column
         if not isinstance(examples, Mapping):
             many = isinstance(examples, list)
             protected = self._protect_values(examples if many else [examples], column, position)
             return {column: protected if many else protected[0]}
+        if column not in examples:
+            raise DatasetError(
+                f"these rows have no column {column!r}, on which the protector was fitted, but {', '.join(examples)}: "
+                f"write dataset.rename_column('THE IMAGES', {column!r}) first."
+            )
         if isinstance(examples, (LazyBatch, LazyRow)):
             # As stored, not as `datasets` decodes it: the mode, ICC profile and file name would be lost.
             table = examples.pa_table

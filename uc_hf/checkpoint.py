@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -27,12 +28,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     Raises:
         OutputError: no space left, or the place cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(
             f"the checkpoint {path} cannot be written: {error}. Make room there, or pass another checkpoint_dir; "
             "the fit goes on from its last checkpoint."

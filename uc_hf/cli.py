@@ -99,7 +99,8 @@ def protect(
         str | None,
         typer.Option(
             metavar="uc|synper|emin|...",
-            help="Unlearnable Clusters or a baseline: synper, emin, emaxn, advpoison, deepconfuse, ar, cuda, ops.",
+            help="Unlearnable Clusters or a baseline: synper, emin, emaxn, advpoison, deepconfuse, ar, cuda, ops, "
+            "grating.",
             show_default="uc",
         ),
     ] = None,
@@ -403,7 +404,9 @@ def demo(
     surrogate_size: Annotated[
         int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Textures that are tried.", show_default="ten per cluster")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Textures that are tried.", show_default="10 per cluster, 1 of photos")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
     out: Annotated[Path, typer.Option(help="Folder for report, scorecard and protector.")] = Path("demo"),
     json: Json = False,

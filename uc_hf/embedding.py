@@ -89,14 +89,9 @@ def draw_sample(
         check: look at all rows of a `Dataset`; of a stream the sample is looked at in any case.
 
     Raises:
-        DatasetError: the dataset is empty, a DatasetDict, or has no (or not only one) image column.
+        DatasetError: the dataset is empty, or has no (or not only one) image column.
         ImageError: rows whose image cannot be protected, all named before any time is spent.
     """
-    if isinstance(dataset, dict):
-        raise DatasetError(
-            f"this is a DatasetDict with the splits {', '.join(map(repr, dataset))}. Fit on one of them: "
-            f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
-        )
     if isinstance(dataset, datasets.IterableDataset):
         return _draw_from_stream(dataset, settings, side)
     if len(dataset) == 0:

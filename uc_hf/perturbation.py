@@ -74,7 +74,7 @@ def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
     Args:
         pixels: uint8 [H, W, 3].
-        noise: int8 [H, W, 3].
+        noise: int8 [H, W, 3], or [H, W, 1] for all channels.
 
     Returns:
         uint8 [H, W, 3].
@@ -103,13 +103,16 @@ def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
 def n_steps(settings: Settings, n_images: int, size: int) -> int:
     """Steps of the search: `steps`, what `epochs` passes of each cluster's noise over the sample come to, or its own.
 
+    `epochs` of a few images come to one for each cluster at least.
+
     Args:
         settings: of the fit.
         n_images: N, of the sample.
         size: side S of the canvas in pixels.
     """
     if settings.epochs is not None:
-        return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+        steps = math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+        return max(steps, settings.n_clusters)
     if settings.steps is not None:
         return settings.steps
     if settings.parametrisation == "texture":

@@ -1,7 +1,7 @@
 """What may be told in public of how a dataset was protected.
 
-No path on the publisher's disk, and nothing that lets anyone derive the noise. The seed is such a thing: textures are
-drawn from it without a look at the pictures, so that who knows it can draw them again and subtract them.
+No path on the publisher's disk, and nothing that lets anyone derive the noise. The seed is such a thing: some
+methods (SynPer, AR, CUDA) draw from it without a look at the pictures, and who knows it can draw their noise again.
 """
 
 import hashlib

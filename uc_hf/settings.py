@@ -174,6 +174,11 @@ class Settings(CommonSettings):
             object.__setattr__(self, "eot_scale", tuple(self.eot_scale))
         if self.steps is not None:
             at_least("steps", self.steps, 1)
+            if self.epochs is not None:
+                raise SettingError(
+                    f"steps={self.steps} and epochs={self.epochs!r} both say how long the fit is. Leave one out "
+                    "(with UCProtector.paper, which has 50 epochs, write epochs=None)."
+                )
         for name in ("epochs", "learning_rate"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
@@ -183,7 +188,7 @@ class Settings(CommonSettings):
             self._check_texture()
         if self.parametrisation == "tile":
             self._check_tile()
-        if self.eot_scale is not None and not 0 < self.eot_scale[0] <= self.eot_scale[1] <= 1:
+        if self.eot_scale is not None and not _is_range(self.eot_scale):
             raise SettingError(
                 f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
                 "write for example (0.35, 1.0), or None to learn without random crops."
@@ -195,7 +200,7 @@ class Settings(CommonSettings):
                 f"learning_rate={self.learning_rate!r}: textures are chosen, not learnt by gradient. Leave it out, or "
                 "write parametrisation='direct'."
             )
-        if self.epochs is None and self.steps is not None and self.steps < self.n_clusters:
+        if self.steps is not None and self.steps < self.n_clusters:
             raise SettingError(
                 f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
                 f"Write steps={self.n_clusters} or more, or leave it out: enough are tried then."
@@ -227,6 +232,12 @@ def at_least(name: str, value: int, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is a pair (least, largest) of shares in (0, 1]."""
+    numbers = isinstance(value, tuple) and len(value) == 2 and all(isinstance(share, (int, float)) for share in value)
+    return numbers and 0 < value[0] <= value[1] <= 1
 
 
 def one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:

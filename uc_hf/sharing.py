@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from uc_hf import markdown
@@ -257,7 +258,11 @@ class Shared(
                 f"{cls.__name__}.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
             )
         protector = cls(**settings)
-        protector._fit = cls.fit_type.restore(load_file(fetch(MODEL)), saved["fit"])
+        try:
+            tensors = load_file(fetch(MODEL))
+        except (FileNotFoundError, SafetensorError) as error:
+            raise SettingError(f"{model_id!r}: its {MODEL} is missing or damaged. Copy it again.") from error
+        protector._fit = cls.fit_type.restore(tensors, saved["fit"])
         return protector
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:

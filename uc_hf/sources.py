@@ -92,7 +92,11 @@ def open_protector(source: str) -> Protector:
 
 
 def _load_protector(source: str, config: Path) -> Protector:
-    return find_method(json.loads(config.read_text()).get("method", "uc")).from_pretrained(source)
+    try:
+        method = json.loads(config.read_text()).get("method", "uc")
+    except ValueError as error:
+        raise SettingError(f"{source} cannot be read: its config.json is damaged ({error}). Copy it again.") from error
+    return find_method(method).from_pretrained(source)
 
 
 def is_image_folder(path: Path) -> bool:

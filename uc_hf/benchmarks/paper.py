@@ -236,12 +236,14 @@ def prepare(args: argparse.Namespace) -> Setup:
         open_dataset(args.data), args.data, train_images=args.train_images, test_images=args.test_images
     )
     folder = args.out / "protector"
+    settings = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size}
+    asked = UCProtector(**settings, steps=args.steps) if args.steps else UCProtector.paper(**settings)
     if (folder / "config.json").is_file():
         protector = UCProtector.from_pretrained(folder)
+        if protector.settings != asked.settings:
+            raise SettingError(f"{folder} was fitted with other settings. Name another --out, or remove it.")
     else:
-        settings = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size}
-        quick = UCProtector(**settings, steps=args.steps) if args.steps else UCProtector.paper(**settings)
-        protector = quick.fit(train)
+        protector = asked.fit(train)
         protector.save_pretrained(folder)
     logger.info("%r", protector)
     given = {name: getattr(args, name) for name in ("image_size", "epochs", "batch_size")}

@@ -126,7 +126,7 @@ def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, dat
     return [
         Section(
             "Clusters",
-            "k-means on the surrogate's embeddings; no label is used.",
+            "Groups of the surrogate's embeddings; no label is used.",
             figures.cluster_sheet(sheet, fitted.sizes),
         ),
         Section(

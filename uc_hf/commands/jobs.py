@@ -20,34 +20,32 @@ from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 from uc_hf.sources import is_image_folder, open_dataset
 
 
-@dataclass
+@dataclass(frozen=True)
 class FolderJob:
-    """A folder of images in: the same folder tree out, or rows on the Hub; all of them are protected.
-
-    Attributes:
-        source: the folder.
-        checked: whether every image has been looked at already.
-    """
+    """A folder of images in: the same folder tree out, or rows on the Hub; all of them are protected."""
 
     source: Path
-    checked: bool = False
 
-    def sample(self, column: str | None, container: Container) -> datasets.Dataset:
-        """The images to fit on, after a look at every one of them.
+    def check(self, column: str | None, container: Container, out: Path | None) -> None:
+        """Look at every image that has no copy yet, before time is spent on any.
 
         Raises:
             DatasetError: no images, or two that would have the same copy.
             ImageError: images that cannot be protected, named by their path.
         """
-        names = list(folder_images(self.source, container))
-        check_folder(self.source, names, container)
-        self.checked = True
+        copies = folder_images(self.source, container)
+        ahead = [name for name, copy in copies.items() if out is None or not (out / copy).exists()]
+        check_folder(self.source, ahead, container)
+
+    def sample(self, container: Container) -> datasets.Dataset:
+        """The images to fit on."""
+        names = folder_images(self.source, container)
         paths = datasets.Dataset.from_dict({"image": [str(self.source / name) for name in names]})
         return paths.cast_column("image", datasets.Image())
 
     def write(self, out: Path, protector: Protector) -> Outcome:
         """Write the protected copies into a folder."""
-        return protect_folder(self.source, out, protector, check=not self.checked)
+        return protect_folder(self.source, out, protector, check=False)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
@@ -71,18 +69,23 @@ class DatasetJob:
     splits: Splits
     chosen: Sequence[str]
 
-    def sample(self, column: str | None, container: Container) -> Any:
-        """The rows to fit on, after a look at every one of them where they are at hand; a stream is not read through.
+    def check(self, column: str | None, container: Container, out: Path | None) -> None:
+        """Look at every image where they are at hand, before time is spent on any; a stream is not read through.
 
         Raises:
             DatasetError: no rows, or no (or more than one) column of images.
             ImageError: images that cannot be protected, named by split and row.
         """
+        for split in self.chosen:
+            part = self.splits[split]
+            if isinstance(part, datasets.Dataset):
+                check_dataset(part, image_column(part.features, column), container, split)
+
+    def sample(self, container: Container) -> Any:
+        """The rows to fit on."""
         parts = [self.splits[split] for split in self.chosen]
         if isinstance(parts[0], datasets.IterableDataset):
-            return datasets.concatenate_datasets([part.decode(False) for part in parts])
-        for split, part in zip(self.chosen, parts, strict=True):
-            check_dataset(part, image_column(part.features, column), container, split)
+            parts = [part.decode(False) for part in parts]
         return datasets.concatenate_datasets(parts)
 
     def write(self, out: Path, protector: Protector) -> Outcome:

@@ -75,7 +75,7 @@ def save_protector(protector: Protector, key: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     protector.save_pretrained(partial)
     if key.is_dir():
-        key.rmdir()
+        shutil.rmtree(key)
     partial.replace(key)
 
 

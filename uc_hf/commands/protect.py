@@ -105,11 +105,12 @@ def protect(
         _refuse_another(saved, method, settings, given, key)
     job = open_job(source, splits, streaming=out is None)
     repository = None if push_to is None else _repository(push_to, saved, key)
-    protector = saved or chosen(**given).fit(
-        job.sample(settings.image_column, Container.parse(settings.container)), check=False
-    )
+    protector = saved or chosen(**given)
+    column = settings.image_column if saved is None else saved.fitted.column
+    container = Container.parse(protector.settings.container)
+    job.check(column, container, out)
     if saved is None:
-        save_protector(protector, key)
+        save_protector(protector.fit(job.sample(container), check=False), key)
     outcome = _run(job, protector, source, out, key, repository)
     pairs = list(outcome.pairs)
     seconds = time.monotonic() - start

@@ -22,5 +22,5 @@ class Reporting(TyperGroup):
             typer.secho(f"Error: {error}", fg="red", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            typer.echo("Interrupted: the same command goes on where it stopped.", err=True)
+            typer.echo("Interrupted. What was saved is kept: the same command goes on from there.", err=True)
             raise typer.Exit(INTERRUPTED) from error
