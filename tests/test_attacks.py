@@ -109,6 +109,14 @@ def test_patterns_are_told_apart_also_behind_jpeg_and_none_is_seen_where_nothing
     assert torch.equal(leaked(clean, clean, 3), clean.pixels)
 
 
+def test_patterns_of_one_protector_that_look_alike_are_told_apart(clean: LabelledImages, clusters: Tensor) -> None:
+    noise = fine()
+    noise[1] = torch.where(noise[2] > 0, noise[0], noise[1])
+    assert F.cosine_similarity(*noise[:2].flatten(1), dim=0) > 0.4
+    found = noise_patterns(clean.pixels, published(clean, noise, clusters).pixels)
+    assert torch.equal(found[:, None] == found, clusters[:, None] == clusters)
+
+
 def test_projection_takes_out_noise_that_tells_the_label(clean: LabelledImages) -> None:
     noise = fine(5)
     public = published(clean, noise, clean.labels)

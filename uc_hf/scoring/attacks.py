@@ -26,11 +26,12 @@ signs per 8 x 8 block at 0.66, 0.80 and 0.82."""
 PROJECTED = 512
 """Residuals are clustered in so many random directions, which keep their distances to a few per cent."""
 
-ALIKE = 0.3
-"""Two differences of a higher cosine are one pattern. Seen: 0.98 and more within a cluster (0.33 and more behind JPEG
-of quality 95), 0.09 at most between the clusters of two protectors."""
+ALIKE = (0.7, 0.3)
+"""Two differences of a higher cosine are one pattern; the second counts where the first leaves `FEWEST` images or less
+to a pattern, on average. Seen: 0.98 and more within a cluster, 0.75 and more where black or white clips the noise,
+0.33 and more behind JPEG of quality 95, and up to 0.57 between clusters of one protector."""
 
-MOST_PATTERNS = 200
+MOST_PATTERNS, FEWEST = 200, 4
 """Beyond so many the noise is each image's own, and no leak tells of another."""
 
 AT_ONCE = 256
@@ -156,6 +157,20 @@ def noise_patterns(clean: Tensor, published: Tensor) -> Tensor:
     Returns:
         int64 [N], numbered in order of appearance; -1 where nothing was changed.
     """
+    for alike in ALIKE:
+        found = _gathered(clean, published, alike)
+        if int(found.max()) + 1 < min(MOST_PATTERNS, len(clean) / FEWEST):
+            break
+    return found
+
+
+@torch.inference_mode()
+def embed(pixels: Tensor, surrogate: Surrogate) -> Tensor:
+    """A surrogate's embeddings float [N, d] of uint8 [N, 3, S, S], raw."""
+    return torch.cat([surrogate(part.float() / 255) for part in pixels.split(AT_ONCE)])
+
+
+def _gathered(clean: Tensor, published: Tensor, alike: float) -> Tensor:
     found = torch.full((len(clean),), -1)
     patterns = torch.empty(0, clean[0].numel())
     for start in range(0, len(clean), AT_ONCE):
@@ -165,18 +180,12 @@ def noise_patterns(clean: Tensor, published: Tensor) -> Tensor:
         while new.any():
             if len(patterns):
                 likeness, nearest = (change @ patterns.T).max(dim=1)
-                known = new & ((likeness > ALIKE) | (len(patterns) == MOST_PATTERNS))
+                known = new & ((likeness > alike) | (len(patterns) == MOST_PATTERNS))
                 found[rows] = torch.where(known, nearest, found[rows])
                 new &= ~known
             if new.any():
                 patterns = torch.cat([patterns, change[new][:1]])
     return found
-
-
-@torch.inference_mode()
-def embed(pixels: Tensor, surrogate: Surrogate) -> Tensor:
-    """A surrogate's embeddings float [N, d] of uint8 [N, 3, S, S], raw."""
-    return torch.cat([surrogate(part.float() / 255) for part in pixels.split(AT_ONCE)])
 
 
 def _unit_residuals(pixels: Tensor) -> Tensor:
