@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from torch import Generator
 
 from uc_hf.benchmarks import paper, training
@@ -90,3 +91,15 @@ def test_too_few_classes_cannot_be_relabelled(setup: paper.Setup) -> None:
     few = replace(setup, classes=list("abcd"))
     with pytest.raises(SettingError, match="nothing to gather into five"):
         paper.relabel(few)
+
+
+def test_a_protector_that_was_fitted_otherwise_is_not_taken_for_the_one_that_is_asked_for(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DatasetDict(train=tiles, test=tiles).save_to_disk(tmp_path / "data")
+    words = ["paper", "mixed", "--data", tmp_path / "data", "--out", tmp_path / "out", "--surrogate", surrogate_folder]
+    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16", "--steps", "10"])
+    assert paper.prepare(paper.arguments()).sets["protected"].pixels.shape[-1] == 16
+    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16", "--steps", "11"])
+    with pytest.raises(SettingError, match=r"protector was fitted with other settings\. Name another --out"):
+        paper.prepare(paper.arguments())
