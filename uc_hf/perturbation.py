@@ -23,9 +23,9 @@ from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 
 OF_THUMBNAILS, OF_LARGER = 10, 1
-"""Textures tried for each cluster. Of thumbnails forty left 18.1 % ± 4.0, ten 20.0 % ± 6.5, random ones 20.6 % ± 4.4:
-no difference that ten draws could show. Of photographs more than one do harm: those that move embeddings furthest look
-alike, and a network cannot tell the clusters by them (docs/experiments.md)."""
+"""Textures tried for each cluster. Of thumbnails one left four points more than ten behind JPEG. Of photographs more
+than one do harm: those that move embeddings furthest look alike, and a network cannot tell the clusters by them
+(docs/experiments.md)."""
 
 OPTIMISER_STEPS, TILE_STEPS = 400, 450
 
