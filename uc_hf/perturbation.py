@@ -103,7 +103,7 @@ def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
 def n_steps(settings: Settings, n_images: int, size: int) -> int:
     """Steps of the search: `steps`, what `epochs` passes of each cluster's noise over the sample come to, or its own.
 
-    `epochs` of a few images come to one for each cluster at least.
+    Of textures there are as many as clusters at least.
 
     Args:
         settings: of the fit.
@@ -112,7 +112,7 @@ def n_steps(settings: Settings, n_images: int, size: int) -> int:
     """
     if settings.epochs is not None:
         steps = math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
-        return max(steps, settings.n_clusters)
+        return max(steps, settings.n_clusters) if settings.parametrisation == "texture" else steps
     if settings.steps is not None:
         return settings.steps
     if settings.parametrisation == "texture":
