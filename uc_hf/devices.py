@@ -54,9 +54,15 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Have what draws from torch's global generators (fresh weights, dropout) draw from a seed; they are put back."""
-    with torch.random.fork_rng():
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Have what draws from torch's global generators draw from a seed: fresh weights, dropout.
+
+    Args:
+        seed: of the draws.
+        device: its generator and the CPU's are put back; None for the CPU's alone, which is all that a forked worker
+            can touch.
+    """
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 

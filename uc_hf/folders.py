@@ -1,6 +1,6 @@
 """Folders of pictures: which files are meant, what their copies are called, and a look at each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uc_hf.checks import check_all
@@ -49,6 +49,11 @@ def folder_images(source: Path, container: Container) -> dict[Path, Path]:
     if not copies:
         raise DatasetError(f"the folder {source} holds no images: there is nothing to protect.")
     return copies
+
+
+def without_copy(copies: Mapping[Path, Path], out: Path) -> list[Path]:
+    """Those of `folder_images` whose copy is not in the output yet."""
+    return [name for name, copy in copies.items() if not (out / copy).exists()]
 
 
 def check_folder(source: Path, names: Sequence[Path], container: Container) -> None:

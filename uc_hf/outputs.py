@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from uc_hf import images
 from uc_hf.applying import Protector
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
-from uc_hf.folders import check_folder, folder_images, is_image_file, visible
+from uc_hf.folders import check_folder, folder_images, is_image_file, visible, without_copy
 from uc_hf.images import Container, ImageValue
 
 
@@ -67,7 +67,7 @@ def protect_folder(source: Path, out: Path, protector: Protector, *, check: bool
     """
     container = Container.parse(protector.settings.container)
     copies = folder_images(source, container)
-    ahead = [name for name, copy in copies.items() if not (out / copy).exists()]
+    ahead = without_copy(copies, out)
     if check:
         check_folder(source, ahead, container)
     already = len(copies) - len(ahead)

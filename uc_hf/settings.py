@@ -234,12 +234,6 @@ def at_least(name: str, value: int, least: int) -> None:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
 
 
-def _is_range(value: Any) -> bool:
-    """Whether it is a pair (least, largest) of shares in (0, 1]."""
-    numbers = isinstance(value, tuple) and len(value) == 2 and all(isinstance(share, (int, float)) for share in value)
-    return numbers and 0 < value[0] <= value[1] <= 1
-
-
 def one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
     """Refuse a setting that is not among the words that it may be.
 
@@ -249,3 +243,9 @@ def one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
     if value not in allowed:
         options = " or ".join(map(repr, allowed))
         raise SettingError(f"{name}={value!r} is not known. Write {options}.")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is a pair (least, largest) of shares in (0, 1]."""
+    numbers = isinstance(value, tuple) and len(value) == 2 and all(isinstance(share, (int, float)) for share in value)
+    return numbers and 0 < value[0] <= value[1] <= 1

@@ -81,7 +81,7 @@ class DeepConfuse(Baseline):
             rows = torch.randint(len(lesson.images), (settings.batch_size,), generator=generator)
             pixels = lesson.images.pixels[rows].to(device).float() / 255
             labels = lesson.images.labels[rows].to(device)
-            with seeded(settings.seed + step):
+            with seeded(settings.seed + step, device):
                 loss = confuse(classifier, partial(self._change, encoder), pixels, labels)
             optimizer.zero_grad()
             lesson.accelerator.backward(-loss)

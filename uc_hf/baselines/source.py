@@ -170,7 +170,7 @@ def train(
         rows = torch.randint(len(images), (batch_size,), generator=generator)
         pixels = images.pixels[rows].to(accelerator.device).float() / 255
         labels = images.labels[rows].to(accelerator.device)
-        with accelerator.autocast(), seeded(seed + step):
+        with accelerator.autocast(), seeded(seed + step, accelerator.device):
             if perturb is not None:
                 pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
             scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))

@@ -12,7 +12,7 @@ from uc_hf.checks import check_dataset
 from uc_hf.columns import image_column
 from uc_hf.destinations import LocalFolder
 from uc_hf.errors import SettingError
-from uc_hf.folders import check_folder, folder_images
+from uc_hf.folders import check_folder, folder_images, without_copy
 from uc_hf.images import Container
 from uc_hf.outputs import Outcome, protect_folder
 from uc_hf.publishing import HubRepository, push_shards
@@ -34,8 +34,7 @@ class FolderJob:
             ImageError: images that cannot be protected, named by their path.
         """
         copies = folder_images(self.source, container)
-        ahead = [name for name, copy in copies.items() if out is None or not (out / copy).exists()]
-        check_folder(self.source, ahead, container)
+        check_folder(self.source, list(copies) if out is None else without_copy(copies, out), container)
 
     def sample(self, container: Container) -> datasets.Dataset:
         """The images to fit on."""

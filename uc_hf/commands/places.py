@@ -75,7 +75,9 @@ def save_protector(protector: Protector, key: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     protector.save_pretrained(partial)
     if key.is_dir():
-        shutil.rmtree(key)
+        for file in key.iterdir():  # hidden ones, as `check_key` knows
+            file.replace(partial / file.name)
+        key.rmdir()
     partial.replace(key)
 
 

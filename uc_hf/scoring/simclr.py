@@ -58,8 +58,8 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
-    with seeded(seed), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
-        for _ in range(recipe.epochs):
+    with seeded(seed, device):
+        for _ in tqdm(range(recipe.epochs), desc=title, unit="epoch", leave=False):
             for rows in torch.randperm(len(pixels), generator=generator).tensor_split(batches):
                 batch = pixels[rows.to(device)].float() / 255
                 views = torch.cat([augment(batch, generator), augment(batch, generator)])
@@ -70,7 +70,6 @@ def pretrain(
                 accelerator.backward(loss)
                 optimizer.step()
                 schedule.step()
-            bar.update()
     with seeded(seed):
         return BackboneTarget(backbone, dim, n_classes, frozen=True)
 

@@ -71,7 +71,7 @@ def train_target(
     optimizer, schedule = _optimizer(course.model, recipe, recipe.epochs * batches)
     model, optimizer = accelerator.prepare(course.model, optimizer)
     curves: dict[str, list[float]] = {name: [] for name in watched}
-    with seeded(seed), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
+    with seeded(seed, accelerator.device), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
         for _ in range(recipe.epochs):
             model.train()
             order = torch.randperm(len(train), generator=generator)
