@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from uc_hf.benchmarks import blackbox
+from benchmarks import blackbox
 from uc_hf.errors import SettingError
 from uc_hf.scoring.results import Scorecard
 

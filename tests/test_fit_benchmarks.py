@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from uc_hf.benchmarks import fit, imperceptibility, speed, strength
+from benchmarks import fit, imperceptibility, speed, strength
 from uc_hf.errors import SettingError
 from uc_hf.figures import percent
 from uc_hf.imperceptibility import compare

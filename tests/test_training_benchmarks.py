@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import Generator
 
-from uc_hf.benchmarks import paper, training
+from benchmarks import paper, training
 from uc_hf.errors import SettingError
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe

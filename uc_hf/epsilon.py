@@ -7,7 +7,7 @@ from uc_hf.errors import EpsilonError
 
 
 EPSILONS = {"subtle": 8 / 255, "balanced": 12 / 255, "strong": 16 / 255}
-"""`strong` is the paper's. What each costs in PSNR and SSIM: `python -m uc_hf.benchmarks.imperceptibility`."""
+"""`strong` is the paper's. What each costs in PSNR and SSIM: `python -m benchmarks.imperceptibility`."""
 
 LARGEST = 127
 """In 8-bit levels: noise is stored as int8."""

@@ -1,6 +1,6 @@
 """What a fit costs and what it buys: recipes side by side, on the same data, surrogate, device and precision.
 
-    python -m uc_hf.benchmarks.fit --dataset ../shared/data/cifar10 --train-images 2000 --surrogate uc_hf/tiny \
+    python -m benchmarks.fit --dataset ../shared/data/cifar10 --train-images 2000 --surrogate uc_hf/tiny \
         --paper-epochs 1 --out fit-cifar10
 
 A recipe is "default", "paper" (UCProtector.paper()), or a parametrisation with all else at its default ("texture",
@@ -29,9 +29,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from benchmarks.machine import device_name, seconds_of
+from benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
 from uc_hf import UCProtector, markdown
-from uc_hf.benchmarks.machine import device_name, seconds_of
-from uc_hf.benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
 from uc_hf.errors import SettingError
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe

@@ -1,6 +1,6 @@
 """Speed of the scorecard's training loop beside transformers.Trainer on the same work.
 
-    python -m uc_hf.benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
+    python -m benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
 
 All train the same target with the same optimiser on the same images in batches of the same size; none tests, saves or
 logs. "transformers.Trainer" is Trainer as it comes: full precision, PNG files decoded and augmented one by one at
@@ -34,7 +34,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
+from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.devices import mixed_precision
 from uc_hf.images import Container, Picture, encode
 from uc_hf.scoring.labelled import LabelledImages

@@ -1,8 +1,8 @@
 """The paper's experiments as commands, its numbers (arXiv 2301.01217) beside ours.
 
-    python -m uc_hf.benchmarks.paper table1 --data timm/oxford-iiit-pet --paper-data pets --out pets \
+    python -m benchmarks.paper table1 --data timm/oxford-iiit-pet --paper-data pets --out pets \
         --surrogate microsoft/resnet-50 --recipe paper
-    python -m uc_hf.benchmarks.paper table2 --data ../shared/data/flowers17 --paper-data flowers --out flowers \
+    python -m benchmarks.paper table2 --data ../shared/data/flowers17 --paper-data flowers --out flowers \
         --surrogate uc_hf/tiny --target resnet-small --image-size 64 --epochs 20 --batch-size 64 --seeds 1
 
 table1: three targets; table2: ResNet-18 under augmentations; at: under adversarial training; relabel: other labels;

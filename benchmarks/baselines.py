@@ -1,8 +1,8 @@
 """Every method under one recipe: what a target learns from each, and what fitting and protecting took.
 
-    python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 8/255 \
+    python -m benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 8/255 \
         --method synper --method emin --method advpoison --out own-labels
-    python -m uc_hf.benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 16/255 \
+    python -m benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 16/255 \
         --labels clusters --surrogate uc_hf/tiny --method uc --method synper --method emin --out label-agnostic
 
 OUT holds each protector, costs.json, pictures.png with the same few images by each method, and scorecard.json with a
@@ -22,11 +22,11 @@ import datasets
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.machine import device_name
+from benchmarks.strength import draw, write_csv
 from uc_hf import images, markdown, open_protector, protector_for
 from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import methods
-from uc_hf.benchmarks.machine import device_name
-from uc_hf.benchmarks.strength import draw, write_csv
 from uc_hf.checks import undecoded
 from uc_hf.columns import image_column
 from uc_hf.drawing import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write

@@ -1,6 +1,6 @@
 """How much protection a noise buys on a labelled set, beside the controls on the same clusters.
 
-    python -m uc_hf.benchmarks.strength --dataset ../shared/data/cifar10 --train-images 5000 \
+    python -m benchmarks.strength --dataset ../shared/data/cifar10 --train-images 5000 \
         --surrogate cifar-resnet:../shared/models/resnet20-cifar10 --surrogate uc_hf/tiny \
         --method default --method direct --out scorecard.json
 
@@ -24,8 +24,8 @@ from pathlib import Path
 import datasets
 from matplotlib.figure import Figure
 
+from benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
 from uc_hf import markdown
-from uc_hf.benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
 from uc_hf.drawing import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.figures import percent
 from uc_hf.scoring.controls import train_sets

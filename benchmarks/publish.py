@@ -5,7 +5,7 @@ The Hub is a stand-in on this machine, which the caller starts, in the repositor
     python -c "from tests.minihub import MiniHub; hub = MiniHub(); print(hub.url, flush=True); hub.serve_forever()"
 
     HF_ENDPOINT=http://127.0.0.1:PORT HF_TOKEN=hf_dummy HF_HUB_DISABLE_XET=1 HF_HOME=/tmp/reader \
-        python -m uc_hf.benchmarks.publish --rows 20000 --work /tmp/publish
+        python -m benchmarks.publish --rows 20000 --work /tmp/publish
 
 Generated images are pushed to it. `uc-hf protect` streams them and pushes the protected set shard by shard; it is
 killed with SIGKILL after a third and after two thirds of the shards, and run a third time. In another folder it fits

@@ -1,4 +1,4 @@
-"""Train the built-in surrogate: `python -m uc_hf.tiny.train --data ../shared/data`.
+"""Train the built-in surrogate: `python -m benchmarks.train_tiny --data ../shared/data`.
 
 One small ResNet learns to tell apart the classes of four sets at once (a single softmax over all of them): objects
 (cifar10, tiny-imagenet-20), flowers (flowers17) and the ornaments of `uc_hf.generated`, drawn with another seed than
@@ -59,7 +59,7 @@ on the test splits, among each set's own classes:
 The generated set is that of the demo, drawn with another seed: the demo's surrogate knows the kind of picture it
 protects, as CLIP knows photographs.
 
-Made by `python -m uc_hf.tiny.train --data ../shared/data` (seed {seed}, {epochs} epochs).
+Made by `python -m benchmarks.train_tiny --data ../shared/data` (seed {seed}, {epochs} epochs).
 """
 
 
@@ -132,10 +132,10 @@ def accuracy(classifier: Classifier, test: TensorDataset, classes: slice) -> flo
 
 
 def main() -> None:
-    """Train, measure, and write the model folder beside this file."""
+    """Train, measure, and write the model folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with cifar10, tiny-imagenet-20, flowers17")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--out", type=Path, default=Path("uc_hf/surrogates/tiny"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(SEED)

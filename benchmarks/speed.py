@@ -1,6 +1,6 @@
 """Where the time of embedding and of `map` goes, beside what neither can do without.
 
-    python -m uc_hf.benchmarks.speed --dataset ../shared/data/cifar10 --images 2000 --surrogate uc_hf/tiny --out speed
+    python -m benchmarks.speed --dataset ../shared/data/cifar10 --images 2000 --surrogate uc_hf/tiny --out speed
 
 Three measurements: embedding a dataset, against the surrogate's forward pass alone over pictures that lie decoded in
 memory; k-means by faiss against scikit-learn's, where that is installed; and `map` with a fitted protector, against a
@@ -26,9 +26,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf import UCProtector, images, markdown
 from uc_hf.applying import AT_ONCE, check_bound
-from uc_hf.benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.checks import undecoded
 from uc_hf.clustering import ITERATIONS, RESTARTS, find_clusters, nearest
 from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases

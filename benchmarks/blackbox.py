@@ -1,6 +1,6 @@
 """A second framework as the scraper: PaddlePaddle, with fixed fast settings, on what `uc_hf.exports` writes.
 
-    python -m uc_hf.benchmarks.blackbox --clean ../shared/data/cifar10 --protected cifar10-protected \
+    python -m benchmarks.blackbox --clean ../shared/data/cifar10 --protected cifar10-protected \
         --protector cifar10-protected.protector --out scorecard.json
 
 It needs `pip install "uc_hf[paddle]"`. Each set is written as class folders, from which PaddlePaddle's own reader,

@@ -1,6 +1,6 @@
 """The price of each epsilon preset: PSNR, SSIM, and a sheet to look at.
 
-    python -m uc_hf.benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
+    python -m benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
         --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --out docs/images/epsilon
 
 For each set of photos and each preset a protector is fitted with the default parametrisation, in few steps: what is

@@ -1,0 +1,1 @@
+"""Speed and strength against named baselines, each a command: python -m benchmarks.NAME."""
