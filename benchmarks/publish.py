@@ -130,7 +130,7 @@ def measure(source: str, target: str, args: argparse.Namespace, *, kill_at: int 
     words += ["--steps", str(args.steps), "--max-fit-images", str(args.max_fit_images)]
     memory, disk, killed, start = 0.0, 0.0, False, time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from uc_hf.cli import main; main()", *words],
+        [sys.executable, "-c", "from uc_hf.cli.app import main; main()", *words],
         cwd=work,
         env=os.environ | {name: str(folder) for name, folder in places.items()},
         stdout=subprocess.PIPE,

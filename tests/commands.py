@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from uc_hf.cli import app
+from uc_hf.cli.app import app
 
 
 PROGRAM = Path(sys.executable).with_name("uc-hf")

@@ -267,7 +267,7 @@ def test_inspect_refuses_what_is_no_protector(protected: tuple[Path, dict]) -> N
 
 def test_help_needs_no_heavy_library_and_shows_examples() -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from uc_hf.cli import app; "
+        "import sys; from typer.testing import CliRunner; from uc_hf.cli.app import app; "
         "print(CliRunner().invoke(app, ['protect', '--help']).stdout); "
         "sys.exit(bool({'torch', 'datasets', 'transformers', 'matplotlib'} & set(sys.modules)))"
     )

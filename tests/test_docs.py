@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from tests.minihub import MiniHub
 from tests.test_surrogates import FAMILIES
-from uc_hf.cli import app
+from uc_hf.cli.app import app
 
 
 ROOT = Path(__file__).parents[1]

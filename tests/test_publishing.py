@@ -26,7 +26,7 @@ from uc_hf.shards import protect_dataset
 
 ROWS = 20
 CLEAN = "me/tiles-clean"
-PROGRAM = f"from uc_hf import shards; shards.SHARD_ROWS = {ROWS}; from uc_hf.cli import main; main()"
+PROGRAM = f"from uc_hf import shards; shards.SHARD_ROWS = {ROWS}; from uc_hf.cli.app import main; main()"
 """`uc-hf` with small shards."""
 
 

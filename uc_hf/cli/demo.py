@@ -8,8 +8,8 @@ import numpy as np
 import typer
 
 from uc_hf import figures, images
+from uc_hf.cli.score import accuracy_sections, picture_sections
 from uc_hf.columns import image_column
-from uc_hf.commands.score import accuracy_sections, picture_sections
 from uc_hf.generated import generated_dataset
 from uc_hf.images import Picture
 from uc_hf.protector import UCProtector

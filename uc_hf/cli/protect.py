@@ -10,9 +10,9 @@ import typer
 
 from uc_hf.applying import Protector
 from uc_hf.baselines.registry import find_method
-from uc_hf.commands.console import duration, say_lines, size
-from uc_hf.commands.jobs import DatasetJob, FolderJob, open_job
-from uc_hf.commands.places import check_key, check_places, enter, save_protector
+from uc_hf.cli.console import duration, say_lines, size
+from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
+from uc_hf.cli.places import check_key, check_places, enter, save_protector
 from uc_hf.errors import OutputError, SettingError
 from uc_hf.images import Container
 from uc_hf.imperceptibility import Imperceptibility, compare

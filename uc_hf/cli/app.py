@@ -1,4 +1,4 @@
-"""The command `uc-hf`: what can be written on the command line; the work is in `uc_hf.commands`."""
+"""The command `uc-hf`: what can be written on the command line; the work is in `uc_hf.cli`."""
 
 from fractions import Fraction
 from importlib.metadata import version
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uc_hf.commands.reporting import Reporting
+from uc_hf.cli.reporting import Reporting
 
 
 app = typer.Typer(
@@ -183,8 +183,8 @@ def protect(
     Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
     stopped.
     """
-    from uc_hf.commands import console
-    from uc_hf.commands import protect as command
+    from uc_hf.cli import console
+    from uc_hf.cli import protect as command
 
     console.quiet()
     settings = {
@@ -301,8 +301,8 @@ def score(
     Run the same command again with --out after an interruption: finished trainings stay. Another target, protocol or
     counter-measure adds to the same scorecard.
     """
-    from uc_hf.commands import console
-    from uc_hf.commands import score as command
+    from uc_hf.cli import console
+    from uc_hf.cli import score as command
 
     console.quiet()
     recipe = {"epochs": epochs, "batch_size": batch_size, "image_size": image_size, "augmentation": augmentation}
@@ -332,8 +332,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show what a protector is and has learnt."""
-    from uc_hf.commands import console
-    from uc_hf.commands import inspect as command
+    from uc_hf.cli import console
+    from uc_hf.cli import inspect as command
     from uc_hf.sources import open_protector
 
     console.quiet()
@@ -369,8 +369,8 @@ def card(
     ] = None,
 ) -> None:
     """Write the card of a protected dataset on the Hub; what a person wrote there stays."""
-    from uc_hf.commands import card as command
-    from uc_hf.commands import console
+    from uc_hf.cli import card as command
+    from uc_hf.cli import console
 
     console.quiet()
     typer.echo(command.card(repo, protector=protector, source=source, scorecard=scorecard, splits=split or []))
@@ -381,7 +381,7 @@ def push_modules(
     user: Annotated[str, typer.Argument(help="Your name on the Hub, or an organisation's.")],
 ) -> None:
     """Publish the measurements as Spaces, for `evaluate.load("USER/unlearnability")`."""
-    from uc_hf.commands import push_modules as command
+    from uc_hf.cli import push_modules as command
 
     for address in command.push_modules(user):
         typer.echo(address)
@@ -412,9 +412,9 @@ def demo(
     json: Json = False,
 ) -> None:
     """Protect a small set, score it beside controls, and write a report with pictures."""
-    from uc_hf.commands import console
-    from uc_hf.commands import demo as command
-    from uc_hf.commands import score as score_command
+    from uc_hf.cli import console
+    from uc_hf.cli import demo as command
+    from uc_hf.cli import score as score_command
 
     console.quiet()
     given: dict[str, Any] = {

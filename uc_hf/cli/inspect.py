@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from uc_hf.applying import Protector
-from uc_hf.commands.console import say_lines
+from uc_hf.cli.console import say_lines
 from uc_hf.errors import OutputError
 from uc_hf.figures import noise_gallery
 from uc_hf.sharing import UNBOUNDED

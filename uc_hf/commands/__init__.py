@@ -1,1 +1,0 @@
-"""What each command of `uc-hf` does; heavy, so that `uc_hf.cli` imports them only when a command runs."""
