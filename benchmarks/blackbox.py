@@ -23,14 +23,15 @@ from typing import Any
 import datasets
 import numpy as np
 
+from uc_hf.data.columns import class_names
+from uc_hf.data.sources import open_dataset, open_protector
 from uc_hf.errors import SettingError
 from uc_hf.exports import export_folders
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.labelled import class_names, load_images
+from uc_hf.scoring.labelled import load_images
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.scorecard import begin
-from uc_hf.sources import open_dataset, open_protector
 
 
 logger = logging.getLogger(__name__)

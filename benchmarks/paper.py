@@ -22,9 +22,11 @@ from typing import Any
 import numpy as np
 
 from uc_hf import UCProtector, figures, markdown
+from uc_hf.data.columns import class_names
+from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
+from uc_hf.scoring.labelled import LabelledImages, load_images
 from uc_hf.scoring.protocols import RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, Summary
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
@@ -32,7 +34,6 @@ from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import pretrain
 from uc_hf.scoring.targets import build_target
 from uc_hf.scoring.training import train_target
-from uc_hf.sources import open_dataset, train_and_test
 from uc_hf.surrogates import Surrogate
 
 

@@ -32,7 +32,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image as PILImage
 
-from uc_hf.generated import ORNAMENTS, generate
+from uc_hf.data.generated import ORNAMENTS, generate
 from uc_hf.sharing import versions
 
 

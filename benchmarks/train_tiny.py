@@ -1,8 +1,8 @@
 """Train the built-in surrogate: `python -m benchmarks.train_tiny --data ../shared/data`.
 
 One small ResNet learns to tell apart the classes of four sets at once (a single softmax over all of them): objects
-(cifar10, tiny-imagenet-20), flowers (flowers17) and the ornaments of `uc_hf.generated`, drawn with another seed than
-the demo's. Random-resized crops make its features insensitive to scale and place. Needs no network and about ten
+(cifar10, tiny-imagenet-20), flowers (flowers17) and the ornaments of `uc_hf.data.generated`, drawn with another seed
+than the demo's. Random-resized crops make its features insensitive to scale and place. Needs no network and about ten
 minutes on two cores.
 """
 
@@ -20,9 +20,9 @@ from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil
 
-from uc_hf import images
 from uc_hf.augmentations import random_resized_crop
-from uc_hf.generated import generated_dataset
+from uc_hf.data import images
+from uc_hf.data.generated import generated_dataset
 
 
 logger = logging.getLogger(__name__)

@@ -35,8 +35,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from benchmarks.machine import device_name, median_ratio, time_in_turn
+from uc_hf.data.images import Container, Picture, encode
 from uc_hf.devices import mixed_precision
-from uc_hf.images import Container, Picture, encode
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.targets import Target, build_target

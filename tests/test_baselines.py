@@ -22,8 +22,8 @@ from uc_hf.baselines.baseline import Baseline, Lesson
 from uc_hf.baselines.cuda import filtered
 from uc_hf.baselines.ops import best_pixel
 from uc_hf.baselines.registry import METHODS, methods, register
+from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
-from uc_hf.images import decode
 from uc_hf.provenance import provenance
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.targets import build_target

@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from tests.commands import PROGRAM, interrupt, invoke, start, succeed
 from tests.minihub import MiniHub
-from uc_hf import images
+from uc_hf.data import images
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from datasets import Dataset, Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
-from uc_hf import images
+from uc_hf.data import images
 from uc_hf.embedding import draw_sample, embed, native_size
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.settings import Settings

@@ -10,11 +10,11 @@ import yaml
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
-from uc_hf.checks import undecoded
+from uc_hf.data.checks import undecoded
+from uc_hf.data.images import file_bytes
+from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError, OutputError
 from uc_hf.exports import export_azure, export_easydl, export_folders
-from uc_hf.images import file_bytes
-from uc_hf.sources import open_dataset
 
 
 LOCATION = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/pets"

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
 import uc_hf
-from uc_hf.generated import ORNAMENTS, generated_dataset
+from uc_hf.data.generated import ORNAMENTS, generated_dataset
 
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

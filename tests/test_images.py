@@ -12,8 +12,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from tests.conftest import SHARED, shared_data
-from uc_hf.errors import ImageError, SettingError
-from uc_hf.images import (
+from uc_hf.data.images import (
     Container,
     Picture,
     canvas,
@@ -23,6 +22,7 @@ from uc_hf.images import (
     open_image,
     stem,
 )
+from uc_hf.errors import ImageError, SettingError
 
 
 PNG, WEBP, JPEG = Container.parse("png"), Container.parse("webp"), Container.parse("jpeg:95")
@@ -366,7 +366,7 @@ def test_exif_goes_unless_it_is_asked_for(container: Container) -> None:
 
 def test_a_damaged_exif_block_does_not_cost_the_image(caplog: pytest.LogCaptureFixture) -> None:
     data = saved(photo(), "JPEG", exif=b"Exif\0\0MM\0\x96\0\0\0\x08")
-    with caplog.at_level(logging.WARNING, "uc_hf.images"):
+    with caplog.at_level(logging.WARNING, "uc_hf.data.images"):
         picture = decode(data)
     assert picture.exif is None and "EXIF" in caplog.text
     np.testing.assert_array_equal(picture.pixels, rgb(Image.open(BytesIO(data))))

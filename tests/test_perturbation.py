@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from uc_hf import UCProtector
 from uc_hf.augmentations import random_pad_crop, random_resized_crop
+from uc_hf.data.images import decode
 from uc_hf.errors import SettingError
-from uc_hf.images import decode
 from uc_hf.perturbation import add_levels, add_noise, distance, n_steps, resize_noise, scraped
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
 from uc_hf.textures import draw_gratings, render

@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 
 from uc_hf import UCProtector
-from uc_hf.images import Picture, decode
+from uc_hf.data.images import Picture, decode
 from uc_hf.imperceptibility import compare
 from uc_hf.scoring.controls import train_sets
 

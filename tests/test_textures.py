@@ -9,8 +9,8 @@ from datasets import Dataset
 from torch import Tensor
 
 from uc_hf import UCProtector
-from uc_hf.generated import generated_dataset
-from uc_hf.images import LUMA
+from uc_hf.data.generated import generated_dataset
+from uc_hf.data.images import LUMA
 from uc_hf.scoring.counter_measures.stored import gray, jpeg
 from uc_hf.textures import draw_gratings, draw_textures, render
 

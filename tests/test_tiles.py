@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from uc_hf import UCProtector
 from uc_hf.augmentations import random_resized_crop
-from uc_hf.generated import generated_dataset
-from uc_hf.images import canvas, decode
+from uc_hf.data.generated import generated_dataset
+from uc_hf.data.images import canvas, decode
 from uc_hf.scoring.controls import grating_noise
 from uc_hf.scoring.targets import build_target
 from uc_hf.tiles import TILE

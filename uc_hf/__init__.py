@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uc_hf.baselines.registry import protector_for
     from uc_hf.cards import push_dataset_card
+    from uc_hf.data.sources import open_protector
     from uc_hf.protector import UCProtector
     from uc_hf.publishing import publish
-    from uc_hf.sources import open_protector
     from uc_hf.surrogates import Surrogate
 
 __version__ = version("uc_hf")
@@ -28,7 +28,7 @@ __all__ = [
 _HOMES = {
     "Surrogate": "uc_hf.surrogates",
     "UCProtector": "uc_hf.protector",
-    "open_protector": "uc_hf.sources",
+    "open_protector": "uc_hf.data.sources",
     "protector_for": "uc_hf.baselines.registry",
     "publish": "uc_hf.publishing",
     "push_dataset_card": "uc_hf.cards",

@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
-from uc_hf import images
-from uc_hf.checks import check_all, check_dataset, undecoded
-from uc_hf.columns import image_column
+from uc_hf.data import images
+from uc_hf.data.checks import check_all, check_dataset, undecoded
+from uc_hf.data.columns import image_column
+from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.rows import read_rows
 from uc_hf.errors import DatasetError, ImageError
-from uc_hf.images import Container, ImageValue
-from uc_hf.rows import read_rows
 from uc_hf.settings import CommonSettings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 

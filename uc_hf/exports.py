@@ -13,12 +13,12 @@ from pathlib import Path
 import datasets
 from tqdm.auto import tqdm
 
-from uc_hf import images
-from uc_hf.checks import undecoded
-from uc_hf.columns import image_column as find_image_column
-from uc_hf.columns import label_column as find_label_column
+from uc_hf.data import images
+from uc_hf.data.checks import undecoded
+from uc_hf.data.columns import class_name
+from uc_hf.data.columns import image_column as find_image_column
+from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError, OutputError
-from uc_hf.scoring.labelled import class_name
 
 
 FOLDER_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}

@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 from PIL import Image
 from scipy.linalg import eigh
 
+from uc_hf.data.images import decode
 from uc_hf.drawing import (
     CLUSTERS,
     CONTROLS,
@@ -37,7 +38,6 @@ from uc_hf.drawing import (
     write,
 )
 from uc_hf.errors import EpsilonError, ImageError, SettingError
-from uc_hf.images import decode
 
 
 def contact_sheet(

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from uc_hf import images
+from uc_hf.data import images
+from uc_hf.data.images import ImageValue
 from uc_hf.errors import ImageError
-from uc_hf.images import ImageValue
 from uc_hf.lpips import Lpips
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from uc_hf.augmentations import random_resized_crop
 from uc_hf.checkpoint import FitState
+from uc_hf.data.images import Container, Picture, decode, encode, resize
 from uc_hf.embedding import embed_canvases
-from uc_hf.images import Container, Picture, decode, encode, resize
 from uc_hf.parametrisation import PARAMETRISATIONS
 from uc_hf.settings import THUMBNAIL, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble

@@ -9,9 +9,9 @@ import numpy as np
 
 from uc_hf.applying import Protector, add
 from uc_hf.clustering import nearest
+from uc_hf.data.images import Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting import ClusterFit, fit
-from uc_hf.images import Picture
 from uc_hf.settings import Settings
 from uc_hf.shaping import shares
 from uc_hf.sharing import FitOptions
@@ -22,7 +22,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
 
     Examples:
-        >>> from uc_hf.generated import generated_dataset
+        >>> from uc_hf.data.generated import generated_dataset
         >>> ds = generated_dataset(n_train=100, n_test=10)["train"]
         >>> protector = UCProtector(surrogate="uc_hf/tiny", epsilon=8 / 255, steps=20)
         >>> protected = ds.map(protector.fit(ds), batched=True)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from uc_hf.applying import AT_ONCE, Protector
 from uc_hf.backbones import load_classifier
 from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
-from uc_hf.columns import label_column as find_label_column
+from uc_hf.data.columns import label_column as find_label_column
+from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
 from uc_hf.embedding import Sample, draw_sample, embed, load_canvases, native_size
 from uc_hf.errors import DatasetError, SettingError
-from uc_hf.images import Picture
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.settings import CommonSettings, one_of
 from uc_hf.sharing import ALGORITHM, Fit, FitOptions

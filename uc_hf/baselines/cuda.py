@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from uc_hf.baselines.baseline import Baseline, Lesson
 from uc_hf.baselines.registry import register
-from uc_hf.images import Picture
+from uc_hf.data.images import Picture
 
 
 SMALL = 64

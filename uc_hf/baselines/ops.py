@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uc_hf.baselines.baseline import Baseline, Lesson
 from uc_hf.baselines.registry import register
-from uc_hf.images import Picture
+from uc_hf.data.images import Picture
 
 
 COLOURS = torch.tensor([[red, green, blue] for red in (0, 255) for green in (0, 255) for blue in (0, 255)])

@@ -7,17 +7,18 @@ import datasets
 import numpy as np
 import typer
 
-from uc_hf import figures, images
+from uc_hf import figures
 from uc_hf.cli.score import accuracy_sections, picture_sections
-from uc_hf.columns import image_column
-from uc_hf.generated import generated_dataset
-from uc_hf.images import Picture
+from uc_hf.data import images
+from uc_hf.data.columns import image_column
+from uc_hf.data.generated import generated_dataset
+from uc_hf.data.images import Picture
+from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.protector import UCProtector
 from uc_hf.report import Section, write_report
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.scorecard import Scorecard, score
 from uc_hf.scoring.training import Recipe
-from uc_hf.sources import open_dataset, train_and_test
 
 
 GENERATED = "generated"

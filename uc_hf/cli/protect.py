@@ -13,13 +13,13 @@ from uc_hf.baselines.registry import find_method
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, enter, save_protector
+from uc_hf.data.images import Container
+from uc_hf.data.sources import open_protector
 from uc_hf.errors import OutputError, SettingError
-from uc_hf.images import Container
 from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.outputs import Outcome
 from uc_hf.publishing import HubRepository, check_access
 from uc_hf.settings import CommonSettings
-from uc_hf.sources import open_protector
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def protect(
     """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
 
     Args:
-        source: what `uc_hf.sources.open_dataset` takes, or a folder of images.
+        source: what `uc_hf.data.sources.open_dataset` takes, or a folder of images.
         out: a new or empty folder, or one that an earlier run has begun; None to keep nothing on this machine.
         method: as `protector_for`'s; None for the saved protector's, or "uc".
         given: the settings that the user wrote; others are the saved protector's, or the defaults.

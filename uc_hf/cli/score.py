@@ -12,9 +12,11 @@ from PIL.Image import Image
 from rich.console import Console
 from rich.table import Table
 
-from uc_hf import figures, images
-from uc_hf.checks import undecoded
-from uc_hf.columns import image_column as find_image_column
+from uc_hf import figures
+from uc_hf.data import images
+from uc_hf.data.checks import undecoded
+from uc_hf.data.columns import image_column as find_image_column
+from uc_hf.data.sources import open_dataset, open_protector
 from uc_hf.errors import DatasetError, ImageError, SettingError
 from uc_hf.figures import percent
 from uc_hf.imperceptibility import compare
@@ -24,7 +26,6 @@ from uc_hf.scoring.protocols import PROTOCOLS, RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, describe_detection
 from uc_hf.scoring.scorecard import score
 from uc_hf.shards import TEST_SPLITS
-from uc_hf.sources import open_dataset, open_protector
 
 
 SHOWN = 8
@@ -111,7 +112,7 @@ def score_sets(
     """Score a protected set against its originals.
 
     Args:
-        protected: what `uc_hf.sources.open_dataset` takes.
+        protected: what `uc_hf.data.sources.open_dataset` takes.
         clean: the originals, the same.
         test: a split of the clean set, or another dataset; None for the clean set's test split.
         protector: adds the controls on the same clusters, and the clean set through the same encoding.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from uc_hf import images
 from uc_hf.applying import Protector
-from uc_hf.checks import check_dataset, undecoded
-from uc_hf.images import Container, Picture
+from uc_hf.data import images
+from uc_hf.data.checks import check_dataset, undecoded
+from uc_hf.data.images import Container, Picture
 from uc_hf.textures import draw_gratings, render
 
 

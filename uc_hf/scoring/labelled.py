@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import datasets
 import numpy as np
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from uc_hf import images
-from uc_hf.checks import undecoded
-from uc_hf.columns import image_column as find_image_column
-from uc_hf.columns import label_column as find_label_column
+from uc_hf.data import images
+from uc_hf.data.checks import undecoded
+from uc_hf.data.columns import class_name
+from uc_hf.data.columns import image_column as find_image_column
+from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError
 
 
@@ -123,24 +123,3 @@ def room(*shape: int) -> Tensor:
     logger.info("images of %.1f GB are held in a file in %s", size / 1e9, tempfile.gettempdir())
     with tempfile.TemporaryFile(prefix="uc_hf-") as file:
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
-
-
-def class_names(dataset: datasets.Dataset, label_column: str | None = None) -> list[str]:
-    """The classes of a dataset in label order: a ClassLabel's names, or the different values as text.
-
-    Raises:
-        DatasetError: no column of labels, or fewer than two classes.
-    """
-    column = find_label_column(dataset.features, label_column)
-    feature = dataset.features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        return feature.names
-    names = sorted({class_name(feature, label) for label in dataset[column]})
-    if len(names) < 2:
-        raise DatasetError(f"column {column!r} holds {len(names)} different labels; a classifier needs two or more.")
-    return names
-
-
-def class_name(feature: Any, label: Any) -> str:
-    """A label as text: ClassLabel numbers by name, so that sets whose classes are ordered differently still agree."""
-    return feature.int2str(label) if isinstance(feature, datasets.ClassLabel) else str(label)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from uc_hf import images
+from uc_hf.data import images
 from uc_hf.errors import SettingError
 
 

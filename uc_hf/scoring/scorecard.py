@@ -17,11 +17,12 @@ from accelerate import Accelerator
 from torch import Generator
 from tqdm.auto import tqdm
 
+from uc_hf.data.columns import class_names
 from uc_hf.devices import mixed_precision
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
-from uc_hf.scoring.labelled import LabelledImages, class_names, load_images
+from uc_hf.scoring.labelled import LabelledImages, load_images
 from uc_hf.scoring.protocols import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.targets import BackboneTarget, Target, build_target, load_target

@@ -6,8 +6,8 @@ import gradio as gr
 from matplotlib.figure import Figure
 
 from uc_hf import figures
+from uc_hf.data.images import open_image
 from uc_hf.errors import UCError
-from uc_hf.images import open_image
 from uc_hf.imperceptibility import compare
 
 

@@ -9,10 +9,10 @@ import evaluate
 import numpy as np
 import PIL.Image
 
-from uc_hf import images
-from uc_hf.checks import undecoded
-from uc_hf.columns import image_column
-from uc_hf.images import Container
+from uc_hf.data import images
+from uc_hf.data.checks import undecoded
+from uc_hf.data.columns import image_column
+from uc_hf.data.images import Container
 from uc_hf.imperceptibility import compare
 from uc_hf.lpips import Lpips
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from uc_hf import figures
+from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, UCError
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Scorecard
 from uc_hf.scoring.scorecard import score
-from uc_hf.sources import open_dataset
 
 
 TARGET = "resnet-small"

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.images import LUMA
+from uc_hf.data.images import LUMA
 
 
 def identity(images: Tensor, amount: Tensor) -> Tensor:

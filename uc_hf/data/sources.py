@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 
 from uc_hf.applying import Protector
 from uc_hf.baselines.registry import find_method
+from uc_hf.data.folders import is_image_file, visible
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError, first_line
-from uc_hf.folders import is_image_file, visible
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from uc_hf.checks import check_all
+from uc_hf.data.checks import check_all
+from uc_hf.data.images import Container
 from uc_hf.errors import DatasetError
-from uc_hf.images import Container
 
 
 IMAGE_SUFFIXES = frozenset(

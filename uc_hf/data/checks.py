@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import datasets
 from tqdm.auto import tqdm
 
-from uc_hf import images
+from uc_hf.data import images
+from uc_hf.data.images import Container, ImageValue
 from uc_hf.errors import ImageError
-from uc_hf.images import Container, ImageValue
 
 
 logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import datasets
 from datasets import ClassLabel, Features, Image, Value
 
 from uc_hf.errors import DatasetError
@@ -67,3 +68,24 @@ def _described(features: Mapping[str, Any]) -> str:
 
 def _kind(feature: Any) -> str:
     return feature.dtype if isinstance(feature, Value) else type(feature).__name__
+
+
+def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str]:
+    """The classes of a dataset in label order: a ClassLabel's names, or the different values as text.
+
+    Raises:
+        DatasetError: no column of labels, or fewer than two classes.
+    """
+    column = label_column(dataset.features, asked)
+    feature = dataset.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        return feature.names
+    names = sorted({class_name(feature, label) for label in dataset[column]})
+    if len(names) < 2:
+        raise DatasetError(f"column {column!r} holds {len(names)} different labels; a classifier needs two or more.")
+    return names
+
+
+def class_name(feature: Any, label: Any) -> str:
+    """A label as text: ClassLabel numbers by name, so that sets whose classes are ordered differently still agree."""
+    return feature.int2str(label) if isinstance(feature, datasets.ClassLabel) else str(label)
