@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from uc_hf.clustering import Clusters, find_clusters, goals, nearest, spectral_clusters, tightest
 from uc_hf.errors import ClusterError
+from uc_hf.fitting.clustering import Clusters, find_clusters, goals, nearest, spectral_clusters, tightest
 
 
 def blobs(n_blobs: int, n: int = 600, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,10 @@ from datasets import Dataset, Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
 from uc_hf.data import images
-from uc_hf.embedding import draw_sample, embed, native_size
 from uc_hf.errors import DatasetError, ImageError
-from uc_hf.settings import Settings
+from uc_hf.fitting.embedding import embed, native_size
+from uc_hf.fitting.sample import draw_sample
+from uc_hf.fitting.settings import Settings
 from uc_hf.surrogates import Surrogate
 
 

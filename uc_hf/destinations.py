@@ -25,7 +25,7 @@ from huggingface_hub import DatasetCard
 
 from uc_hf.applying import Protector
 from uc_hf.errors import OutputError, first_line
-from uc_hf.sharing import ALGORITHM
+from uc_hf.fitting.record import ALGORITHM
 
 
 MARK = b"uc_hf"

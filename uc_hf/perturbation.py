@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.augmentations import random_resized_crop
-from uc_hf.checkpoint import FitState
 from uc_hf.data.images import Container, Picture, decode, encode, resize
-from uc_hf.embedding import embed_canvases
+from uc_hf.fitting.checkpoint import FitState
+from uc_hf.fitting.embedding import embed_canvases
+from uc_hf.fitting.settings import THUMBNAIL, Settings
 from uc_hf.parametrisation import PARAMETRISATIONS
-from uc_hf.settings import THUMBNAIL, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 

@@ -2,16 +2,11 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self
 
-import numpy as np
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
@@ -19,12 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from uc_hf import markdown
 from uc_hf.errors import NotFittedError, SettingError, SurrogateError
-from uc_hf.settings import CommonSettings, SurrogateSpec
+from uc_hf.fitting.record import ALGORITHM, FitT
+from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
 
-
-ALGORITHM = 11
-"""Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
-hashes a library's class by its name alone."""
 
 UNBOUNDED = "unbounded"
 
@@ -35,87 +27,6 @@ MODEL, NOISE = "model.safetensors", "noise.png"
 
 DRAWN = 12
 """At most so many noises in the picture: it is saved with each protector, and one with a thousand takes minutes."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What every method's `fit` learns, and where it came from.
-
-    Attributes:
-        noise: int8 [p, 3, S, S], in 8-bit levels: that of each group; of a method whose noise is each image's own,
-            that of one image of each.
-        sizes: images of each group in the sample.
-        column: the image column that was fitted on.
-        surrogate_digest: SHA-256 of the surrogate's weights and input; None where none was asked.
-        surrogate_revision: commit of a surrogate from the Hub; for an ensemble, each member's.
-        coloured: whether any image of the sample is stored in colour. Gray ones are then, too; those of a protector of
-            an earlier version stay gray.
-    """
-
-    noise: np.ndarray
-    sizes: list[int]
-    column: str
-    surrogate_digest: str | None
-    surrogate_revision: str | list[str | None] | None
-    coloured: bool = field(default=False, kw_only=True)
-
-    @property
-    def canvas_size(self) -> int:
-        """S, the side of the canvas in pixels."""
-        return int(self.noise.shape[-1])
-
-    @property
-    def view_size(self) -> int:
-        """Side in pixels of the squares by which images are put into groups."""
-        return self.canvas_size
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays, as safetensors hold them."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-
-    def facts(self) -> dict[str, Any]:
-        """All but the arrays, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if name not in self.arrays()}
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Self:
-        """What `arrays` and `facts` gave, put together again."""
-        return cls(**arrays, **facts)
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Each group of images, and how many there were: a line of a table each."""
-        return [{"group": group, "images": images} for group, images in enumerate(self.sizes)]
-
-    def told(self) -> str:
-        """In a few words."""
-        return f"fitted on {sum(self.sizes)} images, groups of {min(self.sizes)} to {max(self.sizes)}"
-
-
-FitT = TypeVar("FitT", bound=Fit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """How a fit is done: what changes nothing in its result, but for the precision.
-
-    Attributes:
-        accelerator: its device, processes and mixed precision are used.
-        embed_batch_size: images per forward pass of the surrogate while embedding.
-        num_workers: processes that decode images.
-        checkpoint_dir: where the unfinished fit is kept.
-        check: look at every image of a `Dataset` first.
-    """
-
-    accelerator: Accelerator
-    embed_batch_size: int
-    num_workers: int
-    checkpoint_dir: Path
-    check: bool
-
-    def once(self, learn: Callable[[], FitT]) -> FitT:
-        """What the main process learns, in all processes."""
-        outcome = [learn() if self.accelerator.is_main_process else None]
-        return broadcast_object_list(outcome)[0]
 
 
 class Shared(

@@ -22,10 +22,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from uc_hf.checkpoint import CHECKPOINTS, save_tensors
-from uc_hf.embedding import embed_canvases
+from uc_hf.fitting.checkpoint import CHECKPOINTS, save_tensors
+from uc_hf.fitting.embedding import embed_canvases
+from uc_hf.fitting.settings import THUMBNAIL, Settings
 from uc_hf.perturbation import add_noise, distance, n_steps, scraped
-from uc_hf.settings import THUMBNAIL, Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 
 

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from uc_hf.augmentations import random_crop
-from uc_hf.checkpoint import FitState
 from uc_hf.devices import autocast
+from uc_hf.fitting.checkpoint import FitState
+from uc_hf.fitting.settings import Settings
 from uc_hf.perturbation import add_noise, n_steps, scraped
 from uc_hf.scoring.targets import build_target
-from uc_hf.settings import Settings
 from uc_hf.textures import secret_generator
 
 

@@ -20,11 +20,12 @@ from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
-from uc_hf.embedding import Sample, draw_sample, embed, load_canvases, native_size
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.fitting.embedding import embed, load_canvases, native_size
+from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
+from uc_hf.fitting.sample import Sample, draw_sample
+from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.settings import CommonSettings, one_of
-from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 

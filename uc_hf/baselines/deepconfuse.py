@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.baselines.labels import LABEL_SOURCES
 from uc_hf.baselines.registry import register
-from uc_hf.checkpoint import FitState
 from uc_hf.data.images import Picture
 from uc_hf.devices import seeded
+from uc_hf.fitting.checkpoint import FitState
+from uc_hf.fitting.settings import at_least
 from uc_hf.scoring.targets import build_target
-from uc_hf.settings import at_least
 
 
 CLASSIFIER_RATE, NOISE_RATE = 0.05, 1e-3

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from uc_hf.baselines.baseline import Lesson
 from uc_hf.baselines.registry import register
 from uc_hf.baselines.source import SourceBaseline, SourceSettings
-from uc_hf.settings import one_of
+from uc_hf.fitting.settings import one_of
 
 
 KINDS = ("sample", "class")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from uc_hf.clustering import find_clusters, nearest
 from uc_hf.errors import DatasetError
+from uc_hf.fitting.clustering import find_clusters, nearest
 
 
 class LabelSource(ABC):

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from uc_hf.augmentations import random_pad_crop
 from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
-from uc_hf.checkpoint import FitState
 from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
+from uc_hf.fitting.checkpoint import FitState
+from uc_hf.fitting.settings import at_least
 from uc_hf.pgd import descend
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.targets import build_target
-from uc_hf.settings import at_least
 
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4

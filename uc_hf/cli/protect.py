@@ -16,10 +16,10 @@ from uc_hf.cli.places import check_key, check_places, enter, save_protector
 from uc_hf.data.images import Container
 from uc_hf.data.sources import open_protector
 from uc_hf.errors import OutputError, SettingError
+from uc_hf.fitting.settings import CommonSettings
 from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.outputs import Outcome
 from uc_hf.publishing import HubRepository, check_access
-from uc_hf.settings import CommonSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.clustering import find_clusters
+from uc_hf.fitting.clustering import find_clusters
 from uc_hf.scoring.counter_measures.stored import blur
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates import Surrogate

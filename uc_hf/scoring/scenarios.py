@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.clustering import find_clusters
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.fitting.clustering import find_clusters
 from uc_hf.scoring.attacks import embed
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.text import embed_class_names

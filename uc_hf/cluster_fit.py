@@ -11,11 +11,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from uc_hf.clustering import find_clusters, goals, nearest, spectral_clusters, tightest
-from uc_hf.embedding import Sample, draw_sample, embed, embed_canvases, load_canvases, native_size
+from uc_hf.fitting.clustering import find_clusters, goals, nearest, spectral_clusters, tightest
+from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
+from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
+from uc_hf.fitting.sample import Sample, draw_sample
+from uc_hf.fitting.settings import PHOTOGRAPH, Settings
 from uc_hf.perturbation import add_noise, learn_noise
-from uc_hf.settings import PHOTOGRAPH, Settings
-from uc_hf.sharing import ALGORITHM, Fit, FitOptions
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
 from uc_hf.textures import search_textures
 from uc_hf.tiles import learn_tiles

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from uc_hf.backbones import Size, all_sizes
 from uc_hf.data.images import Container
-from uc_hf.epsilon import read_epsilon
 from uc_hf.errors import SettingError
+from uc_hf.fitting.epsilon import read_epsilon
 from uc_hf.surrogates import Surrogate
 
 
