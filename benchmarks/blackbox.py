@@ -24,9 +24,10 @@ import datasets
 import numpy as np
 
 from uc_hf.data.columns import class_names
-from uc_hf.data.sources import open_dataset, open_protector
+from uc_hf.data.sources import open_dataset
 from uc_hf.errors import SettingError
 from uc_hf.exports import export_folders
+from uc_hf.methods.registry import open_protector
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.labelled import load_images
 from uc_hf.scoring.protocols import Recipe

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from tests.commands import invoke, succeed
 from tests.workers import WORKERS
 from uc_hf import UCProtector, open_protector, protector_for
-from uc_hf.baselines import deepconfuse, source
-from uc_hf.baselines.ar import draw_processes, run
-from uc_hf.baselines.baseline import Baseline, Lesson
-from uc_hf.baselines.cuda import filtered
-from uc_hf.baselines.ops import best_pixel
-from uc_hf.baselines.registry import METHODS, methods, register
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
+from uc_hf.methods import deepconfuse
+from uc_hf.methods.ar import draw_processes, run
+from uc_hf.methods.cuda import filtered
+from uc_hf.methods.labelwise import Baseline, Lesson
+from uc_hf.methods.ops import best_pixel
+from uc_hf.methods.registry import METHODS, methods, register
 from uc_hf.provenance import provenance
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.targets import build_target
@@ -125,9 +125,9 @@ class Stopped(Exception):
 @pytest.mark.parametrize(
     ("method", "options", "module"),
     [
-        ("emin", {}, source),
-        ("emin", {"kind": "class"}, source),
-        ("emaxn", {}, source),
+        ("emin", {}, source_model),
+        ("emin", {"kind": "class"}, source_model),
+        ("emaxn", {}, source_model),
         ("deepconfuse", {}, deepconfuse),
     ],
 )

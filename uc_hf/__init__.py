@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from uc_hf.baselines.registry import protector_for
     from uc_hf.cards import push_dataset_card
-    from uc_hf.data.sources import open_protector
+    from uc_hf.methods.registry import open_protector, protector_for
     from uc_hf.protector import UCProtector
     from uc_hf.publishing import publish
     from uc_hf.surrogates import Surrogate
@@ -29,7 +28,7 @@ _HOMES = {
     "Surrogate": "uc_hf.surrogates",
     "UCProtector": "uc_hf.protector",
     "open_protector": "uc_hf.data.sources",
-    "protector_for": "uc_hf.baselines.registry",
+    "protector_for": "uc_hf.methods.registry",
     "publish": "uc_hf.publishing",
     "push_dataset_card": "uc_hf.cards",
 }

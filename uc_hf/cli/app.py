@@ -334,7 +334,7 @@ def inspect(
     """Show what a protector is and has learnt."""
     from uc_hf.cli import console
     from uc_hf.cli import inspect as command
-    from uc_hf.data.sources import open_protector
+    from uc_hf.methods.registry import open_protector
 
     console.quiet()
     loaded = open_protector(protector)

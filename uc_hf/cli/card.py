@@ -10,8 +10,8 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.data.columns import image_column
-from uc_hf.data.sources import open_protector
 from uc_hf.errors import DatasetError, SettingError, first_line
+from uc_hf.methods.registry import open_protector
 from uc_hf.publishing import in_our_words
 from uc_hf.scoring.results import Scorecard
 from uc_hf.shards import choose_splits

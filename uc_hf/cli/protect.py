@@ -9,15 +9,14 @@ from typing import Any
 import typer
 
 from uc_hf.applying import Protector
-from uc_hf.baselines.registry import find_method
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, enter, save_protector
 from uc_hf.data.images import Container
-from uc_hf.data.sources import open_protector
 from uc_hf.errors import OutputError, SettingError
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.imperceptibility import Imperceptibility, compare
+from uc_hf.methods.registry import find_method, open_protector
 from uc_hf.outputs import Outcome
 from uc_hf.publishing import HubRepository, check_access
 

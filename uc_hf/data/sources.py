@@ -1,25 +1,21 @@
 """What a user names on the command line -> a DatasetDict or a protector: a folder, a file, or a name on the Hub."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
-from huggingface_hub import hf_hub_download, resolve_revision
+from huggingface_hub import resolve_revision
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
-    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionResolutionError,
 )
 
-from uc_hf.applying import Protector
-from uc_hf.baselines.registry import find_method
 from uc_hf.data.folders import is_image_file, visible
-from uc_hf.errors import NO_SPACE, DatasetError, OutputError, SettingError, first_line
+from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:
@@ -68,46 +64,12 @@ def train_and_test(
     return sample(splits["train"], train_images), sample(splits["test"], test_images)
 
 
-def open_protector(source: str) -> Protector:
-    """Load a saved protector of any method from a folder or the Hub.
-
-    Raises:
-        SettingError: there is none, or it cannot be read.
-    """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise SettingError(f"{source} holds no protector: it has no config.json. {_PROTECTOR_REMEDY}")
-        return _load_protector(source, path / "config.json")
-    try:
-        resolve_revision(source)
-        return _load_protector(source, Path(hf_hub_download(source, "config.json")))
-    except RevisionResolutionError as error:
-        raise SettingError(f"there is no folder {source}, and no Hub is in reach. {_PROTECTOR_REMEDY}") from error
-    except (HFValidationError, RemoteEntryNotFoundError, RepositoryNotFoundError) as error:
-        raise SettingError(
-            f"there is no folder {source}, and no protector of that name on the Hub that you may read. "
-            f"{_PROTECTOR_REMEDY} For a private one run `hf auth login`."
-        ) from error
-
-
-def _load_protector(source: str, config: Path) -> Protector:
-    try:
-        method = json.loads(config.read_text()).get("method", "uc")
-    except ValueError as error:
-        raise SettingError(f"{source} cannot be read: its config.json is damaged ({error}). Copy it again.") from error
-    return find_method(method).from_pretrained(source)
-
-
 def is_image_folder(path: Path) -> bool:
     """Whether a path is a folder that holds pictures, at any depth, and not a dataset."""
     if not path.is_dir() or _is_saved(path):
         return False
     files = visible(path)
     return not any(map(_is_table, files)) and any(map(is_image_file, files))
-
-
-_PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector), or a protector on the Hub."
 
 
 def _is_saved(path: Path) -> bool:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from uc_hf.baselines.baseline import Baseline, Lesson
-from uc_hf.baselines.registry import register
+from uc_hf.methods.labelwise import Baseline, Lesson
+from uc_hf.methods.registry import register
 from uc_hf.textures import draw_gratings, render, secret_generator
 
 

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from uc_hf.baselines.registry import register
-from uc_hf.baselines.source import SourceBaseline
+from uc_hf.methods.registry import register
+from uc_hf.methods.source_model import SourceBaseline
 
 
 @register

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uc_hf.baselines.baseline import Baseline, Lesson
-from uc_hf.baselines.registry import register
 from uc_hf.data.images import Picture
+from uc_hf.methods.labelwise import Baseline, Lesson
+from uc_hf.methods.registry import register
 
 
 COLOURS = torch.tensor([[red, green, blue] for red in (0, 255) for green in (0, 255) for blue in (0, 255)])

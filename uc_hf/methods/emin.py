@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from uc_hf.baselines.baseline import Lesson
-from uc_hf.baselines.registry import register
-from uc_hf.baselines.source import SourceBaseline, SourceSettings
 from uc_hf.fitting.settings import one_of
+from uc_hf.methods.labelwise import Lesson
+from uc_hf.methods.registry import register
+from uc_hf.methods.source_model import SourceBaseline, SourceSettings
 
 
 KINDS = ("sample", "class")

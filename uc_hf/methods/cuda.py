@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.baselines.baseline import Baseline, Lesson
-from uc_hf.baselines.registry import register
 from uc_hf.data.images import Picture
+from uc_hf.methods.labelwise import Baseline, Lesson
+from uc_hf.methods.registry import register
 
 
 SMALL = 64

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from uc_hf.applying import AT_ONCE, Protector
 from uc_hf.backbones import load_classifier
-from uc_hf.baselines.labels import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
@@ -25,6 +24,7 @@ from uc_hf.fitting.embedding import embed, load_canvases, native_size
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.fitting.settings import CommonSettings, one_of
+from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 

@@ -16,13 +16,13 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
-from uc_hf.baselines.labels import LABEL_SOURCES
-from uc_hf.baselines.registry import register
 from uc_hf.data.images import Picture
 from uc_hf.devices import seeded
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
+from uc_hf.methods.label_sources import LABEL_SOURCES
+from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
+from uc_hf.methods.registry import register
 from uc_hf.scoring.targets import build_target
 
 

@@ -12,11 +12,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.augmentations import random_pad_crop
-from uc_hf.baselines.baseline import Baseline, BaselineSettings, Lesson
 from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
+from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
 from uc_hf.pgd import descend
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.targets import build_target
