@@ -36,8 +36,8 @@ from uc_hf.data.sources import open_dataset
 from uc_hf.fitting.clustering import ITERATIONS, RESTARTS, find_clusters, nearest
 from uc_hf.fitting.embedding import embed, embed_canvases
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.fitting.settings import Settings
-from uc_hf.perturbation import add_levels, resize_noise
+from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
+from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
 
 

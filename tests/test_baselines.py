@@ -18,7 +18,7 @@ from tests.workers import WORKERS
 from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
-from uc_hf.methods import deepconfuse
+from uc_hf.methods import deepconfuse, source_model
 from uc_hf.methods.ar import draw_processes, run
 from uc_hf.methods.cuda import filtered
 from uc_hf.methods.labelwise import Baseline, Lesson

@@ -13,9 +13,10 @@ from uc_hf import UCProtector
 from uc_hf.augmentations import random_pad_crop, random_resized_crop
 from uc_hf.data.images import decode
 from uc_hf.errors import SettingError
-from uc_hf.perturbation import add_levels, add_noise, distance, n_steps, resize_noise, scraped
+from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
+from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
+from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
-from uc_hf.textures import draw_gratings, render
 
 
 class Stopped(Exception):

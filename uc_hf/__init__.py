@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uc_hf.cards import push_dataset_card
     from uc_hf.methods.registry import open_protector, protector_for
-    from uc_hf.protector import UCProtector
+    from uc_hf.methods.unlearnable_clusters.protector import UCProtector
     from uc_hf.publishing import publish
     from uc_hf.surrogates import Surrogate
 
@@ -26,7 +26,7 @@ __all__ = [
 
 _HOMES = {
     "Surrogate": "uc_hf.surrogates",
-    "UCProtector": "uc_hf.protector",
+    "UCProtector": "uc_hf.methods.unlearnable_clusters.protector",
     "open_protector": "uc_hf.data.sources",
     "protector_for": "uc_hf.methods.registry",
     "publish": "uc_hf.publishing",

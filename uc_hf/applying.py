@@ -22,7 +22,7 @@ from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.errors import BoundError, DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
-from uc_hf.perturbation import add_levels, resize_noise
+from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
 from uc_hf.sharing import Shared
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble
 

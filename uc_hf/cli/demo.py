@@ -14,7 +14,7 @@ from uc_hf.data.columns import image_column
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import Picture
 from uc_hf.data.sources import open_dataset, train_and_test
-from uc_hf.protector import UCProtector
+from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.report import Section, write_report
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.scorecard import Scorecard, score

@@ -12,7 +12,7 @@ from uc_hf.applying import Protector
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
 from uc_hf.data.images import Container, Picture
-from uc_hf.textures import draw_gratings, render
+from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
 
 
 BATCH_SIZE = 64

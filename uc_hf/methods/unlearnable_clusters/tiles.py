@@ -1,8 +1,8 @@
 """A tile for each cluster, learnt so that networks read it as early in their training as can be.
 
 What a network learns first decides what it learns at all, and on photographs it sees colours and shapes before it
-reads the gratings of `uc_hf.textures`. So a network is trained from scratch to tell the noises apart, whatever picture
-they lie on, while each noise follows the gradient towards being told apart sooner; then the next network begins anew.
+reads the gratings of `textures`. So a network is trained from scratch to tell the noises apart, whatever picture they
+lie on, while each noise follows the gradient towards being told apart sooner; then the next network begins anew.
 That is the loss of error-minimising noise (Huang et al. 2021, equation 1) with clusters in place of labels, and
 networks in the first steps of their training in place of a trained one.
 """
@@ -20,10 +20,10 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from uc_hf.augmentations import random_crop
 from uc_hf.devices import autocast
 from uc_hf.fitting.checkpoint import FitState
-from uc_hf.fitting.settings import Settings
-from uc_hf.perturbation import add_noise, n_steps, scraped
+from uc_hf.methods.unlearnable_clusters.objective import add_noise, n_steps, scraped
+from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.methods.unlearnable_clusters.textures import secret_generator
 from uc_hf.scoring.targets import build_target
-from uc_hf.textures import secret_generator
 
 
 TILE = 32

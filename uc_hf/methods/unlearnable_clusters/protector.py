@@ -8,13 +8,13 @@ import datasets
 import numpy as np
 
 from uc_hf.applying import Protector, add
-from uc_hf.cluster_fit import ClusterFit, fit
 from uc_hf.data.images import Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import nearest
 from uc_hf.fitting.record import FitOptions
-from uc_hf.fitting.settings import Settings
-from uc_hf.shaping import shares
+from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
+from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.methods.unlearnable_clusters.shaping import shares
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
@@ -31,7 +31,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
 
     Args:
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
-        **settings: see `uc_hf.fitting.settings.Settings`, which lists every one with its default.
+        **settings: see `uc_hf.methods.unlearnable_clusters.settings.Settings`, which lists every one with its default.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.

@@ -15,11 +15,12 @@ from uc_hf.fitting.clustering import find_clusters, goals, nearest, spectral_clu
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.fitting.settings import PHOTOGRAPH, Settings
-from uc_hf.perturbation import add_noise, learn_noise
+from uc_hf.methods.unlearnable_clusters.gradient import learn_noise
+from uc_hf.methods.unlearnable_clusters.objective import add_noise
+from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
+from uc_hf.methods.unlearnable_clusters.textures import search_textures
+from uc_hf.methods.unlearnable_clusters.tiles import learn_tiles
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
-from uc_hf.textures import search_textures
-from uc_hf.tiles import learn_tiles
 
 
 QUIETER = 4
