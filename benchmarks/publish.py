@@ -33,7 +33,7 @@ from huggingface_hub.hf_api import RepoFile
 from PIL import Image as PILImage
 
 from uc_hf.data.generated import ORNAMENTS, generate
-from uc_hf.sharing import versions
+from uc_hf.protecting.saving import versions
 
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf import UCProtector, markdown
-from uc_hf.applying import AT_ONCE, check_bound
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.images import Container, Picture
@@ -36,8 +35,9 @@ from uc_hf.data.sources import open_dataset
 from uc_hf.fitting.clustering import ITERATIONS, RESTARTS, find_clusters, nearest
 from uc_hf.fitting.embedding import embed, embed_canvases
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
 from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.protecting.noise import add_levels, check_bound, resize_noise
+from uc_hf.protecting.protector import AT_ONCE
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
 
 

@@ -13,9 +13,9 @@ from uc_hf import UCProtector
 from uc_hf.augmentations import random_pad_crop, random_resized_crop
 from uc_hf.data.images import decode
 from uc_hf.errors import SettingError
-from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
+from uc_hf.protecting.noise import add_levels, resize_noise
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
 
 

@@ -23,9 +23,9 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from uc_hf.applying import Protector
 from uc_hf.errors import OutputError, first_line
 from uc_hf.fitting.record import ALGORITHM
+from uc_hf.protecting.protector import Protector
 
 
 MARK = b"uc_hf"

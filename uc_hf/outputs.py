@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from uc_hf.applying import Protector
 from uc_hf.data import images
 from uc_hf.data.folders import check_folder, folder_images, is_image_file, visible, without_copy
 from uc_hf.data.images import Container, ImageValue
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
+from uc_hf.protecting.protector import Protector
 
 
 BATCH = 16

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uc_hf.applying import Protector
 from uc_hf.backbones import BUILT_IN
-from uc_hf.sharing import versions
+from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.saving import versions
 from uc_hf.surrogates import Surrogate
 
 

@@ -19,13 +19,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from uc_hf.applying import Protector
 from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.data.checks import check_dataset
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import Container
 from uc_hf.destinations import CARD, Conflict, Held, Work, describe, look, settle, shard_path
 from uc_hf.errors import DatasetError, OutputError, UCError, first_line
+from uc_hf.protecting.protector import Protector
 from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 
 

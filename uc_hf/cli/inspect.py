@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from uc_hf.applying import Protector
 from uc_hf.cli.console import say_lines
 from uc_hf.errors import OutputError
 from uc_hf.figures import noise_gallery
-from uc_hf.sharing import UNBOUNDED
+from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.saving import UNBOUNDED
 
 
 _TOLD = ("epsilon", "surrogate", "surrogate_revision")

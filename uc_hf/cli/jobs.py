@@ -7,7 +7,6 @@ from typing import Any
 
 import datasets
 
-from uc_hf.applying import Protector
 from uc_hf.data.checks import check_dataset
 from uc_hf.data.columns import image_column
 from uc_hf.data.folders import check_folder, folder_images, without_copy
@@ -16,6 +15,7 @@ from uc_hf.data.sources import is_image_folder, open_dataset
 from uc_hf.destinations import LocalFolder
 from uc_hf.errors import SettingError
 from uc_hf.outputs import Outcome, protect_folder
+from uc_hf.protecting.protector import Protector
 from uc_hf.publishing import HubRepository, push_shards
 from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
 

@@ -5,8 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-from uc_hf.applying import Protector
 from uc_hf.errors import OutputError
+from uc_hf.protecting.protector import Protector
 
 
 LEDGER = "outputs.json"

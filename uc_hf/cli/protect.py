@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 
-from uc_hf.applying import Protector
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, enter, save_protector
@@ -18,6 +17,7 @@ from uc_hf.fitting.settings import CommonSettings
 from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.methods.registry import find_method, open_protector
 from uc_hf.outputs import Outcome
+from uc_hf.protecting.protector import Protector
 from uc_hf.publishing import HubRepository, check_access
 
 

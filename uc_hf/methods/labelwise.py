@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from uc_hf.applying import AT_ONCE, Protector
 from uc_hf.backbones import load_classifier
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.images import Picture
@@ -25,6 +24,7 @@ from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
+from uc_hf.protecting.protector import AT_ONCE, Protector
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 

@@ -15,9 +15,9 @@ from huggingface_hub.errors import (
 )
 
 import uc_hf.methods
-from uc_hf.applying import Protector
 from uc_hf.errors import SettingError
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
+from uc_hf.protecting.protector import Protector
 
 
 METHODS: dict[str, type[Protector]] = {UCProtector.method: UCProtector}

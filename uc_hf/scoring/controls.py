@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from uc_hf.applying import Protector
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
 from uc_hf.data.images import Container, Picture
 from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
+from uc_hf.protecting.protector import Protector
 
 
 BATCH_SIZE = 64

@@ -12,52 +12,12 @@ import torch
 from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 
-from uc_hf.data.images import resize
 from uc_hf.devices import seeded
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble
-
-
-def resize_noise(noise: Tensor, size: tuple[int, int], levels: int) -> Tensor:
-    """A cluster's noise stretched over an image, in whole 8-bit levels so that rounding cannot break the bound.
-
-    A noise that is plus or minus the same everywhere, as textures are, stays so: an interpolated one has soft edges,
-    and less is left of it where a scraper shrinks the image again.
-
-    Args:
-        noise: int8 [3, S, S].
-        size: (H, W) in pixels.
-        levels: the bound.
-
-    Returns:
-        int8 [3, H, W], within `levels` of 0.
-    """
-    if noise.shape[1:] == size:
-        return noise
-    shifted = (noise ^ -128).view(torch.uint8)  # n + 128: resized like pixels, and as fast
-    stretched = resize(shifted.permute(1, 2, 0).contiguous().permute(2, 0, 1), size)
-    stretched = (stretched.view(torch.int8) ^ -128).clamp(-levels, levels)
-    least, strength = (int(bound) for bound in noise.abs().aminmax())
-    if least < strength:
-        return stretched
-    negative = stretched >> 7  # -1 or 0; torch.where takes three times as long
-    return negative.mul_(2 * strength).add_(strength)
-
-
-def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """`add_noise` for one picture in 8-bit levels: the same result, in a quarter of the time.
-
-    Args:
-        pixels: uint8 [H, W, 3].
-        noise: int8 [H, W, 3], or [H, W, 1] for all channels.
-
-    Returns:
-        uint8 [H, W, 3].
-    """
-    return np.add(pixels, noise, dtype=np.int16).clip(0, 255).astype(np.uint8)
 
 
 def learn_noise(

@@ -7,7 +7,6 @@ from typing import Any, Self
 import datasets
 import numpy as np
 
-from uc_hf.applying import Protector, add
 from uc_hf.data.images import Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import nearest
@@ -15,6 +14,8 @@ from uc_hf.fitting.record import FitOptions
 from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.methods.unlearnable_clusters.shaping import shares
+from uc_hf.protecting.noise import add
+from uc_hf.protecting.protector import Protector
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 

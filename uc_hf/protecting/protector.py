@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,11 +18,11 @@ from huggingface_hub import constants
 from uc_hf.data import images
 from uc_hf.data.images import Container, Picture
 from uc_hf.devices import deterministic, to_worker_device
-from uc_hf.errors import BoundError, DatasetError, ImageError, SurrogateError
+from uc_hf.errors import DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
-from uc_hf.methods.unlearnable_clusters.gradient import add_levels, resize_noise
-from uc_hf.sharing import Shared
+from uc_hf.protecting.noise import add, check_bound
+from uc_hf.protecting.saving import Shared
 from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble
 
 
@@ -315,41 +314,6 @@ class Protector(Shared[FitT], ABC):
         if multiprocess.parent_process() is not None:
             # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
             torch.set_num_threads(1)
-
-
-def add(picture: Picture, noise: np.ndarray, levels: int, shares: np.ndarray | None = None) -> Picture:
-    """A picture with a noise stretched over it; one that is stored in gray gets the noise's luma.
-
-    Args:
-        picture: of any size.
-        noise: int8 [3, S, S] in 8-bit levels.
-        levels: the bound.
-        shares: float [H, W] in [0, 1], what each pixel takes of the noise; None for all of it.
-    """
-    height, width, _ = picture.pixels.shape
-    stretched = resize_noise(torch.from_numpy(noise), (height, width), levels).permute(1, 2, 0).numpy()
-    if shares is not None:
-        stretched = np.rint(stretched * shares[..., None]).astype(np.int8)
-    if picture.mode in images.GRAY:
-        stretched = np.rint(stretched @ np.array(images.LUMA))[..., None].astype(np.int8)
-    return replace(picture, pixels=add_levels(picture.pixels, stretched))
-
-
-def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
-    """Compare a stored image with its original, pixel by pixel.
-
-    Args:
-        picture: the original.
-        encoded: the protected image as it is saved.
-        levels: the bound in 8-bit levels.
-
-    Raises:
-        BoundError: a pixel differs by more.
-    """
-    stored = images.decode(encoded).pixels
-    difference = int((np.maximum(stored, picture.pixels) - np.minimum(stored, picture.pixels)).max())
-    if difference > levels:
-        raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""A fitted protector of any method: applied, saved, pushed."""
