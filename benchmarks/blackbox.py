@@ -1,4 +1,4 @@
-"""A second framework as the scraper: PaddlePaddle, with fixed fast settings, on what `uc_hf.exports` writes.
+"""A second framework as the scraper: PaddlePaddle, with fixed fast settings, on what `exports` writes.
 
     python -m benchmarks.blackbox --clean ../shared/data/cifar10 --protected cifar10-protected \
         --protector cifar10-protected.protector --out scorecard.json
@@ -26,8 +26,8 @@ import numpy as np
 from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import SettingError
-from uc_hf.exports import export_folders
 from uc_hf.methods.registry import open_protector
+from uc_hf.publishing.exports import export_folders
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.labelled import load_images
 from uc_hf.scoring.protocols import Recipe

@@ -24,7 +24,7 @@ from uc_hf.methods.cuda import filtered
 from uc_hf.methods.labelwise import Baseline, Lesson
 from uc_hf.methods.ops import best_pixel
 from uc_hf.methods.registry import METHODS, methods, register
-from uc_hf.provenance import provenance
+from uc_hf.publishing.provenance import provenance
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.targets import build_target
 

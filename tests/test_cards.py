@@ -15,8 +15,8 @@ from PIL import Image as PILImage
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from uc_hf import UCProtector, push_dataset_card
-from uc_hf.cards import BEGIN, CONTACT_SHEET, END, SHOWN, contact_sheet, dataset_card
 from uc_hf.errors import NotFittedError, SettingError
+from uc_hf.publishing.cards import BEGIN, CONTACT_SHEET, END, SHOWN, contact_sheet, dataset_card
 from uc_hf.scoring.results import Row, Scorecard
 
 

@@ -14,7 +14,7 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.images import file_bytes
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError, OutputError
-from uc_hf.exports import export_azure, export_easydl, export_folders
+from uc_hf.publishing.exports import export_azure, export_easydl, export_folders
 
 
 LOCATION = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/pets"

@@ -11,7 +11,7 @@ from tests.stored import snapshot
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.imperceptibility import compare
-from uc_hf.outputs import protect_folder
+from uc_hf.publishing.image_folder import protect_folder
 
 
 EPSILON = 16

@@ -18,15 +18,16 @@ from huggingface_hub import DatasetCard, HfApi
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub, Refused
 from tests.stored import contents, stored
-from uc_hf import UCProtector, publish, shards
-from uc_hf.destinations import LocalFolder
+from uc_hf import UCProtector, publish
 from uc_hf.errors import DatasetError, OutputError
-from uc_hf.shards import protect_dataset
+from uc_hf.publishing import dataset as shards
+from uc_hf.publishing.dataset import protect_dataset
+from uc_hf.publishing.local import LocalFolder
 
 
 ROWS = 20
 CLEAN = "me/tiles-clean"
-PROGRAM = f"from uc_hf import shards; shards.SHARD_ROWS = {ROWS}; from uc_hf.cli.app import main; main()"
+PROGRAM = f"from uc_hf.publishing import dataset; dataset.SHARD_ROWS = {ROWS}; from uc_hf.cli.app import main; main()"
 """`uc-hf` with small shards."""
 
 

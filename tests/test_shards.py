@@ -12,12 +12,13 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Iterable
 from PIL import Image as PILImage
 
 from tests.stored import contents, files_limited_to, snapshot, stored
-from uc_hf import UCProtector, shards
+from uc_hf import UCProtector
 from uc_hf.data import rows
-from uc_hf.destinations import LocalFolder
 from uc_hf.errors import DatasetError, ImageError, OutputError
 from uc_hf.imperceptibility import compare
-from uc_hf.shards import Splits, protect_dataset
+from uc_hf.publishing import dataset as shards
+from uc_hf.publishing.dataset import Splits, protect_dataset
+from uc_hf.publishing.local import LocalFolder
 
 
 EPSILON = 16

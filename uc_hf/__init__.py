@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from uc_hf.cards import push_dataset_card
     from uc_hf.methods.registry import open_protector, protector_for
     from uc_hf.methods.unlearnable_clusters.protector import UCProtector
-    from uc_hf.publishing import publish
+    from uc_hf.publishing.cards import push_dataset_card
+    from uc_hf.publishing.publish import publish
     from uc_hf.surrogates import Surrogate
 
 __version__ = version("uc_hf")
@@ -29,8 +29,8 @@ _HOMES = {
     "UCProtector": "uc_hf.methods.unlearnable_clusters.protector",
     "open_protector": "uc_hf.data.sources",
     "protector_for": "uc_hf.methods.registry",
-    "publish": "uc_hf.publishing",
-    "push_dataset_card": "uc_hf.cards",
+    "publish": "uc_hf.publishing.publish",
+    "push_dataset_card": "uc_hf.publishing.cards",
 }
 
 

@@ -8,13 +8,13 @@ from httpx2 import HTTPError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-from uc_hf.cards import SHOWN, push_dataset_card
 from uc_hf.data.columns import image_column
 from uc_hf.errors import DatasetError, SettingError, first_line
 from uc_hf.methods.registry import open_protector
-from uc_hf.publishing import in_our_words
+from uc_hf.publishing.cards import SHOWN, push_dataset_card
+from uc_hf.publishing.dataset import choose_splits
+from uc_hf.publishing.hub import in_our_words
 from uc_hf.scoring.results import Scorecard
-from uc_hf.shards import choose_splits
 
 
 def card(repo: str, *, protector: str, source: str | None, scorecard: Path | None, splits: Sequence[str]) -> str:

@@ -12,12 +12,14 @@ from uc_hf.data.columns import image_column
 from uc_hf.data.folders import check_folder, folder_images, without_copy
 from uc_hf.data.images import Container
 from uc_hf.data.sources import is_image_folder, open_dataset
-from uc_hf.destinations import LocalFolder
 from uc_hf.errors import SettingError
-from uc_hf.outputs import Outcome, protect_folder
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing import HubRepository, push_shards
-from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
+from uc_hf.publishing.dataset import Splits, choose_splits, common_features, protect_dataset
+from uc_hf.publishing.hub import HubRepository
+from uc_hf.publishing.image_folder import protect_folder
+from uc_hf.publishing.local import LocalFolder
+from uc_hf.publishing.outcome import Outcome
+from uc_hf.publishing.publish import push_shards
 
 
 @dataclass(frozen=True)

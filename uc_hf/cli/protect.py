@@ -16,9 +16,9 @@ from uc_hf.errors import OutputError, SettingError
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.methods.registry import find_method, open_protector
-from uc_hf.outputs import Outcome
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing import HubRepository, check_access
+from uc_hf.publishing.hub import HubRepository, check_access
+from uc_hf.publishing.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from uc_hf.errors import DatasetError, ImageError, SettingError
 from uc_hf.figures import percent
 from uc_hf.imperceptibility import compare
 from uc_hf.methods.registry import open_protector
+from uc_hf.publishing.dataset import TEST_SPLITS
 from uc_hf.report import Section, write_report
 from uc_hf.scoring.controls import train_sets as control_sets
 from uc_hf.scoring.protocols import PROTOCOLS, RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, describe_detection
 from uc_hf.scoring.scorecard import score
-from uc_hf.shards import TEST_SPLITS
 
 
 SHOWN = 8

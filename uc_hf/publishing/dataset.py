@@ -20,10 +20,11 @@ from tqdm.auto import tqdm
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import Ahead, RowGroups, next_batch, read_rows
-from uc_hf.destinations import MARK, Destination, Held, Mark, Work, describe, look, settle, shard_path
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
-from uc_hf.outputs import COMPARED, Outcome, spread
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.destination import Destination, Held, describe, look, settle, shard_path
+from uc_hf.publishing.marks import MARK, Mark, Work
+from uc_hf.publishing.outcome import COMPARED, Outcome, spread
 
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from uc_hf.data.images import Container, ImageValue
 from uc_hf.drawing import PAPER
 from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
-from uc_hf.provenance import provenance, public_name, public_surrogates
+from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
 from uc_hf.scoring.results import Scorecard
 
 

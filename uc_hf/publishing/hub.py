@@ -1,4 +1,4 @@
-"""Publish a dataset: protect it piece by piece, and push each piece to the Hub as soon as it is made."""
+"""The Hub as a destination, and its errors in our words."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow.parquet as pq
 from httpx2 import HTTPError
 from huggingface_hub import CommitOperation, CommitOperationAdd, HfApi, HfFileSystem, constants
@@ -19,98 +18,14 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from uc_hf.cards import SHOWN, push_dataset_card
-from uc_hf.data.checks import check_dataset
-from uc_hf.data.columns import image_column
-from uc_hf.data.images import Container
-from uc_hf.destinations import CARD, Conflict, Held, Work, describe, look, settle, shard_path
-from uc_hf.errors import DatasetError, OutputError, UCError, first_line
+from uc_hf.errors import OutputError, UCError, first_line
 from uc_hf.protecting.protector import Protector
-from uc_hf.shards import Splits, choose_splits, common_features, protect_dataset
+from uc_hf.publishing.cards import SHOWN, push_dataset_card
+from uc_hf.publishing.destination import CARD, Conflict, shard_path
 
 
 HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
 """Files that a repository may hold before it is filled: they are not rows of anything."""
-
-
-def publish(
-    dataset: Any,
-    repo_id: str,
-    *,
-    protector: Protector,
-    splits: Sequence[str] | None = None,
-    source: str | None = None,
-    private: bool | None = None,
-    token: str | None = None,
-) -> str:
-    """Protect a clean dataset and push the result to the Hub, with bounded memory and disk.
-
-    Rows are protected in pieces, and each is pushed and forgotten before the next is begun. An interrupted call goes
-    on where it stopped when it is made again with the same protector, dataset and source.
-
-    Examples:
-        >>> stream = load_dataset("timm/oxford-iiit-pet", streaming=True)  # doctest: +SKIP
-        >>> publish(stream, "me/pets-protected", protector=UCProtector(fit_to=stream["train"]))  # doctest: +SKIP
-
-    Args:
-        dataset: a Dataset, DatasetDict, IterableDataset or IterableDatasetDict of originals. Of a stream from
-            `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: pictures that have
-            been decoded would be encoded anew.
-        repo_id: "user/name"; made if it does not exist. One that holds other data is refused.
-        protector: fitted.
-        splits: those to protect; None for all but those with a test split's name. The others are carried over clean.
-        source: the originals' name on the Hub, told in the card; a local path is never written down.
-        private: whether a new repository is private; None for what your account or organisation has as its default,
-            which is public unless you have changed it.
-        token: of the Hub; the saved one otherwise.
-
-    Returns:
-        the dataset's address.
-
-    Raises:
-        NotFittedError: the protector is not fitted.
-        DatasetError: no images, splits that cannot be one dataset, or a row that cannot be read.
-        ImageError: a picture that cannot be protected, named by split and row. Of a stream, when its turn comes.
-        OutputError: the repository cannot be written to, or holds other data.
-    """
-    column = protector.fitted.column
-    parts = _by_split(dataset)
-    chosen = choose_splits(parts, splits or [])
-    image_column(common_features(parts), column)
-    check_access(repo_id, token)
-    for split in chosen:
-        if isinstance(parts[split], datasets.Dataset):
-            check_dataset(parts[split], column, Container.parse(protector.settings.container), split)
-    repository = HubRepository.create(repo_id, private=private, token=token)
-    protect_dataset(parts, chosen, repository, protector, source or "")
-    repository.introduce(protector, source, chosen, [split for split in parts if split not in chosen])
-    return repository.url
-
-
-def push_shards(
-    folder: Path,
-    splits: Splits,
-    protect: Sequence[str],
-    repository: "HubRepository",
-    protector: Protector,
-    source: str,
-) -> None:
-    """Push the shards that `protect_dataset` has written into a folder, with the same arguments.
-
-    Raises:
-        OutputError: the repository cannot be written to, or holds other data.
-    """
-    features, work = common_features(splits), Work.of(protector, source)
-    protected = {split: split in protect for split in splits}
-    held: dict[str, Held] = {}
-
-    def look_again() -> None:
-        held.update(look(repository, work, protected, features))
-
-    look_again()
-    settle(lambda: repository.upload(folder), look_again)
-    look_again()
-    settle(lambda: describe(repository, held, features), look_again)
 
 
 def check_access(repo_id: str, token: str | None = None) -> None:
@@ -272,18 +187,6 @@ class HubRepository:
                 pictures=pictures,
                 token=self._token,
             )
-
-
-def _by_split(dataset: Any) -> Splits:
-    if isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
-        # A part of a split, "train[:10%]", is published under the split's name.
-        return {str(dataset.split or "train").split("[")[0].split("+")[0]: dataset}
-    if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict) and dataset:
-        return dataset
-    raise DatasetError(
-        f"{type(dataset).__name__} is not a dataset to publish: give a Dataset, a DatasetDict, or a stream of "
-        "load_dataset(..., streaming=True)."
-    )
 
 
 @contextmanager

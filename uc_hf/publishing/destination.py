@@ -1,19 +1,16 @@
 """Where the parquet shards of a protected dataset go, and what such a place tells of the work that lies in it.
 
-A shard counts once it is complete: on a disk when it has its name, on the Hub (`uc_hf.publishing`) when it is
+A shard counts once it is complete: on a disk when it has its name, on the Hub (`uc_hf.publishing.publish`) when it is
 committed. Each carries a mark in its parquet metadata, by which an interrupted job finds where to go on and refuses
 what is not its own.
 """
 
-import hashlib
-import hmac
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import datasets
 import pyarrow as pa
@@ -24,12 +21,8 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from uc_hf.errors import OutputError, first_line
-from uc_hf.fitting.record import ALGORITHM
-from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.marks import Mark, Work
 
-
-MARK = b"uc_hf"
-"""The key of the mark in a shard's parquet metadata."""
 
 CARD = "README.md"
 
@@ -42,71 +35,6 @@ _REMEDY = "Empty it, or choose another output."
 
 class Conflict(Exception):
     """Somebody else has written to the destination since it was looked at: look again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """What a shard says of itself; nothing in it tells of the noise, of the originals, or of where they lie.
-
-    Attributes:
-        protector: digest of what decides the pixels.
-        source: digest of the originals' name.
-        protected: whether this split carries the noise, or was carried over clean.
-        rows_before: rows of the split in earlier shards.
-        bytes_before: size of the originals' images up to the end of this shard.
-        last_row: digest of the original of this shard's last row.
-        final: whether the split ended with this shard.
-    """
-
-    protector: str
-    source: str
-    protected: bool
-    rows_before: int
-    bytes_before: int
-    last_row: str
-    final: bool
-
-    @classmethod
-    def of(cls, footer: pq.FileMetaData) -> Self | None:
-        """The mark in a parquet file's metadata; None where there is none that this version knows."""
-        written = json.loads((footer.metadata or {}).get(MARK, "{}"))
-        return cls(**written) if set(written) == {attribute.name for attribute in fields(cls)} else None
-
-    def to_json(self) -> str:
-        """As it is written into parquet metadata."""
-        return json.dumps(asdict(self))
-
-
-@dataclass(frozen=True)
-class Work:
-    """One protector's work on one source.
-
-    Its digests are keyed by the noise: who does not hold the protector can neither check a guess of the source's name
-    by them, nor tell which published original is which row.
-
-    Attributes:
-        protector: digest, as in `Mark`.
-        source: digest, as in `Mark`.
-        key: secret, never written.
-    """
-
-    protector: str
-    source: str
-    key: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, protector: Protector, source: str) -> Self:
-        """The work of a fitted protector on the originals of a name."""
-        fit, settings = protector.fitted, protector.settings
-        chosen = settings.plain() | {"surrogate": fit.surrogate_digest, "surrogate_revision": None}
-        decisive = [ALGORITHM, protector.method, fit.column, fit.coloured, chosen]
-        learnt = b"".join(array.tobytes() for _, array in sorted(fit.arrays().items()))
-        key = hashlib.sha256(json.dumps(decisive).encode() + learnt).digest()
-        return cls(protector=_digest(key, b"protector"), source=_digest(key, b"source" + source.encode()), key=key)
-
-    def row(self, original: bytes) -> str:
-        """Digest of an original image."""
-        return _digest(self.key, b"row" + original)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,45 +78,6 @@ class Destination(Protocol):
 
     def write_card(self, text: str) -> None:
         """Write the README.md; raises `Conflict`."""
-
-
-class LocalFolder:
-    """A folder on this machine."""
-
-    def __init__(self, root: Path) -> None:
-        self.name = str(root)
-        self._root = root
-
-    @property
-    def workspace(self) -> Path:
-        """Beside the finished shards, so that taking one is renaming it."""
-        folder = self._root / "data"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def files(self) -> dict[str, int]:
-        """The parquet files; what a person keeps beside them is left alone."""
-        paths = sorted((self._root / "data").glob("*.parquet"))
-        return {path.relative_to(self._root).as_posix(): path.stat().st_size for path in paths}
-
-    def footer(self, path: str) -> pq.FileMetaData:
-        """The metadata of a parquet file, without its rows."""
-        return pq.read_metadata(self._root / path)
-
-    def take(self, file: Path, path: str) -> None:
-        """Rename a finished file."""
-        file.replace(self._root / path)
-
-    def read_card(self) -> str | None:
-        """The README.md, if there is one."""
-        path = self._root / CARD
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-
-    def write_card(self, text: str) -> None:
-        """Write the README.md, whole or not at all."""
-        partial = self._root / f"{CARD}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self._root / CARD)
 
 
 def shard_path(split: str, number: int) -> str:
@@ -264,10 +153,6 @@ def settle(write: Callable[[], None], look_again: Callable[[], None]) -> None:
             time.sleep(attempt)
             look_again()
     raise OutputError("somebody else writes to the destination all the time. Run the same command again later.")
-
-
-def _digest(key: bytes, message: bytes) -> str:
-    return hmac.new(key, message, hashlib.sha256).hexdigest()[:32]
 
 
 def _readable_footer(destination: Destination, path: str) -> pq.FileMetaData:

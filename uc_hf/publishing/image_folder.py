@@ -1,51 +1,24 @@
 """A folder of images -> its protected copy on disk, written so that an interrupted job goes on where it stopped.
 
-A file is complete when it exists: each is written beside its final name and renamed. Datasets: `uc_hf.shards`.
+A file is complete when it exists: each is written beside its final name and renamed. Datasets: `dataset`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from uc_hf.data import images
 from uc_hf.data.folders import check_folder, folder_images, is_image_file, visible, without_copy
-from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.images import Container
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.outcome import Outcome, spread
 
 
 BATCH = 16
-COMPARED = 100
-"""So many pairs of an original and its protected copy are handed out for comparison."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished job has written.
-
-    Attributes:
-        images: protected images in the output.
-        already: how many of them an earlier run had written.
-        ignored: files that are not images, by their suffix.
-        carried: splits that were carried over clean.
-        bytes_before: size of the originals.
-        bytes_after: size of the protected files.
-        pairs: an original and its protected copy, evenly spread, at most `COMPARED`; of a dataset, from the rows that
-            this run has protected.
-    """
-
-    images: int
-    already: int
-    ignored: dict[str, int]
-    carried: list[str]
-    bytes_before: int
-    bytes_after: int
-    pairs: Iterable[tuple[ImageValue, ImageValue]]
 
 
 def protect_folder(source: Path, out: Path, protector: Protector, *, check: bool = True) -> Outcome:
@@ -100,11 +73,6 @@ def _decoded(source: Path, name: Path) -> images.Picture:
 
 def _batches(names: Sequence[Path]) -> Iterator[Sequence[Path]]:
     return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
-
-
-def spread(total: int) -> list[int]:
-    """At most `COMPARED` evenly spread numbers in [0, total)."""
-    return np.linspace(0, total - 1, min(COMPARED, total)).astype(int).tolist()
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""The mark by which an interrupted job finds where to go on and refuses what is not its own."""
+
+import hashlib
+import hmac
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Self
+
+import pyarrow.parquet as pq
+
+from uc_hf.fitting.record import ALGORITHM
+from uc_hf.protecting.protector import Protector
+
+
+MARK = b"uc_hf"
+"""The key of the mark in a shard's parquet metadata."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What a shard says of itself; nothing in it tells of the noise, of the originals, or of where they lie.
+
+    Attributes:
+        protector: digest of what decides the pixels.
+        source: digest of the originals' name.
+        protected: whether this split carries the noise, or was carried over clean.
+        rows_before: rows of the split in earlier shards.
+        bytes_before: size of the originals' images up to the end of this shard.
+        last_row: digest of the original of this shard's last row.
+        final: whether the split ended with this shard.
+    """
+
+    protector: str
+    source: str
+    protected: bool
+    rows_before: int
+    bytes_before: int
+    last_row: str
+    final: bool
+
+    @classmethod
+    def of(cls, footer: pq.FileMetaData) -> Self | None:
+        """The mark in a parquet file's metadata; None where there is none that this version knows."""
+        written = json.loads((footer.metadata or {}).get(MARK, "{}"))
+        return cls(**written) if set(written) == {attribute.name for attribute in fields(cls)} else None
+
+    def to_json(self) -> str:
+        """As it is written into parquet metadata."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Work:
+    """One protector's work on one source.
+
+    Its digests are keyed by the noise: who does not hold the protector can neither check a guess of the source's name
+    by them, nor tell which published original is which row.
+
+    Attributes:
+        protector: digest, as in `Mark`.
+        source: digest, as in `Mark`.
+        key: secret, never written.
+    """
+
+    protector: str
+    source: str
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, protector: Protector, source: str) -> Self:
+        """The work of a fitted protector on the originals of a name."""
+        fit, settings = protector.fitted, protector.settings
+        chosen = settings.plain() | {"surrogate": fit.surrogate_digest, "surrogate_revision": None}
+        decisive = [ALGORITHM, protector.method, fit.column, fit.coloured, chosen]
+        learnt = b"".join(array.tobytes() for _, array in sorted(fit.arrays().items()))
+        key = hashlib.sha256(json.dumps(decisive).encode() + learnt).digest()
+        return cls(protector=_digest(key, b"protector"), source=_digest(key, b"source" + source.encode()), key=key)
+
+    def row(self, original: bytes) -> str:
+        """Digest of an original image."""
+        return _digest(self.key, b"row" + original)
+
+
+def _digest(key: bytes, message: bytes) -> str:
+    return hmac.new(key, message, hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,41 @@
+"""What protecting came to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from uc_hf.data.images import ImageValue
+
+
+COMPARED = 100
+"""So many pairs of an original and its protected copy are handed out for comparison."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished job has written.
+
+    Attributes:
+        images: protected images in the output.
+        already: how many of them an earlier run had written.
+        ignored: files that are not images, by their suffix.
+        carried: splits that were carried over clean.
+        bytes_before: size of the originals.
+        bytes_after: size of the protected files.
+        pairs: an original and its protected copy, evenly spread, at most `COMPARED`; of a dataset, from the rows that
+            this run has protected.
+    """
+
+    images: int
+    already: int
+    ignored: dict[str, int]
+    carried: list[str]
+    bytes_before: int
+    bytes_after: int
+    pairs: Iterable[tuple[ImageValue, ImageValue]]
+
+
+def spread(total: int) -> list[int]:
+    """At most `COMPARED` evenly spread numbers in [0, total)."""
+    return np.linspace(0, total - 1, min(COMPARED, total)).astype(int).tolist()
