@@ -24,16 +24,17 @@ from matplotlib.figure import Figure
 
 from benchmarks.machine import device_name
 from benchmarks.strength import draw, write_csv
-from uc_hf import markdown, open_protector, protector_for
+from uc_hf import open_protector, protector_for
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.sources import open_dataset, train_and_test
-from uc_hf.drawing import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
 from uc_hf.errors import SettingError
-from uc_hf.figures import percent
 from uc_hf.methods.label_sources import LABEL_SOURCES
 from uc_hf.methods.registry import methods
+from uc_hf.reports import markdown
+from uc_hf.reports.figures import percent
+from uc_hf.reports.page import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Scorecard, accuracy_text

@@ -31,10 +31,11 @@ from torch import Tensor, nn
 
 from benchmarks.machine import device_name, seconds_of
 from benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
-from uc_hf import UCProtector, markdown
+from uc_hf import UCProtector
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
 from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.reports import markdown
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text

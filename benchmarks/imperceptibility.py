@@ -21,16 +21,17 @@ import datasets
 import numpy as np
 from matplotlib.figure import Figure
 
-from uc_hf import UCProtector, markdown
+from uc_hf import UCProtector
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
 from uc_hf.data.sources import open_dataset
-from uc_hf.drawing import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show, write
 from uc_hf.fitting.epsilon import EPSILONS
 from uc_hf.imperceptibility import Imperceptibility, compare, psnr
 from uc_hf.lpips import Lpips
+from uc_hf.reports import markdown
+from uc_hf.reports.page import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show, write
 
 
 logger = logging.getLogger(__name__)

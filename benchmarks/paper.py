@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from uc_hf import UCProtector, figures, markdown
+from uc_hf import UCProtector
 from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
+from uc_hf.reports import figures, markdown
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.labelled import LabelledImages, load_images
 from uc_hf.scoring.protocols import RECIPES, Recipe

@@ -27,7 +27,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from benchmarks.machine import device_name, median_ratio, time_in_turn
-from uc_hf import UCProtector, markdown
+from uc_hf import UCProtector
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.images import Container, Picture
@@ -38,6 +38,7 @@ from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.noise import add_levels, check_bound, resize_noise
 from uc_hf.protecting.protector import AT_ONCE
+from uc_hf.reports import markdown
 from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
 
 

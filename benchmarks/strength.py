@@ -25,11 +25,11 @@ import datasets
 from matplotlib.figure import Figure
 
 from benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
-from uc_hf import markdown
 from uc_hf.data.sources import open_dataset, train_and_test
-from uc_hf.drawing import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
-from uc_hf.figures import percent
 from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.reports import markdown
+from uc_hf.reports.figures import percent
+from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.protocols import PROTOCOLS, Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text

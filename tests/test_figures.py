@@ -12,9 +12,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from uc_hf import drawing, figures
 from uc_hf.errors import EpsilonError, ImageError, SettingError
-from uc_hf.report import Section, write_report
+from uc_hf.reports import figures, page
+from uc_hf.reports.html import Section, write_report
 
 
 KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
@@ -215,7 +215,7 @@ class TestAccuracyCurves:
 
     def test_protected_is_strong_clean_is_dark_and_controls_are_muted(self) -> None:
         assert figures.curve_colours(["random", "Clean", "protected (UC)", "SynPer"]) == [
-            *(drawing.CONTROLS[0], drawing.INK, drawing.PROTECTED, drawing.CONTROLS[1])
+            *(page.CONTROLS[0], page.INK, page.PROTECTED, page.CONTROLS[1])
         ]
 
     @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ class TestReport:
         data = re.search(r"base64,([^\"]+)", page)
         assert data is not None
         with Image.open(io.BytesIO(base64.b64decode(data[1]))) as image:
-            size = figure.get_size_inches() * drawing.DPI
+            size = figure.get_size_inches() * page.DPI
             assert image.size == pytest.approx(tuple(size), abs=1)
-            assert to_hex(np.array(image.convert("RGB").getpixel((0, 0))) / 255) == drawing.PAPER
+            assert to_hex(np.array(image.convert("RGB").getpixel((0, 0))) / 255) == page.PAPER
 
     def test_text_is_escaped_everywhere(self, tmp_path: Path) -> None:
         evil = "<img src=\"x\" onerror='y'> & $body"

@@ -7,7 +7,6 @@ import datasets
 import numpy as np
 import typer
 
-from uc_hf import figures
 from uc_hf.cli.score import accuracy_sections, picture_sections
 from uc_hf.data import images
 from uc_hf.data.columns import image_column
@@ -15,7 +14,8 @@ from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import Picture
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
-from uc_hf.report import Section, write_report
+from uc_hf.reports import figures
+from uc_hf.reports.html import Section, write_report
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.scorecard import Scorecard, score
 from uc_hf.scoring.training import Recipe

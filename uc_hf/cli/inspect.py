@@ -10,9 +10,9 @@ from rich.table import Table
 
 from uc_hf.cli.console import say_lines
 from uc_hf.errors import OutputError
-from uc_hf.figures import noise_gallery
 from uc_hf.protecting.protector import Protector
 from uc_hf.protecting.saving import UNBOUNDED
+from uc_hf.reports.figures import noise_gallery
 
 
 _TOLD = ("epsilon", "surrogate", "surrogate_revision")

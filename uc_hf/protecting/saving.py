@@ -12,10 +12,10 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from uc_hf import markdown
 from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
+from uc_hf.reports import markdown
 
 
 UNBOUNDED = "unbounded"
@@ -109,7 +109,7 @@ class Shared(
 
     def _draw_noise(self, path: Path) -> None:
         # Here, since matplotlib takes a second to import, and map's workers import this module.
-        from uc_hf.figures import noise_gallery
+        from uc_hf.reports.figures import noise_gallery
 
         figure = noise_gallery(self.fitted.noise[:DRAWN], self.settings.epsilon)
         figure.savefig(path, dpi=100, metadata={"Software": None})

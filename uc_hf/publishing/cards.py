@@ -17,13 +17,13 @@ from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError, 
 from huggingface_hub.utils import validate_repo_id
 from PIL import Image, ImageOps
 
-from uc_hf import markdown
 from uc_hf.data import images
 from uc_hf.data.images import Container, ImageValue
-from uc_hf.drawing import PAPER
 from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
+from uc_hf.reports import markdown
+from uc_hf.reports.page import PAPER
 from uc_hf.scoring.results import Scorecard
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uc_hf import markdown
+from uc_hf.reports import markdown
 from uc_hf.scoring.detection import Detection
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import gradio as gr
 from matplotlib.figure import Figure
 
-from uc_hf import figures
 from uc_hf.data.images import open_image
 from uc_hf.errors import UCError
 from uc_hf.imperceptibility import compare
+from uc_hf.reports import figures
 
 
 SHOWN = 4

@@ -9,7 +9,7 @@ import jinja2
 
 def template(name: str) -> str:
     """The text of a template that ships with the package."""
-    return (resources.files("uc_hf") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("uc_hf.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def fill(name: str, **values: Any) -> str:

@@ -17,7 +17,8 @@ from PIL import Image
 from scipy.linalg import eigh
 
 from uc_hf.data.images import decode
-from uc_hf.drawing import (
+from uc_hf.errors import EpsilonError, ImageError, SettingError
+from uc_hf.reports.page import (
     CLUSTERS,
     CONTROLS,
     FONT,
@@ -37,7 +38,6 @@ from uc_hf.drawing import (
     show,
     write,
 )
-from uc_hf.errors import EpsilonError, ImageError, SettingError
 
 
 def contact_sheet(

@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from uc_hf.drawing import PAPER, PROTECTED
+from uc_hf.reports.page import PAPER, PROTECTED
 
 
 @dataclass(frozen=True)
