@@ -36,7 +36,7 @@ from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard, accuracy_text
 from uc_hf.scoring.scorecard import score
 

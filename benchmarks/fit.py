@@ -37,7 +37,7 @@ from uc_hf.errors import SettingError
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.reports import markdown
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
 

@@ -28,10 +28,10 @@ from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
 from uc_hf.data.sources import open_dataset
 from uc_hf.fitting.epsilon import EPSILONS
-from uc_hf.imperceptibility import Imperceptibility, compare, psnr
-from uc_hf.lpips import Lpips
 from uc_hf.reports import markdown
 from uc_hf.reports.page import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show, write
+from uc_hf.scoring.imperceptibility import Imperceptibility, compare, psnr
+from uc_hf.scoring.lpips import Lpips
 
 
 logger = logging.getLogger(__name__)

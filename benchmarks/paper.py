@@ -28,13 +28,13 @@ from uc_hf.errors import SettingError
 from uc_hf.reports import figures, markdown
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.labelled import LabelledImages, load_images
-from uc_hf.scoring.protocols import RECIPES, Recipe
+from uc_hf.scoring.recipes import RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, Summary
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
 from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import pretrain
 from uc_hf.scoring.targets import build_target
-from uc_hf.scoring.training import train_target
+from uc_hf.scoring.trainer import train_target
 from uc_hf.surrogates import Surrogate
 
 

@@ -31,7 +31,7 @@ from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.protocols import PROTOCOLS, Recipe
+from uc_hf.scoring.recipes import PROTOCOLS, Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
 

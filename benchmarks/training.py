@@ -38,9 +38,9 @@ from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.data.images import Container, Picture, encode
 from uc_hf.devices import mixed_precision
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.targets import Target, build_target
-from uc_hf.scoring.training import augment, train_target
+from uc_hf.scoring.trainer import augment, train_target
 
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _run_trainer(
 
 
 def with_this_loop(target: Target, images: LabelledImages, recipe: Recipe) -> None:
-    """Train a target by `uc_hf.scoring.training`."""
+    """Train a target by `uc_hf.scoring.trainer`."""
     train_target(target, images, {}, recipe, seed=0, title="this loop")
 
 

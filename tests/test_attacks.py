@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.scoring.attacks import averaging, leaked, match, noise_patterns, projection, residuals
+from uc_hf.scoring.counter_measures.adaptive import averaging, leaked, match, noise_patterns, projection, residuals
 from uc_hf.scoring.counter_measures.stored import jpeg
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.labelled import LabelledImages

@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmarks import fit, imperceptibility, speed, strength
 from uc_hf.errors import SettingError
-from uc_hf.imperceptibility import compare
 from uc_hf.reports.figures import percent
+from uc_hf.scoring.imperceptibility import compare
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from uc_hf.scoring import labelled
 from uc_hf.scoring.labelled import LabelledImages, load_images
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scorecard import score_images
 
 

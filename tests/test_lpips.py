@@ -11,8 +11,8 @@ from torch import Tensor
 
 import uc_hf
 from uc_hf.errors import ImageError, SettingError
-from uc_hf.imperceptibility import compare
-from uc_hf.lpips import SCALE, SHIFT, Lpips
+from uc_hf.scoring.imperceptibility import compare
+from uc_hf.scoring.lpips import SCALE, SHIFT, Lpips
 
 
 CONVOLUTIONS = {

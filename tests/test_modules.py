@@ -17,7 +17,7 @@ import uc_hf
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from uc_hf.errors import DatasetError
-from uc_hf.imperceptibility import compare
+from uc_hf.scoring.imperceptibility import compare
 
 
 MODULES = ["imperceptibility", "unlearnability"]

@@ -10,8 +10,8 @@ from PIL import Image as PILImage
 from tests.stored import snapshot
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, ImageError
-from uc_hf.imperceptibility import compare
 from uc_hf.publishing.image_folder import protect_folder
+from uc_hf.scoring.imperceptibility import compare
 
 
 EPSILON = 16

@@ -18,15 +18,15 @@ from torch.nn import functional as F
 from tests.conftest import shared_data
 from tests.test_surrogates import TEXT, VIT
 from uc_hf.errors import SettingError, SurrogateError
+from uc_hf.scoring.class_names import embed_class_names
 from uc_hf.scoring.controls import grating_noise
 from uc_hf.scoring.labelled import LabelledImages, load_images
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
 from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import nt_xent, pretrain
 from uc_hf.scoring.targets import build_target
-from uc_hf.scoring.text import embed_class_names
-from uc_hf.scoring.training import train_target
+from uc_hf.scoring.trainer import train_target
 from uc_hf.surrogates import Surrogate
 
 

@@ -6,8 +6,8 @@ from datasets import Dataset, Features, Image, Value
 
 from uc_hf import UCProtector
 from uc_hf.data.images import Picture, decode
-from uc_hf.imperceptibility import compare
 from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.imperceptibility import compare
 
 
 SIDE = 64

@@ -15,10 +15,10 @@ from tests.stored import contents, files_limited_to, snapshot, stored
 from uc_hf import UCProtector
 from uc_hf.data import rows
 from uc_hf.errors import DatasetError, ImageError, OutputError
-from uc_hf.imperceptibility import compare
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import Splits, protect_dataset
 from uc_hf.publishing.local import LocalFolder
+from uc_hf.scoring.imperceptibility import compare
 
 
 EPSILON = 16

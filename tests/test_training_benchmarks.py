@@ -12,7 +12,7 @@ from torch import Generator
 from benchmarks import paper, training
 from uc_hf.errors import SettingError
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.targets import build_target
 from uc_hf.surrogates import Surrogate
 

@@ -47,7 +47,7 @@ def module_path(name: str) -> str:
     Raises:
         FileNotFoundError: there is no such module.
     """
-    folder = Path(__file__).parent / "modules" / name
+    folder = Path(__file__).parent / "scoring" / "modules" / name
     if not folder.is_dir():
         known = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
         raise FileNotFoundError(f"uc_hf has no evaluate module {name!r}; it has {', '.join(known)}.")

@@ -18,7 +18,7 @@ from uc_hf.reports import figures
 from uc_hf.reports.html import Section, write_report
 from uc_hf.scoring.controls import train_sets
 from uc_hf.scoring.scorecard import Scorecard, score
-from uc_hf.scoring.training import Recipe
+from uc_hf.scoring.trainer import Recipe
 
 
 GENERATED = "generated"

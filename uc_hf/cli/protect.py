@@ -14,11 +14,11 @@ from uc_hf.cli.places import check_key, check_places, enter, save_protector
 from uc_hf.data.images import Container
 from uc_hf.errors import OutputError, SettingError
 from uc_hf.fitting.settings import CommonSettings
-from uc_hf.imperceptibility import Imperceptibility, compare
 from uc_hf.methods.registry import find_method, open_protector
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.hub import HubRepository, check_access
 from uc_hf.publishing.outcome import Outcome
+from uc_hf.scoring.imperceptibility import Imperceptibility, compare
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError, SettingError
-from uc_hf.imperceptibility import compare
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.dataset import TEST_SPLITS
 from uc_hf.reports import figures
 from uc_hf.reports.figures import percent
 from uc_hf.reports.html import Section, write_report
 from uc_hf.scoring.controls import train_sets as control_sets
-from uc_hf.scoring.protocols import PROTOCOLS, RECIPES, Recipe
+from uc_hf.scoring.imperceptibility import compare
+from uc_hf.scoring.recipes import PROTOCOLS, RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, describe_detection
 from uc_hf.scoring.scorecard import score
 

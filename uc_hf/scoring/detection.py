@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.augmentations import centre_crop
-from uc_hf.scoring.attacks import noise_patterns, residuals
+from uc_hf.scoring.counter_measures.adaptive import noise_patterns, residuals
 
 
 MOST_IMAGES = 2000

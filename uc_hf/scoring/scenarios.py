@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.clustering import find_clusters
-from uc_hf.scoring.attacks import embed
+from uc_hf.scoring.class_names import embed_class_names
+from uc_hf.scoring.counter_measures.adaptive import embed
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.scoring.text import embed_class_names
 from uc_hf.surrogates import Surrogate
 
 

@@ -23,10 +23,10 @@ from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.labelled import LabelledImages, load_images
-from uc_hf.scoring.protocols import Protocol, Recipe, find_protocol
+from uc_hf.scoring.recipes import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.targets import BackboneTarget, Target, build_target, load_target
-from uc_hf.scoring.training import train_target
+from uc_hf.scoring.trainer import train_target
 
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from uc_hf.augmentations import random_resized_crop
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.targets import BackboneTarget, build_target, take_head
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from torch import Generator, Tensor, nn
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring import attacks
-from uc_hf.scoring.counter_measures import batch, steps, stored
+from uc_hf.scoring.counter_measures import adaptive, batch, steps, stored
 from uc_hf.scoring.labelled import LabelledImages
 
 
@@ -87,7 +86,7 @@ def _on_pixels(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _project(published: LabelledImages, originals: LabelledImages) -> Tensor:
-    return attacks.projection(published.pixels, published.labels)
+    return adaptive.projection(published.pixels, published.labels)
 
 
 KNOWN = {
@@ -100,8 +99,8 @@ KNOWN = {
     "median": _Known("stored", _on_pixels(stored.median), "side in pixels", 3, range(3, 16, 2)),
     "lowpass": _Known("stored", _on_pixels(stored.lowpass), "share of the highest frequency", 0.5, (0.01, 1)),
     "notch": _Known("stored", _on_pixels(stored.notch), "times the median around", 3, (1.1, 100)),
-    "averaging": _Known("stored", _on_pixels(attacks.averaging), "clusters", 10, range(1, 1001)),
-    "leaked": _Known("stored", attacks.leaked, "pairs of each cluster", 1, range(1, 101)),
+    "averaging": _Known("stored", _on_pixels(adaptive.averaging), "clusters", 10, range(1, 1001)),
+    "leaked": _Known("stored", adaptive.leaked, "pairs of each cluster", 1, range(1, 101)),
     "projection": _Known("stored", _project),
     "mixup": _Known("batch", batch.mixup, "alpha", 1, (0.01, 100)),
     "cutmix": _Known("batch", batch.cutmix, "alpha", 1, (0.01, 100)),

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue
 from uc_hf.errors import ImageError
-from uc_hf.lpips import Lpips
+from uc_hf.scoring.lpips import Lpips
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from uc_hf.augmentations import centre_crop, random_crop, random_pad_crop, rando
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.targets import BackboneTarget, Target
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, UCError
 from uc_hf.reports import figures
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard
 from uc_hf.scoring.scorecard import score
 

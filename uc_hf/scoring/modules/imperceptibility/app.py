@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from uc_hf.data.images import open_image
 from uc_hf.errors import UCError
-from uc_hf.imperceptibility import compare
 from uc_hf.reports import figures
+from uc_hf.scoring.imperceptibility import compare
 
 
 SHOWN = 4

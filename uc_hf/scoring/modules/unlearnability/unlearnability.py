@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from uc_hf.scoring.protocols import Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scorecard import score
 
 
@@ -26,7 +26,7 @@ Args:
     protocols (`list` of `str`): "from-scratch", "finetune" or "linear-probe".
     counter_measures (`list` of `str`): what a scraper does against the noise, such as "jpeg-75"; "none" for nothing.
     seeds (`list` of `int`): one training each.
-    recipe (`dict`): fields of `uc_hf.scoring.protocols.Recipe`.
+    recipe (`dict`): fields of `uc_hf.scoring.recipes.Recipe`.
 
 Returns:
     chance (`float`): accuracy of always answering the test set's most common class.

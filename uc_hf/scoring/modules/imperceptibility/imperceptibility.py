@@ -1,4 +1,4 @@
-"""How visible is the noise of protected images: an `evaluate` measurement on top of `uc_hf.imperceptibility`."""
+"""How visible is the noise of protected images: an `evaluate` measurement on `uc_hf.scoring.imperceptibility`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,8 +13,8 @@ from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import Container
-from uc_hf.imperceptibility import compare
-from uc_hf.lpips import Lpips
+from uc_hf.scoring.imperceptibility import compare
+from uc_hf.scoring.lpips import Lpips
 
 
 _DESCRIPTION = """
