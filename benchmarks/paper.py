@@ -35,7 +35,7 @@ from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import pretrain
 from uc_hf.scoring.targets import build_target
 from uc_hf.scoring.trainer import train_target
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 logger = logging.getLogger(__name__)

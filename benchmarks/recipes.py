@@ -4,9 +4,9 @@ from typing import Any
 
 from benchmarks.cifar_resnet import cifar_resnet
 from uc_hf import UCProtector
-from uc_hf.backbones import Size
 from uc_hf.methods.unlearnable_clusters.settings import CHOICES
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.backbones import Size
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
 
 
 PAPER_EPOCHS = 50.0

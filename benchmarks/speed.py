@@ -39,7 +39,7 @@ from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.noise import add_levels, check_bound, resize_noise
 from uc_hf.protecting.protector import AT_ONCE
 from uc_hf.reports import markdown
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
 
 
 logger = logging.getLogger(__name__)

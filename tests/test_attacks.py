@@ -9,7 +9,7 @@ from uc_hf.scoring.counter_measures.adaptive import averaging, leaked, match, no
 from uc_hf.scoring.counter_measures.stored import jpeg
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 PATTERNS, SIZE = 4, 32

@@ -18,7 +18,7 @@ from uc_hf.errors import DatasetError, ImageError
 from uc_hf.fitting.embedding import embed, native_size
 from uc_hf.fitting.sample import draw_sample
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 SCRIPT = """

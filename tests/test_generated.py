@@ -13,7 +13,7 @@ from uc_hf.data.generated import ORNAMENTS, generated_dataset
 
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-TINY = Path(uc_hf.__file__).parent / "tiny"
+TINY = Path(uc_hf.__file__).parent / "surrogates" / "tiny"
 
 
 @pytest.fixture(scope="module")

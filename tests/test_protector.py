@@ -25,7 +25,7 @@ from uc_hf.data.checks import check_dataset
 from uc_hf.data.images import Container
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.methods.registry import protector_for
-from uc_hf.surrogates import load_surrogate
+from uc_hf.surrogates.surrogate import load_surrogate
 
 
 EPSILON = 16

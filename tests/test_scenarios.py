@@ -27,7 +27,7 @@ from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import nt_xent, pretrain
 from uc_hf.scoring.targets import build_target
 from uc_hf.scoring.trainer import train_target
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 RECIPE = Recipe(epochs=3, batch_size=16, image_size=32)

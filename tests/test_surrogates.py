@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tests.conftest import SHARED, shared_data
 from tests.minihub import MiniHub
 from uc_hf.errors import SurrogateError
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
 
 
 SIDE = 32

@@ -14,7 +14,7 @@ from uc_hf.errors import SettingError
 from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.targets import build_target
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 RECIPE = Recipe(epochs=1, batch_size=16, image_size=16)

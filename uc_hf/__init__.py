@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uc_hf.methods.unlearnable_clusters.protector import UCProtector
     from uc_hf.publishing.cards import push_dataset_card
     from uc_hf.publishing.publish import publish
-    from uc_hf.surrogates import Surrogate
+    from uc_hf.surrogates.surrogate import Surrogate
 
 __version__ = version("uc_hf")
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Surrogate": "uc_hf.surrogates",
+    "Surrogate": "uc_hf.surrogates.surrogate",
     "UCProtector": "uc_hf.methods.unlearnable_clusters.protector",
     "open_protector": "uc_hf.data.sources",
     "protector_for": "uc_hf.methods.registry",

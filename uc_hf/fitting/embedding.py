@@ -16,7 +16,7 @@ from uc_hf.data import images
 from uc_hf.data.images import ImageValue
 from uc_hf.errors import ImageError
 from uc_hf.fitting.sample import Sample
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 class Canvases(TorchDataset[Tensor]):

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from uc_hf.backbones import Size, all_sizes
 from uc_hf.data.images import Container
 from uc_hf.errors import SettingError
 from uc_hf.fitting.epsilon import read_epsilon
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.backbones import Size, all_sizes
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]

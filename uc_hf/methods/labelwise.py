@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from uc_hf.backbones import load_classifier
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
@@ -26,7 +25,8 @@ from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.backbones import load_classifier
+from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
 LARGEST_CANVAS = 224

@@ -23,7 +23,7 @@ from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.saving import Shared
-from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble
 
 
 AT_ONCE = 64

@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uc_hf.backbones import BUILT_IN
 from uc_hf.protecting.protector import Protector
 from uc_hf.protecting.saving import versions
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.backbones import BUILT_IN
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 FORMAT = 1

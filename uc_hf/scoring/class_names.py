@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from uc_hf.backbones import BUILT_IN, explained
 from uc_hf.errors import SurrogateError
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.backbones import BUILT_IN, explained
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 PROMPT = "a photo of a {}"

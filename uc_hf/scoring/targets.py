@@ -20,7 +20,7 @@ from transformers import (
 
 from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 SMALL_IMAGE = 48

@@ -20,7 +20,7 @@ from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
 from uc_hf.methods.unlearnable_clusters.textures import search_textures
 from uc_hf.methods.unlearnable_clusters.tiles import learn_tiles
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 QUIETER = 4

@@ -17,7 +17,7 @@ from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 def learn_noise(

@@ -16,7 +16,7 @@ from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.methods.unlearnable_clusters.shaping import shares
 from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
-from uc_hf.surrogates import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
 
 
 class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clusters", "data-protection"]):

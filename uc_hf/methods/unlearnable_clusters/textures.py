@@ -26,7 +26,7 @@ from uc_hf.fitting.checkpoint import CHECKPOINTS, save_tensors
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.settings import THUMBNAIL, Settings
-from uc_hf.surrogates import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 PERIODS = (3.0, 8.0)

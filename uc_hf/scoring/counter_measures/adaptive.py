@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from uc_hf.fitting.clustering import find_clusters
 from uc_hf.scoring.counter_measures.stored import blur
 from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.surrogates import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 SIGMA = 2.0

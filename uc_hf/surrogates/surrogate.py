@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from uc_hf.backbones import Backbone, Interpolation, Size, all_sizes, explained, load_backbone
 from uc_hf.errors import SurrogateError
-from uc_hf.folding import fold_batch_norm
+from uc_hf.surrogates.backbones import Backbone, Interpolation, Size, all_sizes, explained, load_backbone
+from uc_hf.surrogates.folding import fold_batch_norm
 
 
 Revision = str | Sequence[str | None] | None

@@ -111,7 +111,7 @@ def load_classifier(name: str, revision: str | None, size: Size | None) -> Backb
 
 def _locate(name: str, revision: str | None) -> tuple[str, str | None, Any]:
     """Where a model lies, its commit and its config."""
-    source = str(resources.files("uc_hf") / "tiny") if name == BUILT_IN else name
+    source = str(resources.files("uc_hf.surrogates") / "tiny") if name == BUILT_IN else name
     commit = _resolve(source, revision)
     with explained(f"{name}: the model's config cannot be read"):
         return source, commit, AutoConfig.from_pretrained(source, revision=commit, trust_remote_code=False)

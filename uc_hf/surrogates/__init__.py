@@ -1,0 +1,1 @@
+"""Pixels -> embedding: frozen vision backbones, differentiable with respect to pixels."""
