@@ -29,7 +29,7 @@ from uc_hf.errors import SettingError
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.exports import export_folders
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.labelled import load_images
+from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.scorecard import begin

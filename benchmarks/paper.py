@@ -27,15 +27,16 @@ from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
 from uc_hf.reports import figures, markdown
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.labelled import LabelledImages, load_images
+from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, Summary
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
 from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import pretrain
-from uc_hf.scoring.targets import build_target
 from uc_hf.scoring.trainer import train_target
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target
 
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil
 
-from uc_hf.augmentations import random_resized_crop
 from uc_hf.data import images
 from uc_hf.data.generated import generated_dataset
+from uc_hf.training.augmentations import random_resized_crop
 
 
 logger = logging.getLogger(__name__)

@@ -37,10 +37,10 @@ from transformers import Trainer, TrainingArguments
 from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.data.images import Container, Picture, encode
 from uc_hf.devices import mixed_precision
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.recipes import Recipe
-from uc_hf.scoring.targets import Target, build_target
 from uc_hf.scoring.trainer import augment, train_target
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import Target, build_target
 
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from uc_hf.scoring.counter_measures.adaptive import averaging, leaked, match, noise_patterns, projection, residuals
 from uc_hf.scoring.counter_measures.stored import jpeg
 from uc_hf.scoring.detection import detect
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
 
 
 PATTERNS, SIZE = 4, 32

@@ -26,7 +26,7 @@ from uc_hf.methods.ops import best_pixel
 from uc_hf.methods.registry import METHODS, methods, register
 from uc_hf.publishing.provenance import provenance
 from uc_hf.scoring.controls import train_sets
-from uc_hf.scoring.targets import build_target
+from uc_hf.training.networks import build_target
 
 
 QUICK = {"canvas_size": 16, "batch_size": 16, "seed": 0}

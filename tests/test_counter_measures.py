@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures import batch, operations, steps, stored
 from uc_hf.scoring.counter_measures.registry import KNOWN, find_counter_measure
-from uc_hf.scoring.labelled import LabelledImages
+from uc_hf.training.labelled import LabelledImages
 
 
 def seeded(seed: int = 0) -> Generator:

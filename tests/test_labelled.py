@@ -8,10 +8,11 @@ import pytest
 import torch
 from datasets import Dataset
 
-from uc_hf.scoring import labelled
-from uc_hf.scoring.labelled import LabelledImages, load_images
+from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scorecard import score_images
+from uc_hf.training import labelled
+from uc_hf.training.labelled import LabelledImages
 
 
 def load(tiles: Dataset) -> LabelledImages:

@@ -10,13 +10,13 @@ from datasets import Dataset
 from torch.nn import functional as F
 
 from uc_hf import UCProtector
-from uc_hf.augmentations import random_pad_crop, random_resized_crop
 from uc_hf.data.images import decode
 from uc_hf.errors import SettingError
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
 from uc_hf.protecting.noise import add_levels, resize_noise
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
+from uc_hf.training.augmentations import random_pad_crop, random_resized_crop
 
 
 class Stopped(Exception):

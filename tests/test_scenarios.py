@@ -20,14 +20,15 @@ from tests.test_surrogates import TEXT, VIT
 from uc_hf.errors import SettingError, SurrogateError
 from uc_hf.scoring.class_names import embed_class_names
 from uc_hf.scoring.controls import grating_noise
-from uc_hf.scoring.labelled import LabelledImages, load_images
+from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scenarios import mixed, relabelled, super_classes
 from uc_hf.scoring.scorecard import score_images
 from uc_hf.scoring.simclr import nt_xent, pretrain
-from uc_hf.scoring.targets import build_target
 from uc_hf.scoring.trainer import train_target
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target
 
 
 RECIPE = Recipe(epochs=3, batch_size=16, image_size=32)

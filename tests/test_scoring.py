@@ -25,12 +25,12 @@ from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.scoring.controls import blocky_noise, random_sign_noise, train_sets
 from uc_hf.scoring.detection import Detection
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.recipes import RECIPES, Recipe
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.scorecard import score
-from uc_hf.scoring.targets import build_target, load_target
 from uc_hf.scoring.trainer import augment, still, train_target
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target, load_target
 
 
 QUICK = Recipe(epochs=6, batch_size=16, image_size=32)

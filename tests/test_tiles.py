@@ -8,12 +8,12 @@ from datasets import Dataset
 from torch.nn import functional as F
 
 from uc_hf import UCProtector
-from uc_hf.augmentations import random_resized_crop
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import canvas, decode
 from uc_hf.methods.unlearnable_clusters.tiles import TILE
 from uc_hf.scoring.controls import grating_noise
-from uc_hf.scoring.targets import build_target
+from uc_hf.training.augmentations import random_resized_crop
+from uc_hf.training.networks import build_target
 
 
 SETTINGS = {"n_clusters": 6, "parametrisation": "tile", "quiet_cluster": False, "canvas_size": 32}

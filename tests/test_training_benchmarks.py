@@ -11,10 +11,10 @@ from torch import Generator
 
 from benchmarks import paper, training
 from uc_hf.errors import SettingError
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.recipes import Recipe
-from uc_hf.scoring.targets import build_target
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target
 
 
 RECIPE = Recipe(epochs=1, batch_size=16, image_size=16)

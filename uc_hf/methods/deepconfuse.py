@@ -23,7 +23,7 @@ from uc_hf.fitting.settings import at_least
 from uc_hf.methods.label_sources import LABEL_SOURCES
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
 from uc_hf.methods.registry import register
-from uc_hf.scoring.targets import build_target
+from uc_hf.training.networks import build_target
 
 
 CLASSIFIER_RATE, NOISE_RATE = 0.05, 1e-3

@@ -24,9 +24,9 @@ from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates.backbones import load_classifier
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.training.labelled import LabelledImages
 
 
 LARGEST_CANVAS = 224

@@ -11,15 +11,15 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from uc_hf.augmentations import random_pad_crop
 from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
-from uc_hf.pgd import descend
-from uc_hf.scoring.labelled import LabelledImages
-from uc_hf.scoring.targets import build_target
+from uc_hf.training.augmentations import random_pad_crop
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target
+from uc_hf.training.pgd import descend
 
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.augmentations import centre_crop
 from uc_hf.scoring.counter_measures.adaptive import noise_patterns, residuals
+from uc_hf.training.augmentations import centre_crop
 
 
 MOST_IMAGES = 2000

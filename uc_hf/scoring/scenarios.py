@@ -10,8 +10,8 @@ from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.clustering import find_clusters
 from uc_hf.scoring.class_names import embed_class_names
 from uc_hf.scoring.counter_measures.adaptive import embed
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
 
 
 def super_classes(images: LabelledImages, names: Sequence[str], n: int, surrogate: Surrogate) -> Tensor:

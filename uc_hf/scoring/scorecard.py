@@ -22,11 +22,12 @@ from uc_hf.devices import mixed_precision
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
-from uc_hf.scoring.labelled import LabelledImages, load_images
+from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
-from uc_hf.scoring.targets import BackboneTarget, Target, build_target, load_target
 from uc_hf.scoring.trainer import train_target
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import BackboneTarget, Target, build_target, load_target
 
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def score(
         train_sets: by name; "clean" is required and "protected" usual. "clean" should have gone through the same
             encoding as "protected" (`uc_hf.scoring.controls` does that; lossless containers change nothing).
         test: clean, labelled images.
-        targets: presets (`uc_hf.scoring.targets.PRESETS`), Hub names or local folders.
+        targets: presets (`uc_hf.training.networks.PRESETS`), Hub names or local folders.
         protocols: "from-scratch" (fresh weights), "finetune" (published weights, new head), "linear-probe" (the head
             alone).
         counter_measures: names as `find_counter_measure` takes them; the clean set gets each of them too.

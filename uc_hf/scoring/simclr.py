@@ -7,11 +7,11 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
-from uc_hf.augmentations import random_resized_crop
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.recipes import Recipe
-from uc_hf.scoring.targets import BackboneTarget, build_target, take_head
+from uc_hf.training.augmentations import random_resized_crop
+from uc_hf.training.networks import BackboneTarget, build_target, take_head
 
 
 TEMPERATURE = 0.5

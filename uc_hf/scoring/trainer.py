@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from tqdm.auto import tqdm
 
-from uc_hf.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.scoring.recipes import Recipe
-from uc_hf.scoring.targets import BackboneTarget, Target
+from uc_hf.training.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import BackboneTarget, Target
 
 
 VIEWS = 4

@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.augmentations import random_resized_crop
 from uc_hf.data.images import Container, Picture, decode, encode
 from uc_hf.methods.unlearnable_clusters.settings import THUMBNAIL, Settings
+from uc_hf.training.augmentations import random_resized_crop
 
 
 OF_THUMBNAILS, OF_LARGER = 10, 1

@@ -17,13 +17,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from uc_hf.augmentations import random_crop
 from uc_hf.devices import autocast
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.methods.unlearnable_clusters.textures import secret_generator
-from uc_hf.scoring.targets import build_target
+from uc_hf.training.augmentations import random_crop
+from uc_hf.training.networks import build_target
 
 
 TILE = 32

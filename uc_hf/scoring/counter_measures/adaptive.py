@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from uc_hf.fitting.clustering import find_clusters
 from uc_hf.scoring.counter_measures.stored import blur
-from uc_hf.scoring.labelled import LabelledImages
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.labelled import LabelledImages
 
 
 SIGMA = 2.0

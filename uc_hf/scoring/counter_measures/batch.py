@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from uc_hf.augmentations import on_device
 from uc_hf.scoring.counter_measures.operations import one_operation_each
+from uc_hf.training.augmentations import on_device
 
 
 LAYERS = 2

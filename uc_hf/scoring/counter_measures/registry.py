@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures import adaptive, batch, steps, stored
-from uc_hf.scoring.labelled import LabelledImages
+from uc_hf.training.labelled import LabelledImages
 
 
 File = Callable[[np.ndarray], np.ndarray]

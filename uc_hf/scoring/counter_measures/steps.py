@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from uc_hf.augmentations import on_device
-from uc_hf.pgd import descend
 from uc_hf.scoring.counter_measures.operations import one_operation_each
+from uc_hf.training.augmentations import on_device
+from uc_hf.training.pgd import descend
 
 
 PGD_STEPS = 7

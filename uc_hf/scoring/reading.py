@@ -1,17 +1,11 @@
 """Datasets -> labelled images, decoded once to bytes, as every training and attack of the scorecard takes them."""
 
-import hashlib
-import logging
-import math
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import datasets
 import numpy as np
-import psutil
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from uc_hf.data import images
@@ -20,46 +14,7 @@ from uc_hf.data.columns import class_name
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.errors import DatasetError, ImageError
-
-
-logger = logging.getLogger(__name__)
-
-LARGEST_SHARE = 1 / 8
-"""Of the machine's memory: a larger set is held in a temporary file. A scorecard holds up to six sets at once."""
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """A whole set in memory, or mapped into it from a temporary file.
-
-    Attributes:
-        pixels: uint8 [N, 3, S, S].
-        labels: int64 [N].
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> "LabelledImages":
-        """The same set on a device."""
-        return LabelledImages(self.pixels.to(device), self.labels.to(device))
-
-    def select(self, rows: Tensor) -> "LabelledImages":
-        """The set of some rows, int64 or bool."""
-        if rows.dtype == torch.bool:
-            rows = rows.nonzero().squeeze(1)
-        pixels = room(len(rows), *self.pixels.shape[1:]).to(self.pixels.device)
-        return LabelledImages(torch.index_select(self.pixels, 0, rows, out=pixels), self.labels[rows])
-
-    def fingerprint(self) -> str:
-        """Sixteen hex digits that differ where any pixel or label does."""
-        digest = hashlib.sha256(f"{tuple(self.pixels.shape)}".encode())
-        for tensor in (self.pixels, self.labels):
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+from uc_hf.training.labelled import LabelledImages, room
 
 
 def load_images(
@@ -109,17 +64,3 @@ def load_images(
         pixels[row] = torch.from_numpy(images.canvas(picture, size)).permute(2, 0, 1)
         labels[row] = number[text]
     return LabelledImages(pixels, labels)
-
-
-def room(*shape: int) -> Tensor:
-    """A tensor uint8 of any content: in memory, or past `LARGEST_SHARE` of it mapped from a temporary file.
-
-    The file lies in the system's temporary folder (TMPDIR), is nameless where the system allows it, and goes with the
-    tensor.
-    """
-    size = math.prod(shape)
-    if size <= LARGEST_SHARE * psutil.virtual_memory().total:
-        return torch.empty(shape, dtype=torch.uint8)
-    logger.info("images of %.1f GB are held in a file in %s", size / 1e9, tempfile.gettempdir())
-    with tempfile.TemporaryFile(prefix="uc_hf-") as file:
-        return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))

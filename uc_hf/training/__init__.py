@@ -1,0 +1,1 @@
+"""A network, and how it is trained on labelled images."""
