@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 from typer.main import get_command
 
 from tests.minihub import MiniHub
-from tests.test_surrogates import FAMILIES
+from tests.surrogates.test_surrogate import FAMILIES
 from uc_hf.cli.app import app
 
 

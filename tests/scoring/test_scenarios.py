@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from tests.conftest import shared_data
-from tests.test_surrogates import TEXT, VIT
+from tests.surrogates.test_surrogate import TEXT, VIT
 from uc_hf.errors import SettingError, SurrogateError
 from uc_hf.scoring.class_names import embed_class_names
 from uc_hf.scoring.controls import grating_noise

@@ -17,7 +17,7 @@ from uc_hf.reports import figures, page
 from uc_hf.reports.html import Section, write_report
 
 
-KODAK = Path(__file__).resolve().parents[2] / "shared" / "data" / "kodak"
+KODAK = Path(__file__).resolve().parents[3] / "shared" / "data" / "kodak"
 DASH = "\N{EN DASH}"
 
 

@@ -12,7 +12,7 @@ import uc_hf
 from uc_hf.data.generated import ORNAMENTS, generated_dataset
 
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 TINY = Path(uc_hf.__file__).parent / "surrogates" / "tiny"
 
 
