@@ -27,7 +27,7 @@ __all__ = [
 _HOMES = {
     "Surrogate": "uc_hf.surrogates.surrogate",
     "UCProtector": "uc_hf.methods.unlearnable_clusters.protector",
-    "open_protector": "uc_hf.data.sources",
+    "open_protector": "uc_hf.methods.registry",
     "protector_for": "uc_hf.methods.registry",
     "publish": "uc_hf.publishing.publish",
     "push_dataset_card": "uc_hf.publishing.cards",
