@@ -238,16 +238,16 @@ class TestReport:
 
     def test_the_page_is_one_file_that_loads_nothing(self, tmp_path: Path) -> None:
         figure = figures.noise_gallery(noise(), 16 / 255)
-        page = self.page(tmp_path / "new" / "report.html", Section("Noise", "One.", figure, [{"a": 1}]))
-        references = re.findall(r"""(?:src|href|url|action)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+        html = self.page(tmp_path / "new" / "report.html", Section("Noise", "One.", figure, [{"a": 1}]))
+        references = re.findall(r"""(?:src|href|url|action)\s*[=(]\s*["']?([^"')\s>]+)""", html)
         assert references and all(reference.startswith("data:image/png;base64,") for reference in references)
-        assert "<script" not in page and "http://" not in page and "https://" not in page and "@import" not in page
+        assert "<script" not in html and "http://" not in html and "https://" not in html and "@import" not in html
         assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
 
     def test_the_embedded_figure_is_the_figure(self, tmp_path: Path) -> None:
         figure = figures.noise_gallery(noise(), 16 / 255)
-        page = self.page(tmp_path / "r.html", Section("Noise", "", figure))
-        data = re.search(r"base64,([^\"]+)", page)
+        html = self.page(tmp_path / "r.html", Section("Noise", "", figure))
+        data = re.search(r"base64,([^\"]+)", html)
         assert data is not None
         with Image.open(io.BytesIO(base64.b64decode(data[1]))) as image:
             size = figure.get_size_inches() * page.DPI
@@ -257,9 +257,9 @@ class TestReport:
     def test_text_is_escaped_everywhere(self, tmp_path: Path) -> None:
         evil = "<img src=\"x\" onerror='y'> & $body"
         figure = figures.noise_gallery(noise(1), 16 / 255)
-        page = self.page(tmp_path / "r.html", Section(evil, evil, figure, [{evil: evil}]), headline=evil)
-        assert "<img src=" not in page and "<report>" not in page
-        assert page.count("&lt;img src=&quot;x&quot; onerror=&#x27;y&#x27;&gt; &amp; $body") == 6
+        html = self.page(tmp_path / "r.html", Section(evil, evil, figure, [{evil: evil}]), headline=evil)
+        assert "<img src=" not in html and "<report>" not in html
+        assert html.count("&lt;img src=&#34;x&#34; onerror=&#39;y&#39;&gt; &amp; $body") == 6
 
     def test_the_same_input_gives_the_same_bytes(self, tmp_path: Path) -> None:
         def write(name: str) -> bytes:
@@ -277,24 +277,24 @@ class TestReport:
             {"data": "protected", "accuracy": "19.8 % ± 0.4", "images": 15000, "PSNR": 29.84},
             {"data": "random", "accuracy": None, "images": 900, "PSNR": 30.1},
         ]
-        page = self.page(tmp_path / "r.html", Section("Scores", "", None, rows))
-        assert '<th scope="col">data</th><th scope="col" class="number">accuracy</th>' in page
-        assert '<td>clean</td><td class="number">82.1\xa0%</td><td class="number">15,000</td>' in page
-        assert f'<td class="number">{DASH}</td></tr>' in page
-        assert '<td class="number">29.84</td>' in page and '<td class="number">30.10</td>' in page
+        html = self.page(tmp_path / "r.html", Section("Scores", "", None, rows))
+        assert '<th scope="col">data</th><th scope="col" class="number">accuracy</th>' in html
+        assert '<td>clean</td><td class="number">82.1\xa0%</td><td class="number">15,000</td>' in html
+        assert f'<td class="number">{DASH}</td></tr>' in html
+        assert '<td class="number">29.84</td>' in html and '<td class="number">30.10</td>' in html
 
     def test_rows_may_lack_columns(self, tmp_path: Path) -> None:
-        page = self.page(tmp_path / "r.html", Section("s", "", None, [{"a": 1}, {"b": True, "a": float("nan")}]))
-        assert f'<td class="number">1</td><td>{DASH}</td>' in page
-        assert f'<td class="number">{DASH}</td><td>yes</td>' in page
+        html = self.page(tmp_path / "r.html", Section("s", "", None, [{"a": 1}, {"b": True, "a": float("nan")}]))
+        assert f'<td class="number">1</td><td>{DASH}</td>' in html
+        assert f'<td class="number">{DASH}</td><td>yes</td>' in html
 
     def test_blank_lines_separate_paragraphs(self, tmp_path: Path) -> None:
-        page = self.page(tmp_path / "r.html", Section("s", "One\nline.\n\nTwo."))
-        assert "<p>One\nline.</p>\n<p>Two.</p>" in page
+        html = self.page(tmp_path / "r.html", Section("s", "One\nline.\n\nTwo."))
+        assert "<p>One\nline.</p>\n<p>Two.</p>" in html
 
     def test_light_and_dark_are_both_styled(self, tmp_path: Path) -> None:
-        page = self.page(tmp_path / "r.html")
-        assert "color-scheme: light dark" in page and "prefers-color-scheme: dark" in page
+        html = self.page(tmp_path / "r.html")
+        assert "color-scheme: light dark" in html and "prefers-color-scheme: dark" in html
 
 
 def test_figures_are_freed_and_pyplot_is_left_alone(tmp_path: Path) -> None:

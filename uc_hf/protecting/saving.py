@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
-from uc_hf.reports import markdown
+from uc_hf.reports import markdown, templates
 
 
 UNBOUNDED = "unbounded"
@@ -35,7 +35,7 @@ class Shared(
     library_name="uc_hf",
     tags=["unlearnable", "data-protection"],
     repo_url="https://github.com/uc-hf/uc_hf",
-    model_card_template=markdown.template("protector-card.md"),
+    model_card_template=templates.text("protector-card.md"),
 ):
     """What a protector is made of, settings and fit, and how that is written down and read again.
 

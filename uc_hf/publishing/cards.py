@@ -22,7 +22,7 @@ from uc_hf.data.images import Container, ImageValue
 from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
-from uc_hf.reports import markdown
+from uc_hf.reports import markdown, templates
 from uc_hf.reports.page import PAPER
 from uc_hf.scoring.results import Scorecard
 
@@ -143,7 +143,7 @@ def dataset_card(
     if source_name is not None:
         data["source_datasets"] = _united(data.get("source_datasets"), [source_name])
     data["uc_hf"] = provenance(protector)
-    section = markdown.fill(
+    section = templates.fill(
         "dataset-section.md",
         protected=_listed(protected_splits),
         title=protector.title,

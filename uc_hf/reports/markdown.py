@@ -1,21 +1,7 @@
-"""Cards are Markdown: templates filled in, and tables."""
+"""Tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
-
-import jinja2
-
-
-def template(name: str) -> str:
-    """The text of a template that ships with the package."""
-    return (resources.files("uc_hf.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def fill(name: str, **values: Any) -> str:
-    """A template with its values; one that it names and does not get is an error."""
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template(name)).render(values)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
