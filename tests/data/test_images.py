@@ -96,7 +96,8 @@ def rgb(image: Image.Image) -> np.ndarray:
     ids=lambda value: value.mode if isinstance(value, Image.Image) else value,
 )
 def test_opaque_modes_become_gray_or_rgb(image: Image.Image, format: str, mode: str) -> None:
-    data = saved(image, format)
+    # Pillow 12 cannot read the uncompressed YCbCr that it writes.
+    data = saved(image, format, **({"compression": "tiff_lzw"} if format == "TIFF" else {}))
     picture = decode(data)
     assert picture.mode == mode and picture.alpha is None
     assert picture.pixels.dtype == np.uint8 and picture.pixels.shape == (24, 40, 3)
