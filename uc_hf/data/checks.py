@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterable
 
 import datasets
-from tqdm.auto import tqdm
 
 from uc_hf.data import images
 from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.progress import Bar
 from uc_hf.errors import ImageError
 
 
@@ -56,7 +56,7 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: C
         ImageError: one or more cannot be protected.
     """
     bad, gray = [], []
-    for name, value in tqdm(values, total=total, desc="checking images", unit="image", leave=False):
+    for name, value in Bar(values, total=total, desc="checking images", unit="image", leave=False):
         try:
             images.check(value)
             if not container.lossless and images.open_image(value).has_transparency_data:

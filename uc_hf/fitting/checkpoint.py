@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
 
+from uc_hf.data.progress import Bar
 from uc_hf.errors import OutputError, SettingError
 
 
@@ -69,7 +69,7 @@ class FitState:
         """
         done = self.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
         every = math.ceil(total / CHECKPOINTS)
-        with tqdm(total=total, initial=done, desc=title, unit="step") as bar:
+        with Bar(total=total, initial=done, desc=title, unit="step") as bar:
             for step in range(done, total):
                 yield step
                 bar.update()

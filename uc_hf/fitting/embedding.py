@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from tqdm.auto import tqdm
 
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue
+from uc_hf.data.progress import Bar
 from uc_hf.errors import ImageError
 from uc_hf.fitting.sample import Sample
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
@@ -96,7 +96,7 @@ def embed(
     place = accelerator.device if _fits(len(sample) * 3 * size**2, accelerator.device) else torch.device("cpu")
     canvases, embeddings = [], []
     with torch.inference_mode(), accelerator.autocast(), _cores_left_to(num_workers):
-        for batch in tqdm(loader, desc="embedding", unit="batch", disable=not accelerator.is_main_process):
+        for batch in Bar(loader, desc="embedding", unit="batch", disable=not accelerator.is_main_process):
             embedded = embed_canvases(batch, surrogate, normalise).float()
             batch, embedded = accelerator.gather_for_metrics((batch, embedded))
             canvases.append(batch.to(place))
@@ -111,7 +111,7 @@ def load_canvases(sample: Sample, size: int, num_workers: int) -> Tensor:
         ImageError: a row whose image cannot be decoded.
     """
     loader = DataLoader(Canvases(sample, size), batch_size=64, num_workers=num_workers)
-    return torch.cat(list(tqdm(loader, desc="reading", unit="batch")))
+    return torch.cat(list(Bar(loader, desc="reading", unit="batch")))
 
 
 @contextmanager

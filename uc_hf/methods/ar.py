@@ -2,8 +2,8 @@
 
 import torch
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
+from uc_hf.data.progress import Bar
 from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
 from uc_hf.methods.registry import register
 
@@ -58,7 +58,7 @@ class AR(Baseline):
 def draw_processes(n: int, generator: Generator) -> Tensor:
     """Weights float [n, 8], each summing to 1, of processes that neither die out nor run away within a tile."""
     found: list[Tensor] = []
-    with tqdm(total=n, desc="drawing processes", unit="process") as bar:
+    with Bar(total=n, desc="drawing processes", unit="process") as bar:
         while len(found) < n:
             weights = torch.randn(CANDIDATES, WINDOW**2 - 1, generator=generator)
             weights = weights / weights.sum(dim=1, keepdim=True)

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.arrow_writer import get_parquet_column_options
-from tqdm.auto import tqdm
 
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
+from uc_hf.data.progress import Bar
 from uc_hf.data.rows import Ahead, RowGroups, next_batch, read_rows
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
 from uc_hf.protecting.protector import Protector
@@ -131,7 +131,7 @@ def protect_dataset(
     total = None if None in counts else sum(count for count in counts if count is not None)
     already = sum(job.held[split].rows for split in protect)
     job.compare_rows(None if total is None else max(0, total - already))
-    with tqdm(total=total, initial=already, desc="writing" if as_they_are else "protecting", unit="image") as job.bar:
+    with Bar(total=total, initial=already, desc="writing" if as_they_are else "protecting", unit="image") as job.bar:
         for split, dataset in splits.items():
             job.write_split(split, dataset)
     if not any(job.held[split].rows for split in protect):
@@ -152,7 +152,7 @@ def protect_dataset(
 class _Job:
     """One run over all splits."""
 
-    bar: tqdm
+    bar: Bar
 
     def __init__(
         self,

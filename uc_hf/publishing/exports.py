@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-from tqdm.auto import tqdm
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_name
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
+from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError, OutputError
 
 
@@ -193,7 +193,7 @@ def _files(
 
     def read() -> Iterator[_File]:
         taken: set[str] = set()
-        for row, example in enumerate(tqdm(stored, desc="exporting", unit="image", leave=False)):
+        for row, example in enumerate(Bar(stored, desc="exporting", unit="image", leave=False)):
             try:
                 data = images.file_bytes(example[column])
                 image = images.open_image(data)

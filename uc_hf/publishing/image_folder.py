@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from uc_hf.data import images
 from uc_hf.data.folders import check_folder, folder_images, is_image_file, visible, without_copy
 from uc_hf.data.images import Container
+from uc_hf.data.progress import Bar
 from uc_hf.errors import NO_SPACE, ImageError, OutputError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.outcome import Outcome, spread
@@ -44,7 +43,7 @@ def protect_folder(source: Path, out: Path, protector: Protector, *, check: bool
     if check:
         check_folder(source, ahead, container)
     already = len(copies) - len(ahead)
-    with tqdm(total=len(copies), initial=already, desc="protecting", unit="image") as bar:
+    with Bar(total=len(copies), initial=already, desc="protecting", unit="image") as bar:
         for batch in _batches(ahead):
             encoded = protector.protect([_decoded(source, name) for name in batch])
             for name, data in zip(batch, encoded, strict=True):
@@ -76,7 +75,7 @@ def _batches(names: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 
 @contextmanager
-def _whole_file(path: Path, bar: tqdm) -> Iterator[Path]:
+def _whole_file(path: Path, bar: Bar) -> Iterator[Path]:
     """A name to write to; it becomes `path` when all went well and is removed otherwise."""
     partial = path.with_name(path.name + ".partial")
     try:

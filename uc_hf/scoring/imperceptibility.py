@@ -1,7 +1,7 @@
 """How far protected pictures are from their originals, as they are stored: PSNR, SSIM, LPIPS, changes, file sizes."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,19 @@ class Imperceptibility:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Difference:
+    """How far one protected picture is from its original.
+
+    Attributes:
+        psnr: peak signal-to-noise ratio in dB; infinite where no pixel changed.
+        ssim: mean structural similarity over channels, at most 1.
+        lpips: at least 0; None where its weights are not given.
+        max_difference: the largest change of any pixel, in 8-bit levels.
+        mean_difference: mean |change| of a pixel, in 8-bit levels.
+        bytes_before: size of the original's file; None where it comes decoded.
+        bytes_after: of the protected file.
+    """
+
     psnr: float
     ssim: float
     lpips: float | None
@@ -71,7 +83,29 @@ def compare(pairs: Iterable[tuple[ImageValue, ImageValue]], lpips: Lpips | None 
     Raises:
         ImageError: a picture cannot be decoded or is too small for LPIPS, two differ in size, or there is no pair.
     """
-    measured = [_measure(index, original, protected, lpips) for index, (original, protected) in enumerate(pairs)]
+    return summary(list(differences(pairs, lpips)))
+
+
+def differences(pairs: Iterable[tuple[ImageValue, ImageValue]], lpips: Lpips | None = None) -> Iterator[Difference]:
+    """What `compare` sums up: each pair by itself, in their order.
+
+    Args:
+        pairs: as of `compare`.
+        lpips: as of `compare`.
+
+    Raises:
+        ImageError: a picture cannot be decoded or is too small for LPIPS, or two differ in size.
+    """
+    for index, (original, protected) in enumerate(pairs):
+        yield _measure(index, original, protected, lpips)
+
+
+def summary(measured: Sequence[Difference]) -> Imperceptibility:
+    """Differences of single pictures, summed up.
+
+    Raises:
+        ImageError: there is none.
+    """
     if not measured:
         raise ImageError("there is no pair of pictures to compare.")
     psnrs, ssims = [pair.psnr for pair in measured], [pair.ssim for pair in measured]
@@ -106,7 +140,7 @@ def psnr(change: np.ndarray) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpips | None) -> _Pair:
+def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpips | None) -> Difference:
     before, after = images.decode(original).pixels, images.decode(protected).pixels
     if before.shape != after.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, after)]
@@ -114,7 +148,7 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
     change = np.abs(after.astype(np.int16) - before)
     # In float32, since a photo of 12 megapixels takes gigabytes in float64.
     ssim = structural_similarity(before.astype(np.float32), after.astype(np.float32), channel_axis=2, data_range=255)
-    return _Pair(
+    return Difference(
         psnr=psnr(change),
         ssim=float(ssim),
         lpips=None if lpips is None else _lpips(index, before, after, lpips),

@@ -6,13 +6,13 @@ from dataclasses import replace
 import datasets
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_name
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
+from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.training.labelled import LabelledImages, room
 
@@ -51,7 +51,7 @@ def load_images(
     number = {text: index for index, text in enumerate(classes)}
     pixels = room(len(values), 3, size, size)
     labels = torch.empty(len(values), dtype=torch.int64)
-    for row, example in enumerate(tqdm(values, desc=f"reading {name}", unit="image", leave=False)):
+    for row, example in enumerate(Bar(values, desc=f"reading {name}", unit="image", leave=False)):
         text = class_name(feature, example[label_column])
         if text not in number:
             raise DatasetError(f"row {row} of the {name!r} set has the label {text!r}, which the clean set lacks.")

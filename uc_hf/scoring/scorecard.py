@@ -15,9 +15,9 @@ import datasets
 import torch
 from accelerate import Accelerator
 from torch import Generator
-from tqdm.auto import tqdm
 
 from uc_hf.data.columns import class_names
+from uc_hf.data.progress import Bar
 from uc_hf.devices import mixed_precision
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
@@ -141,7 +141,7 @@ def score_images(
     done = {row.cell for row in card.rows}
     cells = list(product(targets, map(find_protocol, protocols), seeds))
     total = len(measures) * len(train_sets) * len(cells)
-    with tqdm(total=total, desc="trainings", unit="training", disable=total == 1) as bar:
+    with Bar(total=total, desc="trainings", unit="training", disable=total == 1) as bar:
         for measure, (name, published) in product(measures, train_sets.items()):
             missing = [cell for cell in (_Cell(t, p, name, measure, s) for t, p, s in cells) if cell.key not in done]
             bar.update(len(cells) - len(missing))

@@ -5,8 +5,8 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from tqdm.auto import tqdm
 
+from uc_hf.data.progress import Bar
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.recipes import Recipe
@@ -59,7 +59,7 @@ def pretrain(
     model, optimizer = accelerator.prepare(model, optimizer)
     model.train()
     with seeded(seed, device):
-        for _ in tqdm(range(recipe.epochs), desc=title, unit="epoch", leave=False):
+        for _ in Bar(range(recipe.epochs), desc=title, unit="epoch", leave=False):
             for rows in torch.randperm(len(pixels), generator=generator).tensor_split(batches):
                 batch = pixels[rows.to(device)].float() / 255
                 views = torch.cat([augment(batch, generator), augment(batch, generator)])

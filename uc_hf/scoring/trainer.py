@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
-from tqdm.auto import tqdm
 
+from uc_hf.data.progress import Bar
 from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.recipes import Recipe
@@ -71,7 +71,7 @@ def train_target(
     optimizer, schedule = _optimizer(course.model, recipe, recipe.epochs * batches)
     model, optimizer = accelerator.prepare(course.model, optimizer)
     curves: dict[str, list[float]] = {name: [] for name in watched}
-    with seeded(seed, accelerator.device), tqdm(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
+    with seeded(seed, accelerator.device), Bar(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
         for _ in range(recipe.epochs):
             model.train()
             order = torch.randperm(len(train), generator=generator)
@@ -154,7 +154,7 @@ def _features(
     target.eval()
     device = next(target.parameters()).device
     features, labels = [], []
-    for _ in tqdm(range(VIEWS), desc="embedding views", leave=False):
+    for _ in Bar(range(VIEWS), desc="embedding views", leave=False):
         for rows in torch.arange(n, device=device).split(recipe.batch_size):
             inputs, truth = draw(rows)
             features.append(target.backbone(inputs))

@@ -20,8 +20,8 @@ from accelerate import Accelerator
 from safetensors import safe_open
 from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
+from uc_hf.data.progress import Bar
 from uc_hf.fitting.checkpoint import CHECKPOINTS, save_tensors
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
@@ -158,7 +158,7 @@ def search_textures(
     if checkpoint is not None and checkpoint.exists():
         done = _load(checkpoint, scores, generator)
     every = math.ceil(total / CHECKPOINTS)
-    with torch.inference_mode(), tqdm(total=total, initial=done, desc="trying textures", unit="texture") as bar:
+    with torch.inference_mode(), Bar(total=total, initial=done, desc="trying textures", unit="texture") as bar:
         for step in range(done, total):
             index = torch.randint(len(canvases), (settings.batch_size,), generator=generator)
             pixels = canvases[index].to(device).float() / 255
