@@ -38,11 +38,11 @@ _TIMM_REMEDY = 'pip install "uc_hf[timm]"'
 
 
 Size = int | Sequence[int]
-"""Side in pixels of the square at which a network looks, or several for one after another."""
+"""Input size of a network: the side of a square in pixels, or several, at each of which it embeds an image."""
 
 
 def all_sizes(size: Size) -> tuple[int, ...]:
-    """The one size, or the several, as a tuple."""
+    """One size or several as a tuple."""
     return tuple(size) if isinstance(size, Sequence) else (size,)
 
 
@@ -83,10 +83,11 @@ def load_backbone(name: str, revision: str | None, size: Size | None) -> Backbon
     Args:
         name: name on the Hub, local folder, or "uc_hf/tiny" (ships with this package).
         revision: branch, tag or commit on the Hub.
-        size: side of the model's input, or several, when not the one of its image processor.
+        size: side of the model's input, or several; None for the one of its image processor.
 
     Raises:
-        SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
+        SurrogateError: the name is unknown, the model is not a vision model or has no image processor, the size does
+            not fit it, or timm is missing.
     """
     source, commit, config = _locate(name, revision)
     model_class, model_config = _vision_class(config, name)
@@ -94,12 +95,12 @@ def load_backbone(name: str, revision: str | None, size: Size | None) -> Backbon
 
 
 def load_classifier(name: str, revision: str | None, size: Size | None) -> Backbone:
-    """Load an image classifier in float32, its class scores in the place of an embedding.
+    """Load an image classifier in float32, with its class scores as the embedding.
 
     Args:
         name: name on the Hub or local folder of a model with a trained classification head.
         revision: branch, tag or commit on the Hub.
-        size: side of the model's input, when not the one of its image processor.
+        size: side of the model's input; None for the one of its image processor.
 
     Raises:
         SurrogateError: as `load_backbone`, or a model without a trained head.
@@ -110,7 +111,7 @@ def load_classifier(name: str, revision: str | None, size: Size | None) -> Backb
 
 
 def _locate(name: str, revision: str | None) -> tuple[str, str | None, Any]:
-    """Where a model lies, its commit and its config."""
+    """Where a model is stored, its commit and its config."""
     source = str(resources.files("uc_hf.surrogates") / "tiny") if name == BUILT_IN else name
     commit = _resolve(source, revision)
     with explained(f"{name}: the model's config cannot be read"):
@@ -157,7 +158,7 @@ def _resolve(name: str, revision: str | None) -> str | None:
     try:
         commit = resolve_revision(name, revision=revision).resolved
         if try_to_load_from_cache(name, "config.json", revision=commit) is None:
-            resolve_revision(name)  # a commit resolves to itself without a call: see that the Hub answers at all
+            resolve_revision(name)  # a commit resolves to itself without a call: make sure that the Hub answers
     except HFValidationError as error:
         raise SurrogateError(f"there is no folder {name}, and it is no name on the Hub (owner/model)") from error
     except RevisionNotFoundError as error:
@@ -178,7 +179,7 @@ def _resolve(name: str, revision: str | None) -> str | None:
 def _vision_class(config: Any, name: str) -> tuple[Any, Any]:
     """The model class that embeds images, and the config to load it with."""
     if config.model_type == "clip":
-        # The projection of a full checkpoint has the width in its outer config, whatever the vision part says.
+        # In a full checkpoint the width of the projection stands in the outer config, not in that of the vision part.
         config.vision_config.projection_dim = config.projection_dim
         return CLIPVisionModelWithProjection, config.vision_config
     if config.model_type == "siglip":
@@ -195,7 +196,7 @@ def _vision_class(config: Any, name: str) -> tuple[Any, Any]:
 
 
 def _load_encoder(model_class: Any, source: str, config: Any, commit: str | None) -> Any:
-    """Load the weights in float32, and refuse those that the checkpoint lacks (they would be random)."""
+    """Load the weights in float32; refuse a checkpoint that lacks some, which would be random."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # it lists every weight of a text tower or classifier left out
     try:
@@ -227,7 +228,7 @@ class _ClassToken(nn.Module):
 
 
 def _processor_input(source: str, commit: str | None) -> _Input:
-    """Read size and filter from the model's image processor, and measure its normalisation."""
+    """Size and filter of the model's image processor, and its normalisation, which is measured."""
     wrap = "or wrap the model yourself: Surrogate(encoder, size=, mean=, std=)"
     with explained(f"{source} has no usable image processor: save one next to the model, {wrap}"):
         processor = AutoImageProcessor.from_pretrained(source, revision=commit, backend="pil", trust_remote_code=False)
@@ -273,7 +274,7 @@ def _smooth_filter(name: str) -> Interpolation:
 
 
 def _whole_patches(size: int, patch: Any, strict: bool) -> int:
-    """The size in whole patches: what is left over at the right and bottom would never be seen."""
+    """The size in whole patches: pixels beyond the last whole patch would be ignored."""
     if not isinstance(patch, int) or size % patch == 0:
         return size
     whole = size // patch * patch
@@ -284,7 +285,7 @@ def _whole_patches(size: int, patch: Any, strict: bool) -> int:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn a library's error into ours, with its first line as the reason."""
+    """Raise a library's error as a `SurrogateError`, with its first line as the reason."""
     try:
         yield
     except SurrogateError:

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it: the same function in eval mode, in fewer passes."""
+"""Fold batch normalisation into the convolutions before it: in eval mode the same function, with fewer operations."""
 
 import logging
 from collections import Counter
@@ -13,15 +13,15 @@ from torch.nn.utils import fuse_conv_bn_eval
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
-"""Largest change of an output, as a share of the largest output, that passes for rounding."""
+"""Largest change of an output that counts as rounding, as a share of the largest output."""
 
 
 @torch.no_grad()
 def fold_batch_norm(encoder: nn.Module, run: Callable[[], Tensor]) -> int:
     """Fold, in place, each BatchNorm2d whose input is the output of a convolution.
 
-    What follows what is watched in one run, not told by names. If the outcome changes by more than rounding (a
-    convolution's output is used elsewhere too), everything is put back.
+    Which layer follows which is observed in one forward pass, not inferred from names. If the output changes by more
+    than rounding, because a convolution's output is also used elsewhere, all layers are restored.
 
     Args:
         encoder: frozen, in eval mode.
@@ -42,14 +42,14 @@ def fold_batch_norm(encoder: nn.Module, run: Callable[[], Tensor]) -> int:
     if (run() - expected).abs().max() > TOLERANCE * expected.abs().max():
         for name, module in before.items():
             encoder.set_submodule(name, module)
-        logger.info("the batch normalisation of %s stays apart: folding changes what it gives", type(encoder).__name__)
+        logger.info("the batch normalisation of %s is not folded: its output would change", type(encoder).__name__)
         return 0
     return len(pairs)
 
 
 def _watch(encoder: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
-    """What a run gives, and which normalisation took which convolution's output, both used once."""
-    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensors are held, so that no id comes twice
+    """The output of one run, and each convolution with the normalisation of its output, where both are used once."""
+    outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # tensors are kept, so that no id is reused
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     uses: Counter[nn.Module] = Counter()
 

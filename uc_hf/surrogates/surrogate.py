@@ -1,8 +1,8 @@
 """Surrogates: pixels in [0, 1] to embeddings, differentiable with respect to the pixels.
 
-The surrogate is the frozen network whose feature space the perturbation is learnt in (Unlearnable Clusters,
-arXiv 2301.01217, section 4). It sees the whole image, resized to a square: a processor's own centre crop would leave
-the border without gradient. Resizing and normalisation happen here and nowhere else.
+A surrogate is the frozen network in whose feature space images are clustered (Unlearnable Clusters, arXiv 2301.01217,
+section 3.2). It sees the whole image, resized to a square: an image processor's own centre crop would leave the border
+without gradient. Resizing and normalisation happen here and nowhere else.
 """
 
 import hashlib
@@ -34,17 +34,17 @@ class Surrogate(nn.Module):
     Args:
         encoder: takes float [N, 3, size, size], gives [N, d], [N, d, 1, 1], or a transformers output with
             `image_embeds` or `pooler_output`.
-        size: side of the square that every image is resized to; of several, the encoder looks at each, and the
-            embeddings stand side by side as those of an ensemble do.
+        size: side of the square to which every image is resized. With several sizes an image is embedded at each,
+            and the embeddings are joined as in an ensemble.
         mean: three channel means, for pixels in [0, 1].
         std: three channel standard deviations, for pixels in [0, 1].
         interpolation: filter of the resize, antialiased.
-        name: Hub name or folder the encoder came from; None for an encoder made in code.
-        revision: commit on the Hub that the weights came from.
+        name: Hub name or folder that the encoder was loaded from; None for an encoder made in code.
+        revision: commit on the Hub that the weights were loaded from.
 
     Attributes:
-        sizes: all of them.
-        size: the largest.
+        sizes: all input sizes.
+        size: the largest of them.
 
     Raises:
         SurrogateError: the encoder does not take such images or does not give one vector per image.
@@ -73,7 +73,7 @@ class Surrogate(nn.Module):
         self.revision = revision
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        # Transformers interpolate their position embeddings only when told to; at the native size it changes nothing.
+        # Transformers interpolate their position embeddings only if asked to; at the native size that changes nothing.
         parameters = inspect.signature(encoder.forward).parameters
         self._options = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in parameters else {}
         self.to(next((tensor.device for tensor in encoder.parameters()), torch.device("cpu")))
@@ -93,10 +93,11 @@ class Surrogate(nn.Module):
         Args:
             name: name on the Hub, local folder, or "uc_hf/tiny" (ships with this package).
             revision: branch, tag or commit on the Hub (a folder has none); the commit is kept as `.revision`.
-            size: side of the model's input, or several, when not the one of its image processor.
+            size: side of the model's input, or several; None for the one of its image processor.
 
         Raises:
-            SurrogateError: unknown name, not a vision model, no image processor, unfit size, or timm missing.
+            SurrogateError: the name is unknown, the model is not a vision model or has no image processor, the size
+                does not fit it, or timm is missing.
         """
         return cls.of(load_backbone(str(name), revision, size), str(name))
 
@@ -115,9 +116,9 @@ class Surrogate(nn.Module):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) over all that decides an embedding: size, filter, normalisation, weights and buffers.
+        """SHA-256 (hex) of everything that determines an embedding: size, filter, normalisation, weights, buffers.
 
-        Recomputed at each call (about 1 s per GB), unless `fold` was called: then that of the weights before.
+        Computed at each call (about 1 s per GB). After `fold` it is the digest of the weights before folding.
         """
         if self._unfolded_digest is not None:
             return self._unfolded_digest
@@ -130,9 +131,9 @@ class Surrogate(nn.Module):
         return digest.hexdigest()
 
     def fold(self) -> Self:
-        """Fold batch normalisation into the convolutions, in place: the same embeddings up to rounding, sooner.
+        """Fold batch normalisation into the convolutions, in place: the same embeddings up to rounding, faster.
 
-        Surrogates that are named to a protector are folded; one of your own is left as it is unless you call this.
+        A surrogate that a protector loads by name is folded; one that you made stays as it is unless you call this.
 
         Returns:
             self.
@@ -144,7 +145,7 @@ class Surrogate(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode whatever is asked, so that no BatchNorm statistic ever moves."""
+        """Stay in eval mode whatever `mode` is, so that no BatchNorm statistic ever changes."""
         return super().train(False)
 
     def preprocess(self, images: Tensor, size: int | None = None) -> Tensor:
@@ -152,7 +153,7 @@ class Surrogate(nn.Module):
 
         Args:
             images: float [N, 3, H, W] in [0, 1].
-            size: in pixels; None for the largest of its own.
+            size: in pixels; None for the largest of its sizes.
 
         Returns:
             float [N, 3, size, size], the encoder's pixel values, channels last in memory.
@@ -165,8 +166,8 @@ class Surrogate(nn.Module):
         square = (size, size)
         images = images.contiguous(memory_format=torch.channels_last)
         if images.shape[2:] != square:
-            # Of no use to a bilinear filter that only enlarges, where it takes twice the time; it is what makes
-            # torch's bicubic that of PIL.
+            # Antialiasing takes twice the time and does nothing where a bilinear filter only enlarges. With it torch's
+            # bicubic filter equals PIL's.
             antialias = self.interpolation == "bicubic" or max(images.shape[2:]) > size
             images = F.interpolate(images, square, mode=self.interpolation, antialias=antialias, align_corners=False)
         return torch.addcmul(-self.mean / self.std, images, 1 / self.std)
@@ -180,10 +181,10 @@ class Surrogate(nn.Module):
         Returns:
             float32 [N, d]; with several sizes each row of length 1.
         """
-        looks = [self._look(images, size) for size in self.sizes]
-        return looks[0] if len(looks) == 1 else _side_by_side(looks)
+        embeddings = [self._embed_at(images, size) for size in self.sizes]
+        return embeddings[0] if len(embeddings) == 1 else _side_by_side(embeddings)
 
-    def _look(self, images: Tensor, size: int) -> Tensor:
+    def _embed_at(self, images: Tensor, size: int) -> Tensor:
         output = self.encoder(self.preprocess(images, size), **self._options)
         return _one_vector_per_image(output, self.encoder).float()
 
@@ -192,12 +193,12 @@ class Surrogate(nn.Module):
         for side in self.sizes:
             black = torch.zeros(1, 3, side, side, device=self.mean.device)
             with torch.no_grad(), explained(f"{who} does not take images of {side} x {side} px: pass another size"):
-                dim += self._look(black, side).shape[1]
+                dim += self._embed_at(black, side).shape[1]
         return dim
 
 
 class SurrogateEnsemble(nn.Module):
-    """Several surrogates side by side: a dot product of two embeddings is the mean of the members' cosines.
+    """Several surrogates as one: the dot product of two embeddings is the mean of the members' cosines.
 
     Args:
         members: at least one surrogate; each resizes to its own size.
@@ -214,7 +215,7 @@ class SurrogateEnsemble(nn.Module):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) over the members' digests, in their order."""
+        """SHA-256 (hex) of the members' digests, in order."""
         digests = [member.digest for member in self.members if isinstance(member, Surrogate)]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
@@ -226,16 +227,17 @@ class SurrogateEnsemble(nn.Module):
 def load_surrogate(
     spec: str | Path | Surrogate | Sequence[str | Surrogate], revision: Revision = None, size: Size | None = None
 ) -> Surrogate | SurrogateEnsemble:
-    """Make a surrogate of what the user wrote.
+    """A surrogate from a name, a folder, a `Surrogate`, or several of them.
 
     Args:
         spec: Hub name, folder, a `Surrogate`, or a list of these for an ensemble.
         revision: commit, tag or branch of a name on the Hub; for an ensemble a list with one for each member. A folder
-            or a `Surrogate` has none, its digest tells.
-        size: side of the models' input, or several, when not their own.
+            or a `Surrogate` has none: its digest identifies it.
+        size: side of the models' input, or several; None for their own.
 
     Raises:
-        SurrogateError: as `Surrogate.from_pretrained`, or a `Surrogate` of another size, or one revision for a list.
+        SurrogateError: as `Surrogate.from_pretrained`; also for a `Surrogate` of another size, and for one revision
+            with several surrogates.
     """
     if isinstance(spec, (Surrogate, str, Path)):
         return _load_one(spec, revision if isinstance(revision, str) else None, size)
@@ -257,7 +259,7 @@ def _load_one(spec: str | Path | Surrogate, revision: str | None, size: Size | N
 
 
 def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
-    """Several embeddings [N, d] as one of length 1, to whose cosines each contributes the same."""
+    """Several embeddings [N, d] joined to one of length 1; each contributes equally to its cosines."""
     return torch.cat([F.normalize(part, dim=1) for part in embeddings], dim=1) / len(embeddings) ** 0.5
 
 

@@ -1,1 +1,1 @@
-"""A network, and how it is trained on labelled images."""
+"""Networks, and how they are trained on labelled images."""

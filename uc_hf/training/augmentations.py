@@ -1,7 +1,7 @@
 """Batched random crops and flips, differentiable, drawn from an explicit generator.
 
-The same transforms serve twice: as the expectation over transformations (EOT) under which the noise is learnt, and
-as the augmentation of the target models that score it.
+The same transforms are used twice: for the expectation over transformations (EOT) under which noise is learnt, and to
+augment the training images of the target models that score it.
 """
 
 import math
@@ -19,7 +19,7 @@ def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
 
 
 def on_device(generator: Generator, device: torch.device) -> Generator:
-    """A generator for draws of the size of images: the same on the CPU, one seeded by it on another device."""
+    """A generator for image-sized random tensors: `generator` on the CPU, on another device one that it seeds."""
     if device.type == "cpu":
         return generator
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -27,15 +27,15 @@ def on_device(generator: Generator, device: torch.device) -> Generator:
 
 
 def random_resized_crop(images: Tensor, generator: Generator, *, scale: tuple[float, float]) -> Tensor:
-    """Cut a random box out of each image, stretch it to the full size and flip half of them.
+    """Cut a random box out of each image, stretch it to the full size and flip half of the images.
 
     The field's standard training augmentation (Szegedy et al. 2015), with the aspect ratio drawn log-uniformly from
     3/4 to 4/3. A box is never larger than the image, so that resampling only magnifies and needs no antialiasing.
 
     Args:
         images: float [N, C, H, W].
-        generator: a CPU generator, so that the draw does not depend on the device.
-        scale: the least and the largest share of the area that a box covers, in (0, 1].
+        generator: a CPU generator, so that the crops do not depend on the device.
+        scale: the smallest and the largest share of the area that a box covers, in (0, 1].
 
     Returns:
         float [N, C, H, W], differentiable with respect to `images`.
@@ -57,7 +57,7 @@ def random_resized_crop(images: Tensor, generator: Generator, *, scale: tuple[fl
 
 
 def random_pad_crop(images: Tensor, generator: Generator, *, padding: int) -> Tensor:
-    """Shift each image by up to `padding` pixels over a black border and flip half of them (the CIFAR augmentation).
+    """Shift each image by up to `padding` pixels over a black border and flip half of the images, as for CIFAR.
 
     Args:
         images: float [N, C, S, S].
@@ -71,7 +71,7 @@ def random_pad_crop(images: Tensor, generator: Generator, *, padding: int) -> Te
 
 
 def random_crop(images: Tensor, generator: Generator, *, size: int) -> Tensor:
-    """Cut a random square out of each square image and flip half of them.
+    """Cut a random square out of each square image and flip half of the images.
 
     Args:
         images: float [N, C, S, S].

@@ -15,7 +15,7 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 LARGEST_SHARE = 1 / 8
-"""Of the machine's memory: a larger set is held in a temporary file. A scorecard holds up to six sets at once."""
+"""Share of the machine's memory above which a set is kept in a temporary file. A scorecard holds up to six sets."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class LabelledImages:
 
 
 def room(*shape: int) -> Tensor:
-    """A tensor uint8 of any content: in memory, or past `LARGEST_SHARE` of it mapped from a temporary file.
+    """An uninitialised uint8 tensor, in memory or, above `LARGEST_SHARE` of it, mapped from a temporary file.
 
-    The file lies in the system's temporary folder (TMPDIR), is nameless where the system allows it, and goes with the
-    tensor.
+    The file is in the system's temporary folder (TMPDIR), without a name where the system allows that, and is deleted
+    with the tensor.
     """
     size = math.prod(shape)
     if size <= LARGEST_SHARE * psutil.virtual_memory().total:
         return torch.empty(shape, dtype=torch.uint8)
-    logger.info("images of %.1f GB are held in a file in %s", size / 1e9, tempfile.gettempdir())
+    logger.info("images of %.1f GB are kept in a temporary file in %s", size / 1e9, tempfile.gettempdir())
     with tempfile.TemporaryFile(prefix="uc_hf-") as file:
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))

@@ -1,7 +1,7 @@
-"""Target models: the Hugging Face image classifiers that play the scraper.
+"""Target models: the Hugging Face image classifiers that stand for a scraper's.
 
-A target takes images in [0, 1]; its normalisation is inside. Presets are built in code, so that scoring from scratch
-needs no network; any other name is a Hub model or a local folder.
+A target takes images in [0, 1] and normalises them itself. Presets are built in code, so that scoring from scratch
+needs no internet; any other name is a Hub model or a local folder.
 """
 
 import torch
@@ -24,11 +24,11 @@ from uc_hf.surrogates.surrogate import Surrogate
 
 
 SMALL_IMAGE = 48
-"""Up to this size in pixels a ResNet's 7x7 stride-2 stem and max-pooling would throw most of the picture away."""
+"""Up to this size in pixels a ResNet's 7x7 stride-2 stem and max-pooling would discard most of the image."""
 
 MOMENTUM = 0.1
-"""PyTorch's BatchNorm momentum. Some ports of transformers hard-code TensorFlow's, which means the opposite: at 0.99
-(EfficientNet) or 0.997 (MobileNetV2) the running statistics would be those of the last batch."""
+"""PyTorch's BatchNorm momentum. Some models of transformers hard-code TensorFlow's value, which means the opposite:
+with 0.99 (EfficientNet) or 0.997 (MobileNetV2) the running statistics would be those of the last batch."""
 
 PRESETS: dict[str, tuple[type[PretrainedConfig], dict[str, object], str | None]] = {
     "resnet-small": (
@@ -58,13 +58,13 @@ PRESETS: dict[str, tuple[type[PretrainedConfig], dict[str, object], str | None]]
         None,
     ),
 }
-"""Name -> configuration, and where the Hub has weights of it. ResNet-18, EfficientNet-B1 and RegNetX-1.6GF are the
+"""Name -> configuration, and the Hub model with weights for it. ResNet-18, EfficientNet-B1 and RegNetX-1.6GF are the
 paper's targets (He et al. 2016; Tan and Le 2019; Radosavovic et al. 2020); the others are ConvNeXt-T (Liu et al. 2022)
 and DeiT's ViT-S (Touvron et al. 2021)."""
 
 
 class Target(nn.Module):
-    """An image classifier with its normalisation inside.
+    """An image classifier that normalises its input itself.
 
     Args:
         model: a Hugging Face image classification model that takes `pixel_values`.
@@ -96,16 +96,16 @@ class Target(nn.Module):
 
 
 class BackboneTarget(nn.Module):
-    """A backbone that has learnt elsewhere, below a new linear head.
+    """A pretrained backbone with a new linear head.
 
-    The head standardises each feature first (batch normalisation without weights), so that one learning rate fits
+    The head first standardises each feature (batch normalisation without weights), so that one learning rate fits
     features of any scale (He et al. 2022, appendix A.1).
 
     Args:
         backbone: float [N, 3, H, W] in [0, 1] to features float [N, d].
         dim: d.
         n_classes: number of labels.
-        frozen: whether the backbone is left as it is, in eval mode, and the head alone is trained.
+        frozen: whether only the head is trained and the backbone stays in eval mode.
     """
 
     def __init__(self, backbone: nn.Module, dim: int, n_classes: int, frozen: bool) -> None:
@@ -116,7 +116,7 @@ class BackboneTarget(nn.Module):
         self.frozen = frozen
 
     def train(self, mode: bool = True) -> "BackboneTarget":
-        """Training mode, in which a frozen backbone stays in eval mode."""
+        """Switch to training mode; a frozen backbone stays in eval mode."""
         super().train(mode)
         for part in self.backbone.children():  # not the backbone itself: a Surrogate refuses to train
             part.train(mode and not self.frozen)
@@ -133,8 +133,7 @@ def build_target(name: str, n_classes: int, image_size: int, seed: int) -> Targe
     Args:
         name: a preset, a Hub model or a local folder with a config.json.
         n_classes: number of labels.
-        image_size: side of the square input in pixels; at most 48 px a ResNet gets a 3x3 stride-2 stem without
-            pooling.
+        image_size: side of the square input in pixels; up to 48 px a ResNet gets a 3x3 stride-2 stem without pooling.
         seed: of the initial weights.
 
     Raises:
@@ -165,7 +164,7 @@ def load_target(name: str, n_classes: int, image_size: int, seed: int, *, frozen
         n_classes: number of labels.
         image_size: side of the square input in pixels.
         seed: of the head's initial weights.
-        frozen: train the head alone.
+        frozen: train only the head.
 
     Raises:
         SettingError: a preset without published weights.
@@ -185,18 +184,18 @@ def load_target(name: str, n_classes: int, image_size: int, seed: int, *, frozen
 
 
 def take_head(target: Target) -> int:
-    """Let a fresh target give its pooled features instead of class scores.
+    """Remove the classifier of a fresh target, so that it returns its pooled features instead of class scores.
 
     Returns:
-        their number d.
+        the number of features.
 
     Raises:
-        SettingError: its class has no classifier that ends in a linear layer.
+        SettingError: the target has no classifier that ends in a linear layer.
     """
     linear = [part for part in getattr(target.model, "classifier", nn.Identity()).modules() if type(part) is nn.Linear]
     if not linear:
         raise SettingError(
-            f"{type(target.model).__name__} has no linear classifier to take off. Name one of {', '.join(PRESETS)}."
+            f"{type(target.model).__name__} has no linear classifier to remove. Name one of {', '.join(PRESETS)}."
         )
     target.model.classifier = nn.Flatten()
     return linear[-1].in_features
@@ -206,7 +205,7 @@ def _config(name: str, n_classes: int, image_size: int) -> PretrainedConfig:
     if name in PRESETS:
         kind, options, _ = PRESETS[name]
         if kind is ViTConfig:
-            # Patches of 16 at 224 px; smaller ones on small pictures, which would be a handful of tokens.
+            # Patches of 16 px at 224 px; smaller ones on small images, which would otherwise be a handful of tokens.
             options = options | {"image_size": image_size, "patch_size": 16 if image_size >= 128 else image_size // 8}
         return kind(**options, num_labels=n_classes)
     try:
@@ -214,7 +213,7 @@ def _config(name: str, n_classes: int, image_size: int) -> PretrainedConfig:
     except (OSError, ValueError) as error:
         raise SettingError(
             f"target {name!r} is neither a preset ({', '.join(PRESETS)}), a local folder with a config.json, "
-            f"nor a model that the Hub gives: {error}"
+            f"nor a model on the Hub: {error}"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""Projected gradient descent in an L-infinity ball (Madry et al. 2018): the one inner search of the library.
+"""Projected gradient descent (PGD) in an L-infinity ball (Madry et al. 2018).
 
-A scraper who trains adversarially searches what raises the loss; error-minimising noise is what lowers it; and
-targeted noise what lowers the loss of another label.
+Adversarial training uses it to raise the loss, error-minimising noise to lower it, and targeted noise to lower the
+loss of another label.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from torch import Tensor
 def descend(
     loss: Callable[[Tensor], Tensor], images: Tensor, change: Tensor, *, bound: float, step: float, steps: int
 ) -> Tensor:
-    """Signed gradient steps down a loss, projected back into the ball after each.
+    """Take signed gradient steps down a loss and project back into the ball after each.
 
-    The loss sees images that are cut off at black and white. A pixel that is there already and is first pushed further
-    has no gradient from then on: it keeps a change that shows nowhere.
+    The loss sees images clipped to [0, 1]. Where a pixel is clipped it has no gradient, so it may keep a change that
+    is not visible.
 
     Args:
         loss: of images float [N, 3, H, W] in [0, 1], a scalar: the sum or mean over them.
         images: float [N, 3, H, W] in [0, 1].
-        change: float [N, 3, H, W], where to start, within the bound.
-        bound: the radius of the ball, in [0, 1] pixel units.
-        step: of each pixel, the same units.
-        steps: how many.
+        change: float [N, 3, H, W], the change to start from, within the bound.
+        bound: radius of the ball, in [0, 1] pixel units.
+        step: size of a step, in the same units.
+        steps: number of steps.
 
     Returns:
         float [N, 3, H, W], the change within the bound.
