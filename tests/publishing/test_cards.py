@@ -318,7 +318,7 @@ def test_the_command_says_what_is_wrong(protected: DatasetDict, protector: UCPro
     for words, reason in {
         ("me/card-absent",): "there is no dataset me/card-absent on the Hub that you may read",
         (repo, "--split", "tset"): "there is no split 'tset'; the splits are 'train', 'test'",
-        (repo, "--scorecard", tmp_path / "other.json"): "other.json is no scorecard",
+        (repo, "--scorecard", tmp_path / "other.json"): "other.json is not a scorecard",
     }.items():
         result = invoke("card", *words, "--protector", key)
         assert result.exit_code == 1 and reason in result.stderr

@@ -250,12 +250,12 @@ def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
     ("name", "message"),
     [
         ("jpg-75", r"'jpg-75' is not known. Write 'none' or one of: reencode, jpeg, gray"),
-        ("jpeg-0", r"the quality is a whole number from 1 to 100"),
-        ("jpeg-7.5", r"the quality is a whole number from 1 to 100"),
-        ("median-4", r"the side in pixels is a whole number from 3 to 15 in steps of 2"),
-        ("cutout-2", r"the share of the side is from 0.01 to 1"),
-        ("gray-3", r"there is no number to choose. Write 'gray'"),
-        ("pgd-1+ueraser", r"two that change the training step"),
+        ("jpeg-0", r"quality has to be a whole number from 1 to 100"),
+        ("jpeg-7.5", r"quality has to be a whole number from 1 to 100"),
+        ("median-4", r"side in pixels has to be a whole number from 3 to 15 in steps of 2"),
+        ("cutout-2", r"share of the side has to be from 0.01 to 1"),
+        ("gray-3", r"takes no number. Write 'gray'"),
+        ("pgd-1+ueraser", r"changes the training step twice"),
         ("", r"is not known"),
     ],
 )

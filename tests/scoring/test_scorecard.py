@@ -154,7 +154,7 @@ def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(
     with pytest.raises(SettingError, match="other sets: the set 'protected'"):
         score(other, tiles, recipe=QUICK, resume=path)
     path.write_text("[]")
-    with pytest.raises(SettingError, match="is no scorecard"):
+    with pytest.raises(SettingError, match="is not a scorecard"):
         score(pair, tiles, recipe=QUICK, resume=path)
 
 
@@ -343,7 +343,7 @@ def test_mistakes_say_what_to_write(sets: dict[str, Dataset], tiles: Dataset):
     with pytest.raises(SettingError, match="'resnet-small' has no published weights to start from"):
         score({"clean": tiles}, tiles, protocols=["finetune"])
     with pytest.raises(
-        SettingError, match="'leaked-1' needs every training set row by row beside the clean one, and 'some' has"
+        SettingError, match="'leaked-1' compares every training set with the clean one row by row, but 'some' has"
     ):
         score({"clean": tiles, "some": tiles.select(range(9))}, tiles, counter_measures=["leaked-1"])
 

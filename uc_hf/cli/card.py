@@ -54,7 +54,7 @@ def _read(scorecard: Path) -> Scorecard:
         return Scorecard.load(scorecard)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise SettingError(
-            f"{scorecard} is no scorecard: {error!r}. Name the scorecard.json of `uc-hf score --out`."
+            f"{scorecard} is not a scorecard: {error!r}. Name the scorecard.json of `uc-hf score --out`."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Class names -> the embeddings of a surrogate's text tower, where it has one (CLIP and SigLIP)."""
+"""Class names -> embeddings of a surrogate's text tower, if it has one (CLIP and SigLIP)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from uc_hf.surrogates.surrogate import Surrogate
 
 
 PROMPT = "a photo of a {}"
-"""What a class name is put into (Radford et al. 2021, section 3.1.4, without the full stop)."""
+"""The prompt for a class name (Radford et al. 2021, section 3.1.4, without the full stop)."""
 
 TWO_TOWERS = ("clip", "siglip")
 """Model types whose checkpoints embed texts beside images."""
@@ -24,14 +24,14 @@ def embed_class_names(surrogate: Surrogate, names: Sequence[str]) -> Tensor | No
     """Embeddings of the prompts of class names.
 
     Args:
-        surrogate: by its name and revision its whole checkpoint is loaded, text tower and tokenizer.
-        names: underscores are read as spaces.
+        surrogate: its name and revision identify the checkpoint, whose text tower and tokenizer are loaded.
+        names: class names; underscores are read as spaces.
 
     Returns:
         float32 [C, d] of length 1; None for a surrogate without a text tower.
 
     Raises:
-        SurrogateError: the checkpoint has a text tower that cannot be loaded, or no tokenizer.
+        SurrogateError: the text tower cannot be loaded, or there is no tokenizer.
     """
     if surrogate.name is None or surrogate.name == BUILT_IN:
         return None
@@ -45,7 +45,7 @@ def embed_class_names(surrogate: Surrogate, names: Sequence[str]) -> Tensor | No
         model = AutoModel.from_pretrained(
             source, revision=commit, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         ).eval()
-    # To the full length, as SigLIP was trained; CLIP gives the same for any padding.
+    # Padded to the full length, as in SigLIP's training; CLIP gives the same with any padding.
     tokens = tokenizer(
         [PROMPT.format(name.replace("_", " ")) for name in names],
         padding="max_length",
@@ -53,7 +53,7 @@ def embed_class_names(surrogate: Surrogate, names: Sequence[str]) -> Tensor | No
         max_length=config.text_config.max_position_embeddings,
         return_tensors="pt",
     )
-    # Where its files are missing, transformers makes a CLIP tokenizer without a single word.
+    # If the tokenizer's files are missing, transformers makes a CLIP tokenizer with an empty vocabulary.
     if set(tokens["input_ids"].flatten().tolist()) <= set(tokenizer.all_special_ids):
         raise SurrogateError(f"{source} has no vocabulary for its text tower: save its tokenizer in the same folder.")
     inputs = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}

@@ -1,4 +1,4 @@
-"""Noise that was not learnt, at the same epsilon and on the same clusters: what a claim has to beat."""
+"""Controls: random noise with the same epsilon and the same clusters, which a claim has to beat."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from uc_hf.protecting.protector import Protector
 
 
 BATCH_SIZE = 64
-"""Rows that are embedded and encoded at once."""
+"""Rows that are embedded and encoded together."""
 
 BLOCK = 8
 """Side in pixels of a block of the blocky control: the pattern of SynPer (Yu et al. 2022)."""
@@ -55,12 +55,12 @@ def blocky_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
 
 
 def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
-    """One random grating per cluster, each colour its own: a texture that nobody chose, neither its kind nor itself.
+    """One random grating per cluster and channel: neither the kind of texture nor the texture is chosen.
 
     Args:
         shape: [p, 3, S, S].
         levels: epsilon in 8-bit levels.
-        seed: of the gratings; other ones than a protector of the same seed has tried.
+        seed: of the gratings, which differ from those that a protector with the same seed has tried.
 
     Returns:
         int8 [p, 3, S, S], every value +levels or -levels.
@@ -70,19 +70,18 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
 
 
 def train_sets(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
-    """What a target model is trained on, all through one protector's groups of images (clusters) and encoding.
+    """The training sets of a scorecard, all with one protector's groups of images (clusters) and encoding.
 
     Args:
         protector: fitted.
         clean: the original rows.
-        protected: the protected rows where they exist already; None makes them.
+        protected: the protected rows if they exist; None makes them.
 
     Returns:
-        "clean" (delta = 0, the matched baseline), "protected", "control-random", "control-blocky" and
-        "control-grating".
+        "clean" (noise 0, the same encoding), "protected", "control-random", "control-blocky" and "control-grating".
 
     Raises:
-        ImageError: images that cannot be protected, named by row.
+        ImageError: images cannot be protected; the message names their rows.
     """
     noise, levels, seed = protector.fitted.noise, protector.settings.levels, protector.settings.seed
     noises: dict[str, np.ndarray | None] = {
@@ -117,18 +116,18 @@ def _with_noises(protector: Protector, clean: Dataset, noises: Mapping[str, np.n
 
 
 class EveryVariant:
-    """Several noises on the same groups in one `map`: a picture is decoded and embedded once for all of them.
+    """Several noises on the same groups in one `map`: an image is decoded and embedded once for all of them.
 
     Args:
         protector: fitted.
-        noises: name -> int8 [p, 3, S, S], a noise for each group; None for what the protector itself makes.
+        noises: name -> int8 [p, 3, S, S], one noise for each group; None for the protector's own noise.
     """
 
     def __init__(self, protector: Protector, noises: Mapping[str, np.ndarray | None]) -> None:
         self.protector, self.noises = protector, noises
 
     def __call__(self, examples: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Name -> the pictures of the batch with that noise, as they are stored."""
+        """Name -> the images of the batch with that noise, encoded."""
         image, *label = (examples[name] for name in self.protector.columns)
         pictures = [self.protector.as_stored(images.decode(value)) for value in image]
         groups = self.protector.assign(pictures, *label)

@@ -1,4 +1,4 @@
-"""Can published images be told from clean ones, and their cluster be read off: a linear model on residuals."""
+"""Can a linear model on residuals tell protected images from clean ones, and name their noise pattern?"""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from uc_hf.training.augmentations import centre_crop
 
 
 MOST_IMAGES = 2000
-"""So many pairs decide an accuracy to two points."""
+"""Enough pairs to measure an accuracy to within two points."""
 
 WINDOW = 64
-"""Side in pixels of the central part that the detector looks at."""
+"""Side in pixels of the central part that the detector sees."""
 
 MARGIN = 16
-"""Further pixels, so that no smoothing meets the window's border."""
+"""Extra pixels around the window, so that smoothing does not meet its border."""
 
 RIDGE = 0.1
 """Penalty of the regression, as a share of the mean squared norm of an image's residual."""
@@ -25,13 +25,13 @@ RIDGE = 0.1
 
 @dataclass(frozen=True)
 class Detection:
-    """What a linear model tells from high-pass residuals, on images that it was not fitted on.
+    """Accuracies of a linear model on high-pass residuals of images that it was not fitted on.
 
     Attributes:
-        accuracy: of "protected or clean", in [0, 1].
-        chance: of the same by guessing.
-        cluster_accuracy: of "which noise pattern"; None where nothing was changed, or all in one way.
-        cluster_chance: of always naming the most common pattern.
+        accuracy: of answering "protected or clean", in [0, 1].
+        chance: of the same answer by guessing.
+        cluster_accuracy: of answering "which noise pattern"; None if no image was changed, or all with one pattern.
+        cluster_chance: of always answering the most common pattern.
     """
 
     accuracy: float

@@ -1,4 +1,4 @@
-"""How far protected pictures are from their originals, as they are stored: PSNR, SSIM, LPIPS, changes, file sizes."""
+"""How far protected images differ from their originals as stored: PSNR, SSIM, LPIPS, changes, file sizes."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,22 +17,22 @@ from uc_hf.scoring.lpips import Lpips
 
 @dataclass(frozen=True)
 class Imperceptibility:
-    """Distances between originals and protected pictures.
+    """Distances between originals and protected images.
 
     Attributes:
-        images: how many pairs were compared.
+        images: number of compared pairs.
         psnr: mean peak signal-to-noise ratio in dB; infinite where no pixel changed.
-        worst_psnr: of the most changed picture.
-        worst_psnr_row: which pair that is, counted from 0.
-        ssim: mean structural similarity over pictures and channels, at most 1.
-        worst_ssim: of the least similar picture.
-        worst_ssim_row: which pair that is.
+        worst_psnr: PSNR of the most changed image.
+        worst_psnr_row: its row, counted from 0.
+        ssim: mean structural similarity over images and channels, at most 1.
+        worst_ssim: SSIM of the least similar image.
+        worst_ssim_row: its row.
         max_difference: the largest change of any pixel, in 8-bit levels.
-        mean_difference: mean |change| of a pixel, in 8-bit levels; every picture counts the same.
-        size_ratio: bytes of the protected files by bytes of the originals; None where pictures come decoded.
-        lpips: mean LPIPS over pictures, at least 0; None where its weights are not given, as are the next two.
-        worst_lpips: of the most different picture.
-        worst_lpips_row: which pair that is.
+        mean_difference: mean |change| of a pixel, in 8-bit levels; every image has the same weight.
+        size_ratio: bytes of the protected files divided by bytes of the originals; None if images come decoded.
+        lpips: mean LPIPS over images, at least 0; None without its weights, like the next two.
+        worst_lpips: LPIPS of the most different image.
+        worst_lpips_row: its row.
     """
 
     images: int
@@ -74,14 +74,14 @@ class Difference:
 
 
 def compare(pairs: Iterable[tuple[ImageValue, ImageValue]], lpips: Lpips | None = None) -> Imperceptibility:
-    """Compare pictures pixel by pixel, both decoded from what is stored; one pair is in memory at a time.
+    """Compare stored images pixel by pixel, with one pair in memory at a time.
 
     Args:
         pairs: an original and its protected version, in any form that `images.decode` takes.
-        lpips: computes LPIPS, too.
+        lpips: computes LPIPS; None leaves it out.
 
     Raises:
-        ImageError: a picture cannot be decoded or is too small for LPIPS, two differ in size, or there is no pair.
+        ImageError: an image cannot be decoded or is too small for LPIPS, two differ in size, or there is no pair.
     """
     return summary(list(differences(pairs, lpips)))
 
@@ -144,7 +144,7 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
     before, after = images.decode(original).pixels, images.decode(protected).pixels
     if before.shape != after.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, after)]
-        raise ImageError(f"pair {index} is {sizes[0]} pixels before and {sizes[1]} after: it is not one picture.")
+        raise ImageError(f"pair {index} is {sizes[0]} pixels before and {sizes[1]} after: it is not the same picture.")
     change = np.abs(after.astype(np.int16) - before)
     # In float32, since a photo of 12 megapixels takes gigabytes in float64.
     ssim = structural_similarity(before.astype(np.float32), after.astype(np.float32), channel_axis=2, data_range=255)
@@ -169,7 +169,7 @@ def _lpips(index: int, before: np.ndarray, after: np.ndarray, lpips: Lpips) -> f
 
 
 def _stored_bytes(value: ImageValue) -> int | None:
-    """Size of a picture's file; None for one that is decoded."""
+    """Size of an image's file; None for a decoded image."""
     if isinstance(value, Mapping):
         value = value["path"] if value.get("bytes") is None else value["bytes"]
     if isinstance(value, bytes):

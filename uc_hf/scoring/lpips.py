@@ -1,6 +1,6 @@
-"""LPIPS: how different two pictures look to a network that judges as people do (Zhang et al. 2018; AlexNet, 0.1).
+"""LPIPS: a perceptual distance of two images, learnt from people's judgements (Zhang et al. 2018; AlexNet, 0.1).
 
-Packages that have it load pickles and need torchvision; this reads the same weights from a safetensors file.
+The packages that have it load pickles and need torchvision; this reads the same weights from a safetensors file.
 """
 
 import re
@@ -16,10 +16,10 @@ from uc_hf.errors import ImageError, SettingError, first_line
 
 
 MIN_SIDE = 31
-"""Smaller pictures, in pixels, leave nothing for the third layer to look at."""
+"""Side in pixels below which an image leaves no input for the third layer."""
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Mean and deviation of the pictures that the network was trained on, in [-1, 1]."""
+"""Mean and standard deviation of the images that the network was trained on, in [-1, 1]."""
 
 HOW = (
     "Write them where the package lpips is installed: "
@@ -28,13 +28,13 @@ HOW = (
 
 
 class Lpips(nn.Module):
-    """The distance of pictures in the features of an AlexNet, weighted by what people see.
+    """The distance of images in the features of an AlexNet, weighted by people's judgements.
 
     Args:
         weights: a safetensors file with the state of `lpips.LPIPS(net="alex")`.
 
     Raises:
-        SettingError: the file cannot be read, or holds other weights.
+        SettingError: the file cannot be read or holds other weights.
     """
 
     shift: Tensor
@@ -63,7 +63,7 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
-        """The distance of each picture from its other version; 0 where they are equal.
+        """The distance between the two versions of each image; 0 where they are equal.
 
         Args:
             before: float [N, 3, H, W] in [0, 1].
@@ -87,7 +87,7 @@ class Lpips(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our names for what the package calls net.slice2.3.weight and lin0.model.1.weight, or lins.0.model.1.weight."""
+    """Weights by our names; the package's are net.slice2.3.weight and lin0.model.1.weight or lins.0.model.1.weight."""
     ours = {}
     for name, tensor in state.items():
         if part := re.fullmatch(r"net\.slice(\d)\.(\d+)\.(weight|bias)", name):

@@ -1,4 +1,4 @@
-"""Datasets -> labelled images, decoded once to bytes, as every training and attack of the scorecard takes them."""
+"""Datasets -> labelled images: decoded once to 8-bit pixels, for every training and attack of a scorecard."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,21 +26,21 @@ def load_images(
     name: str,
     files: Sequence[Callable[[np.ndarray], np.ndarray]] = (),
 ) -> LabelledImages:
-    """Decode a dataset once; what takes more than `LARGEST_SHARE` of the memory is held in a temporary file.
+    """Decode a dataset once; a set above `LARGEST_SHARE` of the memory is kept in a temporary file.
 
     Args:
         dataset: rows of images and labels.
         image_column: its images; None for the only image column.
-        label_column: its labels, a ClassLabel or plain values that are among `classes` as text; None for the only
-            ClassLabel, or a usual name.
+        label_column: its labels, a ClassLabel or plain values whose text is among `classes`; None for the only
+            ClassLabel column, or one with a usual name.
         classes: class names in label order.
         size: side in pixels to which whole images are resized.
-        name: of the set, for messages.
-        files: what becomes of each picture at its own size, uint8 [H, W, 3], before it is resized.
+        name: name of the set, for messages.
+        files: changes to each image at its own size, uint8 [H, W, 3], before it is resized.
 
     Raises:
         DatasetError: the set is empty or has a label that is not among the classes.
-        ImageError: an image that cannot be read, named by row.
+        ImageError: an image cannot be read; the message names its row.
     """
     if len(dataset) == 0:
         raise DatasetError(f"the {name!r} set is empty.")

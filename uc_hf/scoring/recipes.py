@@ -20,12 +20,12 @@ class Recipe:
         momentum: of SGD.
         nesterov: whether that momentum is Nesterov's.
         weight_decay: of SGD.
-        warm_up: share of the training over which the learning rate rises; a cosine takes it down again.
+        warm_up: share of the training over which the learning rate rises; then it falls along a cosine.
         augmentation: "resized-crop" (random area of at least `crop_scale`, then flip), "pad-crop" (shift by up to an
             eighth of the side, 4 px at 32 px, then flip) or "crop" (7/8 of the side, 224 of 256 px, then flip; tested
             on the centre).
-        crop_scale: least share of the area that a resized crop keeps.
-        image_size: side in pixels at which images are held; whole images are resized to it.
+        crop_scale: smallest share of the area that a resized crop keeps.
+        image_size: training size: the side in pixels to which whole images are resized.
     """
 
     epochs: int = 20
@@ -50,7 +50,7 @@ class Recipe:
 
     @property
     def input_size(self) -> int:
-        """Side in pixels of what the model is given."""
+        """Side in pixels of the model's input."""
         return self.image_size * 7 // 8 if self.augmentation == "crop" else self.image_size
 
 
@@ -58,8 +58,8 @@ RECIPES = {
     "quick": Recipe(),
     "paper": Recipe(epochs=90, batch_size=512, nesterov=False, warm_up=0.0, augmentation="crop", image_size=256),
 }
-"""`paper` is the recipe of the reference code (arXiv 2301.01217); there the short side, here the whole image, is
-resized to 256 px."""
+"""`paper` is the recipe of the reference code (arXiv 2301.01217), which resizes the short side to 256 px. Here the
+whole image is resized to a square of 256 px."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,8 @@ class Protocol:
     Attributes:
         name: in the scorecard.
         pretrained: start from the model's published weights, with a new head.
-        frozen: train the head alone, on features of the unchanged backbone.
-        learning_rate: a factor on the recipe's.
+        frozen: train only the head, on features of the unchanged backbone.
+        learning_rate: factor for the recipe's learning rate.
     """
 
     name: str

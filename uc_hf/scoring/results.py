@@ -1,4 +1,4 @@
-"""What was measured: rows, summaries over seeds, and the scorecard in its one schema."""
+"""Measured results: rows, their summaries over seeds, and the scorecard, which has one schema everywhere."""
 
 import json
 import statistics
@@ -11,7 +11,7 @@ from uc_hf.scoring.detection import Detection
 
 
 NONE = "none"
-"""How a table writes that nothing was done against the noise."""
+"""How a table shows that no counter-measure was applied."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,14 @@ class Row:
     Attributes:
         target: name of the target model.
         protocol: "from-scratch", "finetune" or "linear-probe".
-        train_set: "clean", "protected", "control-random", "control-blocky", "control-grating" or a name of the
-            caller's.
+        train_set: "clean", "protected", "control-random", "control-blocky", "control-grating" or any other name.
         counter_measure: what the scraper did against the noise; None for nothing.
         seed: of the initial weights, the order of images and the augmentations.
         last: accuracy on clean test images after the last epoch, in [0, 1].
         peak: the best accuracy after any epoch, in [0, 1]: no early stopping can do better.
-        early: accuracy after the epoch that is best on a held-out tenth of the clean set; None where none was held
-            out.
-        curve: accuracy after every epoch; empty in files written before it was kept.
+        early: accuracy after the epoch that is best on a held-out tenth of the clean set; None without early
+            stopping.
+        curve: accuracy after every epoch; empty in older files.
     """
 
     target: str
@@ -44,25 +43,25 @@ class Row:
 
     @property
     def cell(self) -> tuple[str, str, str, str | None, int]:
-        """What was trained, apart from the outcome."""
+        """The training without its result."""
         return self.target, self.protocol, self.train_set, self.counter_measure, self.seed
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All seeds of one target, protocol, training set and counter-measure; accuracies in [0, 1].
+    """Summary over all seeds of one target, protocol, training set and counter-measure; accuracies in [0, 1].
 
     Attributes:
         target: name of the target model.
         protocol: how it was trained.
         train_set: name of the training set.
         counter_measure: None for nothing.
-        seeds: how many trainings.
+        seeds: number of trainings.
         last: mean accuracy after the last epoch.
         last_std: its sample standard deviation over the seeds; 0 for one seed.
         peak: mean of the best accuracies.
-        early: mean accuracy at the early-stopping epoch; None where none was chosen.
-        drop: mean last accuracy on the clean set under the same counter-measure, minus this one's.
+        early: mean accuracy at the early-stopping epoch; None without early stopping.
+        drop: mean last accuracy of the clean set with the same counter-measure, minus this mean.
     """
 
     target: str
@@ -78,20 +77,20 @@ class Summary:
 
     @property
     def scraper(self) -> float:
-        """What the scraper ends with: the accuracy at the early-stopping epoch where there is one, else the last."""
+        """The scraper's result: the accuracy at the early-stopping epoch if there is one, else after the last."""
         return self.last if self.early is None else self.early
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """All trainings, beside the chance level.
+    """All trainings and the chance level.
 
     Attributes:
         chance: accuracy on the test set of always answering its most common class, in [0, 1].
         rows: one for each training.
-        recipe: the fields of the recipe that all rows share, and their mixed precision; empty in older files.
-        sets: name -> fingerprint of the images and labels, the test set's under "test"; empty in older files.
-        detection: whether the protected images can be told from clean ones; None where the two sets do not pair up.
+        recipe: the recipe's fields and the mixed precision, which all rows share; empty in older files.
+        sets: name -> fingerprint of the images and labels, also of "test"; empty in older files.
+        detection: how well protected images can be told from clean ones; None if the two sets do not match row by row.
     """
 
     chance: float
@@ -102,11 +101,11 @@ class Scorecard:
 
     @property
     def curves(self) -> list[list[float]]:
-        """For each row, its accuracy after every epoch."""
+        """The accuracy after every epoch, for each row."""
         return [row.curve for row in self.rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """The one schema of a scorecard, in files, on the command line and from the evaluate module.
+        """The scorecard in the schema that files, the command line and the evaluate module share.
 
         docs/scorecards/README.md describes it.
         """
@@ -127,7 +126,7 @@ class Scorecard:
         """Read what `save` wrote.
 
         Raises:
-            ValueError, KeyError, TypeError: the file is no scorecard.
+            ValueError, KeyError, TypeError: the file is not a scorecard.
         """
         saved = json.loads(Path(path).read_text())
         return cls(
@@ -139,7 +138,7 @@ class Scorecard:
         )
 
     def summaries(self) -> list[Summary]:
-        """One summary for each target, protocol, training set and counter-measure, in the order they were trained."""
+        """One summary for each target, protocol, training set and counter-measure, in the order of training."""
         groups: dict[tuple[str, str, str, str | None], list[Row]] = {}
         for row in self.rows:
             groups.setdefault(row.cell[:4], []).append(row)
@@ -185,8 +184,8 @@ class Scorecard:
     def table(self) -> list[dict[str, str]]:
         """One row for each target, protocol and counter-measure, the worst for the publisher first; all text.
 
-        The columns behind the training sets' are those of the protected set: how far it falls below the clean one
-        ("drop"), its best epoch, and its early-stopping epoch where any row has one.
+        The columns after those of the training sets describe the protected set: its distance below the clean set
+        ("drop"), its best epoch, and its early-stopping epoch if any row has one.
         """
         summaries = self.summaries()
         groups = list(dict.fromkeys((s.target, s.protocol) for s in summaries))
@@ -231,7 +230,7 @@ class Scorecard:
 
 
 def describe_detection(detection: Detection) -> str:
-    """A detection in words."""
+    """The result of a detection in words."""
     text = (
         f"A linear model tells protected from clean pictures in {detection.accuracy:.0%} of the cases "
         f"(chance {detection.chance:.0%})"
@@ -244,14 +243,14 @@ def describe_detection(detection: Detection) -> str:
 
 
 def accuracy_text(summary: Summary | None) -> str:
-    """An accuracy as "22.3 % ± 1.7", or a dash where nothing was trained."""
+    """An accuracy as "22.3 % ± 1.7", or a dash without trainings."""
     if summary is None:
         return _percent(None)
     return _percent(summary.last) + (f" ± {100 * summary.last_std:.1f}" if summary.seeds > 1 else "")
 
 
 def _way(summary: Summary, plain: tuple[str, str | None]) -> str:
-    """What a training does otherwise than the plain one: "jpeg-75", "finetune", "jpeg-75 and finetune"."""
+    """How a training differs from the plain one: "jpeg-75", "finetune", "jpeg-75 and finetune"."""
     ways = (summary.counter_measure, summary.protocol)
     return " and ".join(way for way, usual in zip(ways, reversed(plain), strict=True) if way and way != usual)
 

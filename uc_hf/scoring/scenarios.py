@@ -1,4 +1,4 @@
-"""Other labels and other mixtures than the publisher's: sets made of sets, for `score_images`."""
+"""A scraper's own labels and mixtures: training sets for `score_images` that are made of other sets."""
 
 from collections.abc import Sequence
 
@@ -15,23 +15,23 @@ from uc_hf.training.labelled import LabelledImages
 
 
 def super_classes(images: LabelledImages, names: Sequence[str], n: int, surrogate: Surrogate) -> Tensor:
-    """Coarser labels of a scraper's own: the classes, gathered by what they mean or look like (paper, section 4.4).
+    """Coarser labels: the classes grouped by what they mean or look like (paper, section 4.4).
 
-    k-means runs on the text embeddings of the class names where the surrogate has a text tower, as CLIP has, and on
-    the means of its normalised image embeddings over each class elsewhere.
+    If the surrogate has a text tower, as CLIP has, k-means runs on the text embeddings of the class names, otherwise
+    on the class means of the normalised image embeddings.
 
     Args:
         images: clean, with the publisher's labels.
-        names: of the classes, in label order.
-        n: number of super-classes, at most that of the classes.
-        surrogate: what the scraper knows of the world.
+        names: names of the classes, in label order.
+        n: number of super-classes, at most the number of classes.
+        surrogate: embeds the class names or the images.
 
     Returns:
         int64 [C], the super-class of each class; equal input gives equal super-classes.
 
     Raises:
-        SettingError: more super-classes than classes.
-        DatasetError: a class without an image.
+        SettingError: there are more super-classes than classes.
+        DatasetError: a class has no image.
         SurrogateError: the text tower cannot be loaded.
     """
     if not 2 <= n <= len(names):
@@ -52,28 +52,28 @@ def _class_means(images: LabelledImages, n_classes: int, surrogate: Surrogate) -
 
 
 def relabelled(images: LabelledImages, super_class: Tensor) -> LabelledImages:
-    """The same images with the super-class of their class, int64 [C], as label."""
+    """The same images, labelled with the super-class of their class, int64 [C]."""
     return LabelledImages(images.pixels, super_class[images.labels])
 
 
 def mixed(
     clean: LabelledImages, protected: LabelledImages, share: float, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """A scrape in which only some images are protected, and its clean part alone.
+    """A training set in which only some images are protected, and its clean part alone.
 
-    What the mixture adds to the clean part is what the protected images teach.
+    The gain of the mixture over its clean part is what the protected images teach.
 
     Args:
         clean: the originals.
         protected: the same rows, protected.
-        share: of the rows that are protected, in (0, 1).
-        seed: of which rows these are.
+        share: share of the rows that are protected, in (0, 1).
+        seed: of the choice of these rows.
 
     Returns:
         all rows, and the clean ones among them.
 
     Raises:
-        SettingError: a share outside (0, 1), or sets that do not pair up.
+        SettingError: the share is outside (0, 1), or the sets have different rows.
     """
     if not 0 < share < 1 or len(clean) != len(protected):
         raise SettingError(

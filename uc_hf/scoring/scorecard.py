@@ -33,11 +33,10 @@ from uc_hf.training.networks import BackboneTarget, Target, build_target, load_t
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.1
-"""Share of the clean set on which early stopping chooses its epoch, and which no model of that cell is trained on."""
+"""Share of the clean set that chooses the epoch of early stopping; no model of that cell is trained on it."""
 
 FULL_PRECISION = {"mixed_precision": "no"}
-"""What files mean that were written before the precision was."""
-
+"""The precision of files that were written before it was recorded."""
 REMEDY = {"mixed_precision": "; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it"}
 
 
@@ -54,27 +53,27 @@ def score(
     label_column: str | None = None,
     resume: Path | None = None,
 ) -> Scorecard:
-    """Train target models on every set with one pipeline, and test them on clean images.
+    """Train target models on every set with the same pipeline, and test them on clean images.
 
     Args:
-        train_sets: by name; "clean" is required and "protected" usual. "clean" should have gone through the same
-            encoding as "protected" (`uc_hf.scoring.controls` does that; lossless containers change nothing).
+        train_sets: by name; "clean" is required, "protected" is usual. "clean" should be encoded in the same way as
+            "protected", as `uc_hf.scoring.controls` does; lossless containers change nothing.
         test: clean, labelled images.
         targets: presets (`uc_hf.training.networks.PRESETS`), Hub names or local folders.
-        protocols: "from-scratch" (fresh weights), "finetune" (published weights, new head), "linear-probe" (the head
-            alone).
-        counter_measures: names as `find_counter_measure` takes them; the clean set gets each of them too.
+        protocols: "from-scratch" (fresh weights), "finetune" (published weights, new head) or "linear-probe"
+            (published weights; only a new head is trained).
+        counter_measures: names as `find_counter_measure` takes them; each is applied to the clean set too.
         seeds: one training each; three or more for a claim.
         recipe: optimiser, schedule and augmentation; None for the quick one.
         image_column: None for the only image column.
-        label_column: None for the only ClassLabel, or a usual name.
-        resume: a scorecard's JSON, written after each training; those that it holds already are not run again.
+        label_column: None for the only ClassLabel column, or one with a usual name.
+        resume: JSON file of a scorecard, written after each training; trainings that it holds are not repeated.
 
     Raises:
-        SettingError: no seeds or targets, "clean" is missing, an unknown name, or a file to resume that belongs to
-            another recipe or other sets.
-        DatasetError: a set without rows, images or labels.
-        ImageError: an image that cannot be read, named by set and row.
+        SettingError: there are no seeds or targets, "clean" is missing, a name is unknown, or the file to resume
+            belongs to another recipe or other sets.
+        DatasetError: a set has no rows, images or labels.
+        ImageError: an image cannot be read; the message names its set and row.
     """
     recipe = recipe or Recipe()
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
@@ -111,23 +110,23 @@ def score_images(
     resume: Path | None = None,
     read: Callable[[str, CounterMeasure], LabelledImages] | None = None,
 ) -> Scorecard:
-    """What `score` does, on images in memory: for sets that were made there, such as mixtures.
+    """Do what `score` does on images in memory, for sets that were made there, such as mixtures.
 
     Args:
         train_sets: by name; "clean" is required.
         test: clean images.
         n_classes: number of labels.
-        targets: as `score`'s, as are all that follow.
+        targets: as in `score`, like all arguments below.
         protocols: names.
         counter_measures: names.
         seeds: one training each.
         recipe: optimiser, schedule and augmentation.
-        resume: a scorecard's JSON.
-        read: reads a training set anew, by its name, with a counter-measure's `files` applied to its pictures.
+        resume: JSON file of a scorecard.
+        read: reads a training set again, by name, with a counter-measure's `files` applied to its images.
 
     Raises:
-        SettingError: as `score`, or a counter-measure that needs the originals of a set that does not pair up, or
-            files where there is no `read`.
+        SettingError: as `score`; also for a counter-measure that needs originals that do not match a set row by row,
+            or that acts on files where there is no `read`.
     """
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
     measures = [find_counter_measure(name) for name in counter_measures]
@@ -137,7 +136,7 @@ def score_images(
     conditions = asdict(recipe) | {"mixed_precision": mixed_precision(Accelerator())}
     card = begin(train_sets, test, conditions, resume)
     for name, protocol in product(targets, protocols):
-        _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # a model that cannot be had is told now
+        _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if a model cannot be loaded
     done = {row.cell for row in card.rows}
     cells = list(product(targets, map(find_protocol, protocols), seeds))
     total = len(measures) * len(train_sets) * len(cells)
@@ -170,7 +169,7 @@ class _Cell:
 
     @property
     def key(self) -> tuple[str, str, str, str | None, int]:
-        """As `Row.cell`."""
+        """The same as `Row.cell`."""
         return self.target, self.protocol.name, self.train_set, self.measure.name, self.seed
 
 
@@ -205,13 +204,13 @@ def _target(name: str, protocol: Protocol, n_classes: int, recipe: Recipe, seed:
 def begin(
     train_sets: Mapping[str, LabelledImages], test: LabelledImages, recipe: dict[str, Any], resume: Path | None
 ) -> Scorecard:
-    """A scorecard without rows, or the one to go on with.
+    """An empty scorecard, or the saved one to continue.
 
     Args:
         train_sets: by name; "clean" is required.
         test: clean images.
-        recipe: what all rows share.
-        resume: a scorecard's JSON, which may not exist yet.
+        recipe: settings that all rows share.
+        resume: JSON file of a scorecard, which may not exist yet.
 
     Raises:
         SettingError: the file is no scorecard, or belongs to another recipe or other sets.
@@ -228,7 +227,7 @@ def begin(
         saved = Scorecard.load(resume)
     except (ValueError, KeyError, TypeError) as error:
         raise SettingError(
-            f"{resume} is no scorecard: {error!r}. Name another file or folder, or remove it."
+            f"{resume} is not a scorecard: {error!r}. Name another file or folder, or remove it."
         ) from error
     changed = [
         f"{name}={value!r} (saved: {saved.recipe.get(name)!r}{REMEDY.get(name, '')})"
@@ -252,7 +251,7 @@ def _check_names(
     seeds: Sequence[int],
 ) -> None:
     if "clean" not in train_sets:
-        raise SettingError(f"train_sets lacks 'clean', which the others are compared with: it has {list(train_sets)}.")
+        raise SettingError(f"train_sets lacks 'clean', with which the others are compared: it has {list(train_sets)}.")
     if "test" in train_sets:
         raise SettingError("a training set is named 'test', which is the name of the test set. Rename it.")
     for what, names in (
@@ -274,8 +273,8 @@ def _check_pairs(train_sets: Mapping[str, LabelledImages], measures: Sequence[Co
     for measure in measures:
         if measure.needs_originals and others:
             raise SettingError(
-                f"counter-measure {measure.name!r} needs every training set row by row beside the clean one, and "
-                f"{others[0]!r} has another number of rows, or other labels. Leave one of the two out."
+                f"counter-measure {measure.name!r} compares every training set with the clean one row by row, but "
+                f"{others[0]!r} has other labels or another number of rows. Leave one of the two out."
             )
 
 
@@ -283,8 +282,8 @@ def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., Labelle
     for measure in measures:
         if measure.files and read is None:
             raise SettingError(
-                f"counter-measure {measure.name!r} acts on files, and these sets are made of pictures in memory. "
-                "Write 'jpeg', which acts at the size at which they are held."
+                f"counter-measure {measure.name!r} acts on files, but these sets are images in memory. "
+                "Write 'jpeg', which acts at the training size."
             )
 
 

@@ -16,11 +16,11 @@ from uc_hf.training.networks import BackboneTarget, build_target, take_head
 
 TEMPERATURE = 0.5
 PROJECTION = 128
-"""Dimensions of the space in which views are compared."""
+"""Number of dimensions in which views are compared."""
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-6
 GRAY, JITTERED = 0.2, 0.8
-"""Shares of the views that lose, or change, their colours."""
+"""Shares of the views that are turned to gray, and whose colours are changed."""
 
 CROP_SCALE = (0.2, 1.0)
 
@@ -33,14 +33,14 @@ def pretrain(
 
     Args:
         pixels: uint8 [N, 3, S, S], published.
-        name: as `build_target`'s.
-        n_classes: of the later head.
-        recipe: its epochs, batch size and image size count; the optimiser is Adam, with a cosine.
+        name: target, as in `build_target`.
+        n_classes: number of classes of the later head.
+        recipe: gives epochs, batch size and image size; the optimiser is Adam with a cosine schedule.
         seed: of weights, order and augmentations.
         title: shown beside the progress bar.
 
     Returns:
-        the frozen features below a fresh head, for `train_target`.
+        the frozen backbone with a fresh head, for `train_target`.
     """
     accelerator = Accelerator()
     device = accelerator.device
@@ -79,7 +79,7 @@ def nt_xent(projected: Tensor, temperature: float) -> Tensor:
 
     Args:
         projected: float [2 * N, d]; rows i and N + i are views of one image.
-        temperature: by which cosines are divided.
+        temperature: divisor of the cosines.
 
     Returns:
         the mean loss over all 2 * N rows.
@@ -93,7 +93,7 @@ def nt_xent(projected: Tensor, temperature: float) -> Tensor:
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """A random view of images float [N, 3, S, S] in [0, 1]: crop, flip, colour jitter, grey (without hue and blur)."""
+    """A random view of images float [N, 3, S, S] in [0, 1]: crop, flip, colour jitter, gray (no hue shift or blur)."""
     view = random_resized_crop(images, generator, scale=CROP_SCALE)
     jittered = view
     for change in (brightness, contrast, colour):

@@ -25,7 +25,7 @@ VIEWS = 4
 
 @dataclass(frozen=True)
 class _Course:
-    """What is trained, what it learns from and what it is tested on.
+    """A model, the data that it learns from and the data that it is tested on.
 
     Attributes:
         model: inputs to class scores.
@@ -53,11 +53,12 @@ def train_target(
     Args:
         target: trained in place.
         train: clean, protected or control images.
-        watched: sets to test on: "test", and any others that are of interest.
+        watched: sets to test on: "test" and any others.
         recipe: optimiser, schedule and augmentation.
-        seed: of the order of images, the augmentations and what the target itself draws (dropout).
+        seed: of the order of images, the augmentations and the target's own randomness (dropout).
         title: shown beside the progress bar.
-        measure: what is done to batches and on the step; stored images are cleaned before (`CounterMeasure.clean`).
+        measure: its changes to batches and to the training step; stored images are cleaned before
+            (`CounterMeasure.clean`).
 
     Returns:
         name -> accuracy in [0, 1] after each epoch.
@@ -96,7 +97,7 @@ def train_target(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, recipe: Recipe) -> float:
-    """Share of images (uint8 [N, 3, S, S], or features float [N, d]) whose highest score is their label's."""
+    """Share of images (uint8 [N, 3, S, S], or features float [N, d]) whose label has the highest score."""
     model.eval()
     right = 0
     at_once = 4 * recipe.batch_size
@@ -107,12 +108,12 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, recipe: Recipe) -
 
 
 def still(pixels: Tensor, recipe: Recipe) -> Tensor:
-    """Images as a model is tested on them: uint8 [N, 3, S, S] to float in [0, 1], of the recipe's input size."""
+    """Test images of a model: uint8 [N, 3, S, S] to float in [0, 1] at the recipe's input size."""
     return _channels_last(centre_crop(pixels.float() / 255, size=recipe.input_size))
 
 
 def augment(images: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
-    """The recipe's own augmentation of images float [N, 3, S, S]."""
+    """Images float [N, 3, S, S] with the recipe's own augmentation."""
     if recipe.augmentation == "crop":
         return random_crop(images, generator, size=recipe.input_size)
     if recipe.augmentation == "pad-crop":
@@ -150,7 +151,7 @@ def _features(
     recipe: Recipe,
     generator: Generator,
 ) -> _Course:
-    """A frozen backbone sees a few views of each image, once; the head learns from their features."""
+    """Embed a few views of each image once with the frozen backbone; the head learns from these features."""
     target.eval()
     device = next(target.parameters()).device
     features, labels = [], []

@@ -1,1 +1,1 @@
-"""What a scraper does against the noise: once on stored images, on every batch, or on the training step."""
+"""What a scraper does against the noise: on files, on stored images, on every batch, or in the training step."""

@@ -1,8 +1,8 @@
-"""Adaptive attacks: a scraper who knows how cluster-wise noise is made, and takes it out again.
+"""Adaptive attacks: a scraper who knows how cluster-wise noise is made removes it.
 
-None of them sees the protector. Each takes what was published, and `leaked` a few originals as well, and gives the
-recovered pixels. The noise lies on the whole image whatever its size, so that at one training size all images of a
-cluster carry the same pattern.
+None of them sees the protector. Each takes the published images (`leaked` also a few originals) and returns the
+recovered pixels. The noise covers the whole image whatever its size, so at one training size all images of a cluster
+carry the same pattern.
 """
 
 import torch
@@ -16,34 +16,34 @@ from uc_hf.training.labelled import LabelledImages
 
 
 SIGMA = 2.0
-"""Of the smoothing, in pixels, that is subtracted for a high-pass residual."""
+"""Standard deviation in pixels of the smoothing that is subtracted for a high-pass residual."""
 
 AVERAGED_SIGMA = 4.0
-"""Of the residuals that are averaged. A larger one recovers more of smooth noise and less of fine noise: on 1,000
-flowers with ten patterns at 16/255, sigma 2, 4 and 8 recovered signs per pixel at correlations of 0.98, 0.97 and 0.90,
-signs per 8 x 8 block at 0.66, 0.80 and 0.82."""
+"""The same for residuals that are averaged. A larger sigma recovers more of smooth noise and less of fine noise. On
+1,000 flowers with ten patterns at 16/255, sigma 2, 4 and 8 recovered random signs per pixel with correlations of 0.98,
+0.97 and 0.90, and signs per 8 x 8 block with 0.66, 0.80 and 0.82."""
 
 PROJECTED = 512
-"""Residuals are clustered in so many random directions, which keep their distances to a few per cent."""
+"""Number of random directions in which residuals are clustered; they preserve distances to a few per cent."""
 
 ALIKE = (0.7, 0.3)
-"""Two differences of a higher cosine are one pattern; the second counts where the first leaves `FEWEST` images or less
-to a pattern, on average. Seen: 0.98 and more within a cluster, 0.75 and more where black or white clips the noise,
-0.33 and more behind JPEG of quality 95, and up to 0.57 between clusters of one protector."""
+"""Cosine above which two differences count as one pattern. The second value is used where the first leaves at most
+`FEWEST` images per pattern on average. Measured cosines: at least 0.98 within a cluster, 0.75 where black or white
+clips the noise, 0.33 behind JPEG of quality 95, and at most 0.57 between clusters of one protector."""
 
 MOST_PATTERNS, FEWEST = 200, 4
-"""Beyond so many the noise is each image's own, and no leak tells of another."""
+"""With more patterns every image has its own noise, and a leak reveals nothing about other images."""
 
 AT_ONCE = 256
 EPOCHS, BATCH, LEARNING_RATE = 10, 128, 1e-3
 
 
 def residuals(pixels: Tensor, sigma: float = SIGMA) -> Tensor:
-    """What smoothing takes away from images: noise, edges and texture.
+    """What smoothing removes from images: noise, edges and texture.
 
     Args:
         pixels: uint8 [N, 3, S, S], or float in 8-bit levels.
-        sigma: of the smoothing, in pixels.
+        sigma: standard deviation of the smoothing, in pixels.
 
     Returns:
         float [N, 3, S, S] in 8-bit levels.
@@ -57,8 +57,8 @@ def averaging(pixels: Tensor, n_clusters: int, surrogate: Surrogate | None = Non
     Args:
         pixels: uint8 [N, 3, S, S], published.
         n_clusters: the attacker's guess of p.
-        surrogate: find clusters in its embeddings; None finds them in the residuals, scaled to length 1 so that
-            pictures rich in texture do not decide (which raised the share of rightly gathered flowers from 0.83 to 1).
+        surrogate: clusters are found in its embeddings. None finds them in the residuals, scaled to length 1 so that
+            images rich in texture do not dominate; this raised the share of correctly grouped flowers from 0.83 to 1.
 
     Returns:
         uint8 [N, 3, S, S].
@@ -76,15 +76,15 @@ def averaging(pixels: Tensor, n_clusters: int, surrogate: Surrogate | None = Non
 
 
 def leaked(published: LabelledImages, clean: LabelledImages, pairs: int) -> Tensor:
-    """Subtract noise that was read off a few originals of each cluster.
+    """Subtract noise that a few leaked originals of each cluster reveal.
 
-    The whole clean set serves only to draw which rows leak: of each pattern the first `pairs`. The attacker sees those
-    rows alone, and finds the pattern of any other image by its residual.
+    The whole clean set only determines which rows leak: the first `pairs` of each pattern. The attacker sees only
+    those rows and finds the pattern of any other image by its residual.
 
     Args:
         published: the set as published.
         clean: its originals, row by row.
-        pairs: originals that leak of each cluster.
+        pairs: originals of each cluster that leak.
 
     Returns:
         uint8 [N, 3, S, S]; unchanged where the sets are equal.
@@ -99,7 +99,7 @@ def leaked(published: LabelledImages, clean: LabelledImages, pairs: int) -> Tens
 
 
 def match(pixels: Tensor, noise: Tensor) -> Tensor:
-    """Which pattern an image carries: the one whose residual correlates most with its own.
+    """The pattern of each image: the one whose residual correlates most with the image's.
 
     Args:
         pixels: uint8 [N, 3, S, S].
@@ -113,7 +113,7 @@ def match(pixels: Tensor, noise: Tensor) -> Tensor:
 
 
 def subtract(pixels: Tensor, noise: Tensor, which: Tensor) -> Tensor:
-    """Images less their pattern.
+    """Images minus their pattern.
 
     Args:
         pixels: uint8 [N, 3, S, S].
@@ -128,9 +128,9 @@ def subtract(pixels: Tensor, noise: Tensor, which: Tensor) -> Tensor:
 
 
 def projection(pixels: Tensor, labels: Tensor) -> Tensor:
-    """Project images off the directions that best predict their labels linearly (Sandoval-Segura et al. 2023).
+    """Remove from images the directions that best predict their labels linearly (Sandoval-Segura et al. 2023).
 
-    Noise that a linear model can read lies in them; most of a photograph does not.
+    Noise that a linear model can read lies in these directions; most of a photograph does not.
 
     Args:
         pixels: uint8 [N, 3, S, S].
@@ -148,7 +148,7 @@ def projection(pixels: Tensor, labels: Tensor) -> Tensor:
 
 
 def noise_patterns(clean: Tensor, published: Tensor) -> Tensor:
-    """Which images carry the same noise: the evaluator's look at both sets, by the cosine of their differences.
+    """Which images carry the same noise, by the cosine of the differences; the evaluator knows both sets.
 
     Args:
         clean: uint8 [N, 3, S, S].
@@ -166,7 +166,7 @@ def noise_patterns(clean: Tensor, published: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def embed(pixels: Tensor, surrogate: Surrogate) -> Tensor:
-    """A surrogate's embeddings float [N, d] of uint8 [N, 3, S, S], raw."""
+    """Embeddings float [N, d] of images uint8 [N, 3, S, S], not normalised."""
     return torch.cat([surrogate(part.float() / 255) for part in pixels.split(AT_ONCE)])
 
 
@@ -198,7 +198,7 @@ def _random_directions(dim: int) -> Tensor:
 
 
 def _linear_probe(pixels: Tensor, labels: Tensor) -> Tensor:
-    """Weights float [C, 3 * S * S] of a logistic regression on pixels, a direction for each label."""
+    """Weights float [C, 3 * S * S] of a logistic regression on pixels, one direction for each label."""
     generator = Generator().manual_seed(0)
     weights = torch.zeros(int(labels.max()) + 1, pixels[0].numel(), requires_grad=True)
     bias = torch.zeros(len(weights), requires_grad=True)

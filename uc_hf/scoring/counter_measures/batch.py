@@ -1,7 +1,7 @@
 """Counter-measures on every batch, after the recipe's own augmentation.
 
 Each takes images float [N, 3, H, W] in [0, 1], labels float [N, C] whose rows sum to 1, a CPU generator and its
-parameter, and gives new images and labels.
+parameter, and returns new images and labels.
 """
 
 import math
@@ -15,14 +15,14 @@ from uc_hf.training.augmentations import on_device
 
 
 LAYERS = 2
-"""Operations in a row that RandAugment applies to an image (N of Cubuk et al. 2020)."""
+"""Number of operations that RandAugment applies to an image (N of Cubuk et al. 2020)."""
 
 LEAST_ERASED, MOST_ERASED = 0.02, 0.33
 LONGEST_ERASED = 3.3
 
 
 def mixup(images: Tensor, labels: Tensor, generator: Generator, alpha: float) -> tuple[Tensor, Tensor]:
-    """Add up each image with another of the batch, weights from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    """Mix each image with another of the batch, with weights from Beta(alpha, alpha) (Zhang et al. 2018)."""
     weights = _beta(len(images), alpha, generator).to(images.device, images.dtype)
     other = torch.randperm(len(images), generator=generator).to(images.device)
     mixed = _mix(images, images[other], weights[:, None, None, None])
@@ -40,9 +40,10 @@ def cutmix(images: Tensor, labels: Tensor, generator: Generator, alpha: float) -
 
 
 def cutout(images: Tensor, labels: Tensor, generator: Generator, share: float) -> tuple[Tensor, Tensor]:
-    """Grey out a square around a random pixel, its side a share of the image's (DeVries and Taylor 2017).
+    """Cover a square around a random pixel with mid-gray; `share` is its side relative to the image's.
 
-    As published, the square's centre lies anywhere in the image, so that part of the square may lie outside.
+    As published (DeVries and Taylor 2017), the centre lies anywhere in the image, so part of the square may lie
+    outside.
     """
     n, _, height, width = images.shape
     box = _boxes(height, width, torch.full((n,), share * height), torch.full((n,), share * width), generator)
@@ -50,7 +51,7 @@ def cutout(images: Tensor, labels: Tensor, generator: Generator, share: float) -
 
 
 def erasing(images: Tensor, labels: Tensor, generator: Generator, probability: float) -> tuple[Tensor, Tensor]:
-    """Random values in a box of 2 to 33 % of the area, in a share of the images (Zhong et al. 2020)."""
+    """Fill a box of 2 to 33 % of the area with random values, in a share of the images (Zhong et al. 2020)."""
     n, _, height, width = images.shape
     area = LEAST_ERASED + (MOST_ERASED - LEAST_ERASED) * torch.rand(n, generator=generator)
     stretch = torch.exp((2 * torch.rand(n, generator=generator) - 1) * 0.5 * math.log(LONGEST_ERASED))
@@ -62,13 +63,13 @@ def erasing(images: Tensor, labels: Tensor, generator: Generator, probability: f
 
 
 def noise(images: Tensor, labels: Tensor, generator: Generator, levels: float) -> tuple[Tensor, Tensor]:
-    """Fresh Gaussian noise, its standard deviation in 8-bit levels."""
+    """Add fresh Gaussian noise, its standard deviation in 8-bit levels."""
     drawn = torch.randn(images.shape, generator=on_device(generator, images.device), device=images.device)
     return (images + drawn.to(images.dtype) * levels / 255).clamp(0, 1), labels
 
 
 def randaugment(images: Tensor, labels: Tensor, generator: Generator, magnitude: float) -> tuple[Tensor, Tensor]:
-    """Two random operations in a row, of a magnitude of up to 30 (Cubuk et al. 2020)."""
+    """Apply two random operations in a row, with a magnitude of up to 30 (Cubuk et al. 2020)."""
     for _ in range(LAYERS):
         images = one_operation_each(images, torch.full((len(images),), magnitude / 30), generator)
     return images, labels
@@ -79,19 +80,19 @@ def _mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
 
 
 def _beta(n: int, alpha: float, generator: Generator) -> Tensor:
-    """Draws of Beta(alpha, alpha): torch's own take no generator."""
+    """Samples of Beta(alpha, alpha), by NumPy since torch's own takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n)).float()
 
 
 def _boxes(height: int, width: int, tall: Tensor, wide: Tensor, generator: Generator) -> Tensor:
-    """One box for each image, its centre uniform over the pixels, cut off at the borders.
+    """One box for each image, its centre uniform over the pixels, clipped at the borders.
 
     Args:
-        height: of the images.
-        width: of the images.
-        tall: float [N], the boxes' heights in pixels.
-        wide: float [N], their widths.
+        height: height of the images.
+        width: width of the images.
+        tall: float [N], heights of the boxes in pixels.
+        wide: float [N], widths of the boxes.
         generator: a CPU generator.
 
     Returns:

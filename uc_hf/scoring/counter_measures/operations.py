@@ -1,7 +1,7 @@
-"""The operations of RandAugment, batched: images float [N, 3, H, W] in [0, 1] and a signed amount each in [-1, 1].
+"""The operations of RandAugment in batches: images float [N, 3, H, W] in [0, 1], a signed amount in [-1, 1] for each.
 
 Ranges are those of RandAugment (Cubuk et al. 2020): at amount 1 a rotation of 30 degrees, a shear of 0.3, a shift of
-45 % of the side, a factor of 1.9, 4 bits, a threshold of 0. What moves out of the picture leaves mid-grey.
+45 % of the side, a factor of 1.9, 4 bits, a threshold of 0. Areas that become empty are filled with mid-gray.
 """
 
 import math
@@ -15,12 +15,12 @@ from uc_hf.data.images import LUMA
 
 
 def identity(images: Tensor, amount: Tensor) -> Tensor:
-    """Nothing."""
+    """Leave images as they are."""
     return images
 
 
 def rotate(images: Tensor, amount: Tensor) -> Tensor:
-    """Turn by up to 30 degrees."""
+    """Rotate by up to 30 degrees."""
     angle = amount * math.radians(30)
     return _warp(images, angle.cos(), -angle.sin(), angle.sin(), angle.cos())
 
@@ -32,7 +32,7 @@ def shear_x(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def shear_y(images: Tensor, amount: Tensor) -> Tensor:
-    """Shift columns in proportion to their place."""
+    """Shift columns in proportion to their position."""
     one, zero = torch.ones_like(amount), torch.zeros_like(amount)
     return _warp(images, one, zero, 0.3 * amount, one)
 
@@ -50,22 +50,22 @@ def translate_y(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, amount: Tensor) -> Tensor:
-    """Between black (amount -1 almost) and almost twice as bright."""
+    """Change brightness, from almost black to almost twice as bright."""
     return _blend(torch.zeros_like(images), images, amount)
 
 
 def contrast(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from, or towards, the picture's mean grey."""
+    """Move away from, or towards, the image's mean gray."""
     return _blend(luma(images).mean(dim=(2, 3), keepdim=True).expand_as(images), images, amount)
 
 
 def colour(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from, or towards, the picture in grey."""
+    """Move away from, or towards, the image in gray."""
     return _blend(luma(images).expand_as(images), images, amount)
 
 
 def sharpness(images: Tensor, amount: Tensor) -> Tensor:
-    """Away from, or towards, the picture smoothed over 3 x 3 pixels."""
+    """Move away from, or towards, the image smoothed over 3 x 3 pixels."""
     kernel = torch.ones(3, 1, 3, 3, device=images.device, dtype=images.dtype)
     kernel[:, :, 1, 1] = 5
     smooth = images.clone()
@@ -74,13 +74,13 @@ def sharpness(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, amount: Tensor) -> Tensor:
-    """Cut off up to four of the eight bits."""
+    """Drop up to four of the eight bits."""
     step = 2 ** (4 * amount.abs()).round()[:, None, None, None]
     return ((images * 255).round() / step).floor() * step / 255
 
 
 def solarize(images: Tensor, amount: Tensor) -> Tensor:
-    """Invert what is brighter than a threshold."""
+    """Invert pixels that are brighter than a threshold."""
     threshold = 1 - amount.abs()[:, None, None, None]
     return torch.where(images >= threshold, 1 - images, images)
 
@@ -164,7 +164,7 @@ def _warp(
     shift_x: Tensor | float = 0.0,
     shift_y: Tensor | float = 0.0,
 ) -> Tensor:
-    """Read each pixel at the place that a 2 x 3 matrix gives, in units of half the side; mid-grey outside."""
+    """Sample each pixel where a 2 x 3 matrix maps it, in units of half the side; mid-gray outside."""
     rows = torch.stack([xx, xy, shift_x + 0 * xx, yx, yy, shift_y + 0 * xx], dim=1)
     grid = F.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
     return F.grid_sample(images - 0.5, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + 0.5

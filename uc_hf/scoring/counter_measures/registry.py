@@ -1,4 +1,4 @@
-"""Counter-measures by name, with their parameter in it: "jpeg-75", "pgd-2"; "+" puts several together."""
+"""Counter-measures by name, which includes the parameter: "jpeg-75", "pgd-2". "+" combines several."""
 
 import re
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from uc_hf.training.labelled import LabelledImages
 
 
 File = Callable[[np.ndarray], np.ndarray]
-"""A published picture at its own size, uint8 [H, W, 3] -> the same."""
+"""A published image at its own size, uint8 [H, W, 3] -> the same."""
 
 Stored = Callable[[LabelledImages, LabelledImages], Tensor]
-"""The published set and its originals -> uint8 [N, 3, S, S]. Only `leaked` looks at originals, and at a few."""
+"""The published set and its originals -> uint8 [N, 3, S, S]. Only `leaked` uses originals, a few of them."""
 
 Batch = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 """Images and label weights -> the same (see `batch`)."""
@@ -31,16 +31,16 @@ Kind = Literal["files", "stored", "batch", "step"]
 
 @dataclass(frozen=True, kw_only=True)
 class CounterMeasure:
-    """What one scraper does.
+    """What a scraper does against the noise.
 
     Attributes:
-        name: as it was written; None for nothing at all.
-        files: once, to every picture at its own size, before it is resized, in this order.
-        stored: once, before training, in this order.
-        batch: to every batch, after the recipe's augmentation, in this order.
-        step: on the training step, after all others.
-        early_stopping: stop where a held-out tenth of the clean set is recognised best.
-        needs_originals: whether it takes clean images of the very rows that were published.
+        name: as the user wrote it; None for doing nothing.
+        files: applied in this order to every image at its own size, once, before it is resized.
+        stored: applied in this order to the images at the training size, once, before training.
+        batch: applied in this order to every batch, after the recipe's augmentation.
+        step: applied in the training step, after all others.
+        early_stopping: whether training stops at the epoch that is best on a held-out tenth of the clean set.
+        needs_originals: whether it uses the originals of the published rows.
     """
 
     name: str | None = None
@@ -52,7 +52,7 @@ class CounterMeasure:
     needs_originals: bool = False
 
     def clean(self, published: LabelledImages, originals: LabelledImages) -> LabelledImages:
-        """The published set, read with `files` applied, after what is done to stored images."""
+        """The published set, which was read with `files` applied, after the measures on stored images."""
         for measure in self.stored:
             published = LabelledImages(measure(published, originals), published.labels)
         return published
@@ -63,13 +63,13 @@ NONE = CounterMeasure()
 
 @dataclass(frozen=True)
 class _Known:
-    """A counter-measure whose parameter is still to be chosen.
+    """A counter-measure whose parameter is not chosen yet.
 
     Attributes:
         kind: when it acts.
-        apply: with the parameter behind what its kind takes.
-        parameter: what the number in the name means; None where there is none.
-        default: the number, where the name has none.
+        apply: takes the arguments of its kind, followed by the parameter.
+        parameter: meaning of the number in the name; None if there is no number.
+        default: the number if the name has none.
         allowed: whole numbers, or the ends of a range.
     """
 
@@ -118,11 +118,11 @@ def find_counter_measure(name: str) -> CounterMeasure:
     """A counter-measure by its name.
 
     Args:
-        name: "none", "early-stopping" or a name of `KNOWN` with or without "-PARAMETER": "jpeg-75", "pgd-2". Several
-            are put together by "+": "gray+mixup".
+        name: "none", "early-stopping" or a name in `KNOWN`, with or without "-PARAMETER": "jpeg-75", "pgd-2".
+            "+" combines several: "gray+mixup".
 
     Raises:
-        SettingError: an unknown name, a parameter out of its range, or two that change the training step.
+        SettingError: the name is unknown, the parameter is out of range, or two of them change the training step.
     """
     if name == "none":
         return NONE
@@ -130,7 +130,7 @@ def find_counter_measure(name: str) -> CounterMeasure:
     chosen = [_parse(part) for part in parts if part != EARLY_STOPPING]
     applied = {kind: tuple(apply for of, apply in chosen if of == kind) for kind in get_args(Kind)}
     if len(applied["step"]) > 1:
-        raise SettingError(f"counter-measure {name!r} has two that change the training step. Write one of them.")
+        raise SettingError(f"counter-measure {name!r} changes the training step twice. Write one of the two.")
     return CounterMeasure(
         name=name,
         files=applied["files"],
@@ -151,7 +151,7 @@ def _parse(text: str) -> tuple[str, Callable[..., Any]]:
     known = KNOWN[match[1]]
     if known.parameter is None:
         if match[2] is not None:
-            raise SettingError(f"counter-measure {text!r}: there is no number to choose. Write {match[1]!r}.")
+            raise SettingError(f"counter-measure {text!r} takes no number. Write {match[1]!r}.")
         return known.kind, known.apply
     value = float(match[2] or known.default)
     if isinstance(known.allowed, range):
@@ -162,5 +162,5 @@ def _parse(text: str) -> tuple[str, Callable[..., Any]]:
         low, high = known.allowed
         valid, limits = low <= value <= high, f"from {low:g} to {high:g}"
     if not valid:
-        raise SettingError(f"counter-measure {text!r}: the {known.parameter} is {limits}.")
+        raise SettingError(f"counter-measure {text!r}: {known.parameter} has to be {limits}.")
     return known.kind, lambda *arguments: known.apply(*arguments, value)

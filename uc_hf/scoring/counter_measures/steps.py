@@ -1,7 +1,7 @@
-"""Counter-measures on the training step: what the model is shown depends on the model.
+"""Counter-measures in the training step: which images the model sees depends on the model.
 
 Each takes the model, images float [N, 3, H, W] in [0, 1], labels (int64 [N] or float [N, C]), a CPU generator and its
-parameter, and gives the images to learn from instead.
+parameter, and returns the images that the model is trained on instead.
 """
 
 import torch
@@ -14,22 +14,22 @@ from uc_hf.training.pgd import descend
 
 
 PGD_STEPS = 7
-"""Of a quarter of the bound each: at 8/255 the 7 steps of 2/255 of Madry et al. 2018."""
+"""Steps of a quarter of the bound; at 8/255 these are the 7 steps of 2/255 of Madry et al. 2018."""
 
 OCTAVES = 4
 
 
 def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, levels: float) -> Tensor:
-    """Adversarial training: the worst images within an L-infinity ball (Madry et al. 2018).
+    """Adversarial training: the images with the largest loss in an L-infinity ball (Madry et al. 2018).
 
-    Projected gradient ascent on the loss from a random start; while it searches, the model is in eval mode.
+    Projected gradient ascent from a random start, with the model in eval mode.
 
     Args:
         model: images to class scores.
         images: float [N, 3, H, W] in [0, 1].
         labels: int64 [N] or float [N, C].
         generator: a CPU generator.
-        levels: the bound rho in 8-bit levels.
+        levels: radius rho of the ball, in 8-bit levels.
 
     Returns:
         float [N, 3, H, W] in [0, 1], within the bound of `images`.
@@ -53,10 +53,10 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, 
 
 @torch.no_grad()
 def ueraser(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, views: int) -> Tensor:
-    """Of several strongly augmented views of each image, the one with the largest loss (Qin et al. 2023, UEraser-Max).
+    """Replace each image by its strongly augmented view with the largest loss (Qin et al. 2023, UEraser-Max).
 
-    A view is a smooth random change of brightness and one of contrast, a shuffle of the channels in half of the
-    images, and one random operation of random strength; sums of octaves stand in for the published plasma fractals.
+    A view has a smooth random change of brightness and one of contrast, shuffled channels in half of the images, and
+    one random operation of random strength. Sums of octaves replace the published plasma fractals.
     """
     training = model.training
     model.eval()
@@ -83,7 +83,7 @@ def _strong_view(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _plasma(images: Tensor, generator: Generator) -> Tensor:
-    """A smooth random field for each image, float [N, 1, H, W] from 0 to 1: octaves of half the size and weight."""
+    """A smooth random field for each image, float [N, 1, H, W] from 0 to 1: a sum of octaves."""
     n, size = len(images), images.shape[2:]
     field = torch.zeros(n, 1, *size, device=images.device)
     for octave in range(OCTAVES):

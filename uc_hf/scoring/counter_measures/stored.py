@@ -1,7 +1,7 @@
 """Counter-measures on stored images, once before training: uint8 [N, 3, S, S] -> uint8 [N, 3, S, S].
 
-Compression and smoothing remove much of most published noise (Liu et al. 2023, "Image Shortcut Squeezing", ICML). All
-but `reencode` act at the size at which images are held for training: a scraper resizes first, then cleans.
+Compression and smoothing remove much of most published kinds of noise (Liu et al. 2023, "Image Shortcut Squeezing",
+ICML). All but `reencode` act at the training size: the scraper resizes first.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,19 @@ from torch.nn import functional as F
 
 
 AT_ONCE = 256
-"""Images that are filtered together."""
+"""Number of images that are filtered together."""
 
 AROUND, COARSE = 7, 2
-"""Side of the square of frequencies that one is compared with, and how many periods across no peak is sought up to."""
+"""Side of the square of frequencies with which one is compared; and the number of periods across the image up to
+which no peak is searched."""
 
 
 def reencode(picture: np.ndarray, quality: int) -> np.ndarray:
-    """Compress one picture as Pillow does unless told otherwise: chroma at half the resolution (4:2:0).
+    """Compress one image by Pillow's defaults: chroma at half the resolution (4:2:0).
 
     Args:
         picture: uint8 [H, W, 3], at the size at which it was published.
-        quality: Pillow's, 1 to 100.
+        quality: Pillow's quality, 1 to 100.
 
     Returns:
         uint8 [H, W, 3].
@@ -38,7 +39,7 @@ def reencode(picture: np.ndarray, quality: int) -> np.ndarray:
 
 
 def jpeg(pixels: Tensor, quality: int) -> Tensor:
-    """Compress as `reencode` does, at the size at which images are held (Liu et al. 2023)."""
+    """Compress as `reencode` does, at the training size (Liu et al. 2023)."""
     stored = np.empty((len(pixels), *pixels.shape[2:], 3), dtype=np.uint8)
     for row, picture in enumerate(pixels.permute(0, 2, 3, 1).cpu().numpy()):
         stored[row] = reencode(picture, quality)
@@ -46,7 +47,7 @@ def jpeg(pixels: Tensor, quality: int) -> Tensor:
 
 
 def gray(pixels: Tensor) -> Tensor:
-    """The luma of ITU-R 601 in all three channels, rounded as Pillow's mode L (Liu et al. 2023)."""
+    """The luma of ITU-R 601 in all three channels, rounded as in Pillow's mode L (Liu et al. 2023)."""
     red, green, blue = pixels.int().unbind(dim=1)
     luma = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
     return luma.byte()[:, None].expand_as(pixels).contiguous()
@@ -88,10 +89,10 @@ def lowpass(pixels: Tensor, share: float) -> Tensor:
 
 
 def notch(pixels: Tensor, factor: float) -> Tensor:
-    """Take peaks out of each channel's spectrum, as one does with periodic noise (Gonzalez and Woods, section 5.4).
+    """Remove peaks from each channel's spectrum, the usual cure of periodic noise (Gonzalez and Woods, section 5.4).
 
-    A peak is a frequency of more than `factor` times the median magnitude around it; it is brought down to that
-    median. The coarsest frequencies are left as they are.
+    A peak is a frequency with more than `factor` times the median magnitude around it; its magnitude is reduced to
+    that median. The lowest frequencies stay as they are.
     """
 
     def flatten_peaks(images: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ def notch(pixels: Tensor, factor: float) -> Tensor:
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of float [N, C, H, W], cut off at four sigma, borders repeated."""
+    """Gaussian smoothing of float [N, C, H, W], truncated at four sigma, with repeated borders."""
     radius = int(4 * sigma + 0.5)
     along = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (along / sigma) ** 2)
@@ -119,12 +120,12 @@ def blur(images: Tensor, sigma: float) -> Tensor:
 
 
 def _middle(values: Tensor, side: int, border: str) -> Tensor:
-    """The median over a square around each of float [N, C, H, W], which goes on past the border as `F.pad` has it."""
+    """The median over a square around each value of float [N, C, H, W]; `border` is a mode of `F.pad`."""
     windows = F.pad(values, [side // 2] * 4, mode=border).unfold(2, side, 1).unfold(3, side, 1)
     return windows.flatten(4).median(dim=4).values
 
 
 def _in_floats(pixels: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a transform of images in [0, 1] to 8-bit ones, some at a time."""
+    """Apply a transform of images in [0, 1] to 8-bit images, some at a time."""
     parts = [(transform(part.float() / 255).clamp(0, 1) * 255).round().byte() for part in pixels.split(AT_ONCE)]
     return torch.cat(parts)
