@@ -70,20 +70,23 @@ def test_a_target_learns_the_clean_set_and_the_scorecard_has_every_cell(card: Sc
 
 def test_the_headline_names_protected_clean_and_chance(card: Scorecard):
     assert card.headline().startswith("A resnet-small trained on the protected set reaches ")
-    assert card.headline().endswith("guessing gives 25%.")
+    assert card.headline().endswith("guessing gives 25.0 %.")
 
 
 def test_a_card_whose_first_command_was_stopped_tells_what_the_second_one_measured():
     measured = (("clean", None, 0.7), ("clean", "jpeg-75", 0.6), ("protected", "jpeg-75", 0.3))
     rows = [Row("resnet-small", "from-scratch", name, measure, 0, last, last) for name, measure, last in measured]
     headline = Scorecard(0.1, rows).headline()
-    assert "the protected set with jpeg-75 reaches 30%" in headline and "on the originals it reaches 60%" in headline
+    assert (
+        "the protected set with jpeg-75 reaches 30.0 %" in headline
+        and "on the originals it reaches 60.0 %" in headline
+    )
 
 
 def test_the_json_has_the_documented_schema(card: Scorecard, tmp_path: Path):
     card.save(tmp_path / "scorecard.json")
     saved = json.loads((tmp_path / "scorecard.json").read_text())
-    assert set(saved) == {"chance", "recipe", "sets", "detection", "rows"}
+    assert set(saved) == {"chance", "recipe", "sets", "detection", "notes", "rows"}
     assert all(set(row) == ROW for row in saved["rows"])
     assert set(saved["sets"]) == {"test", "clean", "protected"} and saved["recipe"]["epochs"] == QUICK.epochs
     assert saved == card.to_dict() and Scorecard.load(tmp_path / "scorecard.json") == card
@@ -96,7 +99,7 @@ def test_scorecards_of_the_first_version_are_still_read(tmp_path: Path):
     ]
     (tmp_path / "old.json").write_text(json.dumps({"chance": 0.1, "rows": rows}))
     old = Scorecard.load(tmp_path / "old.json")
-    assert "trained on the protected set reaches 22%" in old.headline() and old.curves[0] == []
+    assert "trained on the protected set reaches 22.0 %" in old.headline() and old.curves[0] == []
     assert old.to_markdown().startswith(old.headline())
 
 
@@ -283,10 +286,12 @@ def test_the_table_puts_first_what_serves_a_scraper_best(tmp_path: Path):
     assert [row["counter-measure"] for row in table] == ["early-stopping", "jpeg-75", "none"]
     assert table[1]["protected"] == "61.0 % ± 1.4" and table[1]["clean"] == "86.0 % ± 1.4"
     assert (table[1]["drop"], table[0]["early stop"], table[2]["early stop"]) == ("25.0 %", "70.0 %", "\N{EN DASH}")
-    assert "reaches 21% ± 1 on clean pictures and 70% with early-stopping, the best of 2 ways" in card.headline()
+    assert (
+        "reaches 21.0 % ± 1.4 on clean pictures and 70.0 % with early-stopping, the best of 2 ways" in card.headline()
+    )
     markdown = card.to_markdown()
     assert markdown.splitlines()[2].startswith("| target | protocol | counter-measure | clean | protected | drop |")
-    assert "98% of the cases (chance 50%) and names their noise pattern in 75% (20%)" in markdown
+    assert "98.0 % of the cases (chance 50.0 %) and names their noise pattern in 75.0 % (20.0 %)" in markdown
 
 
 def test_controls_share_the_clusters_epsilon_and_encoding(sets: dict[str, Dataset], tiles: Dataset):

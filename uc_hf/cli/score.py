@@ -26,11 +26,14 @@ from uc_hf.scoring.controls import train_sets as control_sets
 from uc_hf.scoring.imperceptibility import compare
 from uc_hf.scoring.recipes import PROTOCOLS, RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, describe_detection
-from uc_hf.scoring.scorecard import score
+from uc_hf.scoring.scorecard import CHOSEN, score
+from uc_hf.scoring.verdict import NOT_PROTECTED, PARTLY, PROTECTED, judge
 
 
 SHOWN = 8
 """Pictures in the report's contact sheet."""
+
+COLOURS = {PROTECTED: "green", PARTLY: "yellow", NOT_PROTECTED: "red"}
 
 SHARED = ("target", "protocol", "counter-measure")
 WIDE = 240
@@ -46,6 +49,7 @@ class Preset:
         protocols: names.
         counter_measures: names.
         seeds: trainings of each cell.
+        choose: fields of the recipe that the pictures decide, where the user does not.
     """
 
     recipe: Recipe
@@ -53,6 +57,7 @@ class Preset:
     protocols: Sequence[str] = ("from-scratch",)
     counter_measures: Sequence[str] = ("none",)
     seeds: int = 3
+    choose: Sequence[str] = ()
 
     def changed(self, recipe: Mapping[str, Any], given: Mapping[str, Any]) -> "Preset":
         """A copy with what was given; values of None and empty lists leave the preset's.
@@ -62,11 +67,12 @@ class Preset:
         """
         fields = {name: value for name, value in recipe.items() if value is not None}
         others = {name: value for name, value in given.items() if value}
-        return replace(self, recipe=replace(self.recipe, **fields), **others)
+        choose = [name for name in self.choose if name not in fields]
+        return replace(self, recipe=replace(self.recipe, **fields), choose=choose, **others)
 
 
 PRESETS = {
-    "quick": Preset(recipe=RECIPES["quick"], targets=["resnet-small"]),
+    "quick": Preset(recipe=RECIPES["quick"], targets=["resnet-small"], choose=CHOSEN),
     "paper": Preset(
         recipe=RECIPES["paper"],
         targets=["resnet-18", "efficientnet-b1", "regnetx-1.6gf"],
@@ -141,6 +147,7 @@ def score_sets(
         counter_measures=preset.counter_measures,
         seeds=range(preset.seeds),
         recipe=preset.recipe,
+        choose=preset.choose,
         image_column=image_column,
         label_column=label_column,
         resume=None if out is None else out / "scorecard.json",
@@ -151,8 +158,21 @@ def score_sets(
             gallery = figures.noise_gallery(key.fitted.noise, key.settings.epsilon)
             sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
         title = f"{protected}: how unlearnable?"
-        write_report(out / "scorecard.html", title=title, headline=card.headline(), sections=sections)
+        verdict = judge(card)
+        write_report(
+            out / "scorecard.html",
+            title=title,
+            headline=card.headline(),
+            sections=sections,
+            verdict=None if verdict is None else (verdict.word, verdict.why),
+        )
     return card
+
+
+def facts(card: Scorecard) -> dict[str, Any]:
+    """A scorecard and its verdict as JSON values."""
+    verdict = judge(card)
+    return card.to_dict() | {"verdict": None if verdict is None else verdict.to_dict()}
 
 
 def say(card: Scorecard) -> None:
@@ -167,7 +187,14 @@ def say(card: Scorecard) -> None:
     console = Console()
     # A file or a pipe has no width to keep to.
     (console if console.is_terminal else Console(width=WIDE)).print(table)
-    typer.echo(f"\nguessing: {percent(card.chance)}\n\n{card.headline()}")
+    typer.echo(f"\nguessing: {percent(card.chance)}\n")
+    verdict = judge(card)
+    if verdict is not None:
+        typer.secho(verdict.word, fg=COLOURS.get(verdict.word), bold=True)
+        typer.echo(f"{verdict.why}\n")
+    typer.echo(card.headline())
+    for note in card.notes:
+        typer.echo(note)
     if card.detection is not None:
         typer.echo(describe_detection(card.detection))
 
@@ -202,6 +229,8 @@ def accuracy_sections(card: Scorecard) -> list[Section]:
         "counter-measure; the best epoch is the most that any early stopping could give. "
         f"Guessing gives {percent(card.chance)}."
     )
+    for note in card.notes:
+        text += f"\n\n{note}"
     if card.detection is not None:
         text += f"\n\n{describe_detection(card.detection)}"
     curves: dict[tuple[str, str, str | None], dict[str, list[list[float]]]] = {}

@@ -35,7 +35,9 @@ class Section:
     table: Sequence[Mapping[str, Any]] | None = None
 
 
-def write_report(path: Path, *, title: str, headline: str, sections: Sequence[Section]) -> None:
+def write_report(
+    path: Path, *, title: str, headline: str, sections: Sequence[Section], verdict: tuple[str, str] | None = None
+) -> None:
     """Write the page; the same input gives the same bytes.
 
     Args:
@@ -43,9 +45,18 @@ def write_report(path: Path, *, title: str, headline: str, sections: Sequence[Se
         title: what was measured, the small line at the top and the name of the browser's tab.
         headline: the result in one sentence.
         sections: shown in order.
+        verdict: what the result means in a word, and the rule behind it; above the headline, in a colour of its own.
     """
     shown = [_shown(section) for section in sections]
-    page = templates.fill("report.html", title=title, headline=headline, sections=shown, accent=PROTECTED, paper=PAPER)
+    page = templates.fill(
+        "report.html",
+        title=title,
+        headline=headline,
+        sections=shown,
+        verdict=verdict,
+        accent=PROTECTED,
+        paper=PAPER,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page + "\n", encoding="utf-8", newline="\n")
 

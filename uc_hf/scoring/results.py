@@ -82,6 +82,27 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What one target and protocol say of all training sets, without a counter-measure where that was measured.
+
+    Attributes:
+        sets: training set -> its summary; "clean" and "protected" are among them.
+    """
+
+    sets: dict[str, Summary]
+
+    @property
+    def clean(self) -> Summary:
+        """The matched originals."""
+        return self.sets["clean"]
+
+    @property
+    def protected(self) -> Summary:
+        """The protected set."""
+        return self.sets["protected"]
+
+
+@dataclass(frozen=True)
 class Scorecard:
     """All trainings and the chance level.
 
@@ -91,6 +112,7 @@ class Scorecard:
         recipe: the recipe's fields and the mixed precision, which all rows share; empty in older files.
         sets: name -> fingerprint of the images and labels, also of "test"; empty in older files.
         detection: how well protected images can be told from clean ones; None if the two sets do not match row by row.
+        notes: what the reader has to know of the conditions, in sentences: a training size far below a scraper's.
     """
 
     chance: float
@@ -98,6 +120,7 @@ class Scorecard:
     recipe: dict[str, Any] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     detection: Detection | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def curves(self) -> list[list[float]]:
@@ -135,6 +158,7 @@ class Scorecard:
             recipe=saved.get("recipe", {}),
             sets=saved.get("sets", {}),
             detection=Detection(**saved["detection"]) if saved.get("detection") else None,
+            notes=saved.get("notes", []),
         )
 
     def summaries(self) -> list[Summary]:
@@ -160,25 +184,43 @@ class Scorecard:
             for (target, protocol, train_set, counter_measure), rows in groups.items()
         ]
 
+    def judged(self) -> list[Judged]:
+        """Each target and protocol with the sets "clean" and "protected"; the one that the noise stops least first."""
+        found: dict[tuple[str, str], dict[str | None, dict[str, Summary]]] = {}
+        for s in self.summaries():
+            found.setdefault((s.target, s.protocol), {}).setdefault(s.counter_measure, {})[s.train_set] = s
+        of_each = []
+        for measures in found.values():
+            whole = [
+                sets for sets in (measures.pop(None, {}), *measures.values()) if {"clean", "protected"} <= set(sets)
+            ]
+            of_each += [Judged(sets) for sets in whole[:1]]
+        return sorted(of_each, key=self._lost)
+
+    def _lost(self, judged: Judged) -> float:
+        """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
+        taught = judged.clean.last - self.chance
+        return 0.0 if taught <= 0 else (judged.clean.last - judged.protected.last) / taught
+
     def headline(self) -> str:
-        """The result in one sentence, for the first target and protocol; needs the sets "clean" and "protected"."""
-        first = self.rows[0]
-        of = [s for s in self.summaries() if s.target == first.target]
-        measures = [s.counter_measure for s in of if (s.protocol, s.train_set) == (first.protocol, "protected")]
-        plain = (first.protocol, None if None in measures else measures[0])
-        shown = {s.train_set: s for s in of if (s.protocol, s.counter_measure) == plain}
-        clean, protected = shown["clean"], shown["protected"]
+        """The result in one sentence, by the target that the noise stops least; needs "clean" and "protected"."""
+        judged = self.judged()[0]
+        clean, protected = judged.clean, judged.protected
+        plain = (protected.protocol, protected.counter_measure)
+        of = [s for s in self.summaries() if s.target == protected.target]
         others = [s for s in of if s.train_set == "protected" and s != protected]
         best = max(others, key=lambda s: s.scraper, default=protected)
         around = ""
         if best.scraper > protected.scraper:
-            around = f" and {best.scraper:.0%} with {_way(best, plain)}, the best of {len(others)} ways round it tried"
+            most = f"{_percent(best.scraper)} with {_way(best, plain)}"
+            around = f" and {most}, the best of {len(others)} ways round it tried"
         elif others:
             around = f", and no more with any of {len(others)} ways round it tried"
         with_measure = "" if plain[1] is None else f" with {plain[1]}"
         return (
-            f"A {clean.target} trained on the protected set{with_measure} reaches {_rounded(protected)} on clean "
-            f"pictures{around}; on the originals it reaches {_rounded(clean)}; guessing gives {self.chance:.0%}."
+            f"A {clean.target} trained on the protected set{with_measure} reaches {accuracy_text(protected)} on clean "
+            f"pictures{around}; on the originals it reaches {accuracy_text(clean)}; guessing gives "
+            f"{_percent(self.chance)}."
         )
 
     def table(self) -> list[dict[str, str]]:
@@ -226,20 +268,21 @@ class Scorecard:
         ]
         if self.detection is not None:
             lines += ["", describe_detection(self.detection)]
+        for note in self.notes:
+            lines += ["", note]
         return "\n".join(lines) + "\n"
 
 
 def describe_detection(detection: Detection) -> str:
     """The result of a detection in words."""
     text = (
-        f"A linear model tells protected from clean pictures in {detection.accuracy:.0%} of the cases "
-        f"(chance {detection.chance:.0%})"
+        f"A linear model tells protected from clean pictures in {_percent(detection.accuracy)} of the cases "
+        f"(chance {_percent(detection.chance)})"
     )
     if detection.cluster_accuracy is None:
         return f"{text}."
-    return (
-        f"{text} and names their noise pattern in {detection.cluster_accuracy:.0%} ({detection.cluster_chance:.0%})."
-    )
+    named = f"{_percent(detection.cluster_accuracy)} ({_percent(detection.cluster_chance)})"
+    return f"{text} and names their noise pattern in {named}."
 
 
 def accuracy_text(summary: Summary | None) -> str:
@@ -262,8 +305,3 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _percent(fraction: float | None) -> str:
     return "\N{EN DASH}" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"
-
-
-def _rounded(summary: Summary) -> str:
-    spread = f" ± {100 * summary.last_std:.0f}" if summary.seeds > 1 else ""
-    return f"{summary.last:.0%}{spread}"

@@ -5,8 +5,8 @@ A cell is one training: a target, a protocol, a training set, a counter-measure 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from torch import Generator
 from uc_hf.data.columns import class_names
 from uc_hf.data.progress import Bar
 from uc_hf.devices import mixed_precision
-from uc_hf.errors import SettingError
+from uc_hf.errors import DatasetError, SettingError
+from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.reading import load_images
@@ -35,9 +36,16 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 0.1
 """Share of the clean set that chooses the epoch of early stopping; no model of that cell is trained on it."""
 
-FULL_PRECISION = {"mixed_precision": "no"}
+OF_OLD_FILES = {"mixed_precision": "no"}
 """The precision of files that were written before it was recorded."""
-REMEDY = {"mixed_precision": "; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it"}
+
+REMEDY = {
+    "mixed_precision": "; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it",
+    "threads": "; OMP_NUM_THREADS decides it",
+}
+
+CHOSEN = ("image_size", "epochs")
+"""Fields of a recipe that the pictures can decide."""
 
 
 def score(
@@ -49,6 +57,7 @@ def score(
     counter_measures: Sequence[str] = ("none",),
     seeds: Sequence[int] = (0, 1, 2),
     recipe: Recipe | None = None,
+    choose: Collection[str] | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     resume: Path | None = None,
@@ -64,7 +73,10 @@ def score(
             (published weights; only a new head is trained).
         counter_measures: names as `find_counter_measure` takes them; each is applied to the clean set too.
         seeds: one training each; three or more for a claim.
-        recipe: optimiser, schedule and augmentation; None for the quick one.
+        recipe: optimiser, schedule and augmentation; None for the quick one, its size and length chosen.
+        choose: fields of the recipe that the pictures decide: "image_size" (their median short side, up to 128 px on
+            a CPU and 224 px on a GPU), "epochs" (as many as the originals need until their accuracy settles, up to a
+            cap). By default both where no recipe is given, and none where one is.
         image_column: None for the only image column.
         label_column: None for the only ClassLabel column, or one with a usual name.
         resume: JSON file of a scorecard, written after each training; trainings that it holds are not repeated.
@@ -75,26 +87,55 @@ def score(
         DatasetError: a set has no rows, images or labels.
         ImageError: an image cannot be read; the message names its set and row.
     """
-    recipe = recipe or Recipe()
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
+    if choose is None:
+        choose = CHOSEN if recipe is None else ()
     classes = class_names(train_sets["clean"], label_column)
+    sized, notes = _choose_size(recipe or Recipe(), "image_size" in choose, train_sets["clean"], image_column)
 
     def load(name: str, dataset: datasets.Dataset, measure: CounterMeasure = NONE) -> LabelledImages:
-        return load_images(dataset, image_column, label_column, classes, recipe.image_size, name, measure.files)
+        return load_images(dataset, image_column, label_column, classes, sized.image_size, name, measure.files)
 
     tested = load("test", test)
+    loaded = {name: load(name, dataset) for name, dataset in train_sets.items()}
+    if "epochs" in choose:
+        cell = _Cell(targets[0], find_protocol(protocols[0]), "clean", NONE, seeds[0])
+        chosen = _choose_length(sized, cell, loaded["clean"], tested, len(classes), resume)
+        sized, notes = chosen.recipe, [*notes, *chosen.notes]
     return score_images(
-        {name: load(name, dataset) for name, dataset in train_sets.items()},
+        loaded,
         tested,
         len(classes),
         targets=targets,
         protocols=protocols,
         counter_measures=counter_measures,
         seeds=seeds,
-        recipe=recipe,
+        recipe=sized,
         resume=resume,
         read=lambda name, measure: load(name, train_sets[name], measure),
+        notes=notes,
     )
+
+
+def _choose_size(
+    recipe: Recipe, chosen: bool, clean: datasets.Dataset, image_column: str | None
+) -> tuple[Recipe, list[str]]:
+    if len(clean) == 0:
+        raise DatasetError("the 'clean' set is empty.")
+    short_side = median_short_side(clean, image_column)
+    made = choose_size(recipe, short_side) if chosen else check_size(recipe, short_side)
+    return made.recipe, list(made.notes)
+
+
+def _choose_length(
+    recipe: Recipe, cell: "_Cell", clean: LabelledImages, test: LabelledImages, n_classes: int, resume: Path | None
+) -> Chosen:
+    """As long as the originals need, or as long as the trainings of a scorecard that is gone on with."""
+    if resume is not None and resume.exists():
+        saved = _load(resume)
+        if "epochs" in saved.recipe:
+            return Chosen(replace(recipe, epochs=saved.recipe["epochs"]), tuple(saved.notes))
+    return choose_length(recipe, lambda tried: _train(cell, clean, clean, test, n_classes, tried).last)
 
 
 def score_images(
@@ -109,6 +150,7 @@ def score_images(
     recipe: Recipe,
     resume: Path | None = None,
     read: Callable[[str, CounterMeasure], LabelledImages] | None = None,
+    notes: Sequence[str] = (),
 ) -> Scorecard:
     """Do what `score` does on images in memory, for sets that were made there, such as mixtures.
 
@@ -123,6 +165,8 @@ def score_images(
         recipe: optimiser, schedule and augmentation.
         resume: JSON file of a scorecard.
         read: reads a training set again, by name, with a counter-measure's `files` applied to its images.
+        notes: what the reader of the scorecard has to know of its conditions.
+
 
     Raises:
         SettingError: as `score`; also for a counter-measure that needs originals that do not match a set row by row,
@@ -133,8 +177,11 @@ def score_images(
     _check_pairs(train_sets, measures)
     _check_files(measures, read)
     clean = train_sets["clean"]
-    conditions = asdict(recipe) | {"mixed_precision": mixed_precision(Accelerator())}
-    card = begin(train_sets, test, conditions, resume)
+    conditions = asdict(recipe) | {
+        "mixed_precision": mixed_precision(Accelerator()),
+        "threads": torch.get_num_threads(),
+    }
+    card = replace(begin(train_sets, test, conditions, resume), notes=list(dict.fromkeys(notes)))
     for name, protocol in product(targets, protocols):
         _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if a model cannot be loaded
     done = {row.cell for row in card.rows}
@@ -223,16 +270,11 @@ def begin(
     fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
     if resume is None or not resume.exists():
         return fresh
-    try:
-        saved = Scorecard.load(resume)
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingError(
-            f"{resume} is not a scorecard: {error!r}. Name another file or folder, or remove it."
-        ) from error
+    saved = _load(resume)
     changed = [
         f"{name}={value!r} (saved: {saved.recipe.get(name)!r}{REMEDY.get(name, '')})"
         for name, value in fresh.recipe.items()
-        if saved.recipe.get(name, FULL_PRECISION.get(name)) != value
+        if saved.recipe.get(name, OF_OLD_FILES.get(name, value)) != value
     ]
     changed += [f"the set {name!r}" for name, digest in sets.items() if saved.sets.get(name, digest) != digest]
     if changed:
@@ -241,6 +283,13 @@ def begin(
             "Name another file or folder, or remove it."
         )
     return Scorecard(fresh.chance, saved.rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
+
+
+def _load(path: Path) -> Scorecard:
+    try:
+        return Scorecard.load(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingError(f"{path} is not a scorecard: {error!r}. Name another file or folder, or remove it.") from error
 
 
 def _check_names(

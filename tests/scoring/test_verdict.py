@@ -1,0 +1,57 @@
+"""A scorecard in one word: by the target that the noise stops least, with the rule and the best control beside it."""
+
+import pytest
+
+from uc_hf.scoring.results import Row, Scorecard
+from uc_hf.scoring.verdict import judge
+
+
+def card_of(**lasts: float) -> Scorecard:
+    """A scorecard of two seeds, guessing at 10 %, with training sets as keywords (control_x for "control-x")."""
+    rows = [
+        Row("resnet-small", "from-scratch", name.replace("_", "-"), None, seed, last + 0.01 * seed, last + 0.02)
+        for name, last in lasts.items()
+        for seed in (0, 1)
+    ]
+    return Scorecard(0.1, rows)
+
+
+@pytest.mark.parametrize(
+    ("protected", "word"), [(0.15, "protected"), (0.45, "partly protected"), (0.59, "not protected")]
+)
+def test_the_word_is_the_share_of_what_the_originals_teach_that_is_lost(protected: float, word: str):
+    verdict = judge(card_of(clean=0.7, protected=protected))
+    assert verdict is not None and verdict.word == word
+    assert verdict.share == pytest.approx((0.7 - protected) / 0.605) and "two thirds" in verdict.why
+
+
+def test_originals_that_teach_nothing_cannot_be_judged():
+    verdict = judge(card_of(clean=0.14, protected=0.1))
+    assert verdict is not None and verdict.word == "cannot tell" and verdict.share is None
+    assert "Train longer" in verdict.why
+
+
+def test_the_target_that_the_noise_stops_least_decides():
+    weak = card_of(clean=0.7, protected=0.15)
+    strong = [
+        Row("resnet-18", "finetune", name, None, 0, last, last) for name, last in (("clean", 0.9), ("protected", 0.8))
+    ]
+    card = Scorecard(0.1, [*weak.rows, *strong])
+    verdict = judge(card)
+    assert verdict is not None and verdict.word == "not protected" and verdict.judge == "resnet-18, finetune"
+    assert card.headline().startswith("A resnet-18 trained on the protected set reaches 80.0 %")
+
+
+def test_the_best_control_stands_beside_it():
+    ahead = judge(card_of(clean=0.7, protected=0.15, control_random=0.6, control_grating=0.3))
+    level = judge(card_of(clean=0.7, protected=0.15, control_random=0.6, control_grating=0.15))
+    assert ahead is not None and ahead.control == "control-grating" and "is ahead of it" in ahead.why
+    assert level is not None and "is not ahead of it, so the clusters do the work" in level.why
+
+
+def test_without_both_sets_there_is_no_verdict():
+    assert judge(card_of(clean=0.7)) is None
+
+
+def test_a_percentage_is_never_rounded_to_another_one():
+    assert "12.5 %" in card_of(clean=0.7, protected=0.12).headline()

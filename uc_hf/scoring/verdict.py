@@ -1,0 +1,97 @@
+"""One word for what a scorecard means, with the rule behind it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from uc_hf.scoring.results import Judged, Scorecard, Summary
+
+
+PROTECTED, PARTLY, NOT_PROTECTED, UNDECIDED = "protected", "partly protected", "not protected", "cannot tell"
+
+MOST, SOME = 2 / 3, 1 / 3
+"""Shares of the drop from the originals' accuracy to guessing: from which on a set is protected, and partly so."""
+
+LEAST_TAUGHT = 0.1
+"""How far above guessing the originals' accuracy has to be: without it there is no drop to measure."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a scorecard means for the publisher, judged by the target that the noise stops least.
+
+    Attributes:
+        word: "protected", "partly protected", "not protected" or "cannot tell".
+        share: of what the originals teach (their accuracy above guessing), the part that is lost; None where they
+            teach too little to tell.
+        control: the control that loses most, by name; None without controls.
+        control_share: what it loses; None without controls.
+        judge: target and protocol that lose least.
+        why: the rule, with its figures, in a sentence or two.
+    """
+
+    word: str
+    share: float | None
+    control: str | None
+    control_share: float | None
+    judge: str
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dict(vars(self))
+
+
+def judge(card: Scorecard) -> Verdict | None:
+    """The verdict on a scorecard, without counter-measures; None where no target was trained on both sets.
+
+    Args:
+        card: with the sets "clean" and "protected".
+    """
+    judged = card.judged()
+    if not judged:
+        return None
+    worst = judged[0]
+    name = f"{worst.protected.target}, {worst.protected.protocol}"
+    taught = worst.clean.last - card.chance
+    if taught < LEAST_TAUGHT:
+        why = (
+            f"on the originals {name} reaches {_percent(worst.clean.last)}, and guessing gives "
+            f"{_percent(card.chance)}: the originals themselves teach too little to tell. Train longer, at a larger "
+            "image size, or on more images."
+        )
+        return Verdict(UNDECIDED, None, None, None, name, why)
+    share = (worst.clean.last - worst.protected.last) / taught
+    control = _best_control(worst)
+    control_share = None if control is None else (worst.clean.last - control.last) / taught
+    word = PROTECTED if share >= MOST else PARTLY if share >= SOME else NOT_PROTECTED
+    why = (
+        f"{_whole(share)} of what the originals teach {name} is lost "
+        f"(from {_percent(worst.clean.last)} to {_percent(worst.protected.last)}; guessing {_percent(card.chance)}); "
+        f"two thirds are needed for \N{LEFT DOUBLE QUOTATION MARK}protected\N{RIGHT DOUBLE QUOTATION MARK}, a third "
+        f"for \N{LEFT DOUBLE QUOTATION MARK}partly\N{RIGHT DOUBLE QUOTATION MARK}."
+    )
+    if control is not None and control_share is not None:
+        why += f" {_beside(control, control_share, worst.protected)}"
+    return Verdict(word, share, None if control is None else control.train_set, control_share, name, why)
+
+
+def _best_control(judged: Judged) -> Summary | None:
+    controls = [summary for name, summary in judged.sets.items() if name.startswith("control-")]
+    return min(controls, key=lambda summary: summary.last, default=None)
+
+
+def _beside(control: Summary, control_share: float, protected: Summary) -> str:
+    """Whether the protection is ahead of noise that was not learnt: by more than both spreads over the seeds."""
+    lead = control.last - protected.last
+    text = f"{control.train_set}, which nobody learnt, loses {_whole(control_share)}"
+    if lead > (control.last_std**2 + protected.last_std**2) ** 0.5:
+        return f"{text}: the protection is ahead of it."
+    return f"{text}: the protection is not ahead of it, so the clusters do the work."
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _whole(share: float) -> str:
+    return f"{100 * max(share, 0.0):.0f} %"
