@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 import typer
 
-from uc_hf.cli.score import accuracy_sections, picture_sections
+from uc_hf.cli.score import accuracy_sections, banner, picture_sections
 from uc_hf.data import images
 from uc_hf.data.columns import image_column
 from uc_hf.data.generated import generated_dataset
@@ -83,6 +83,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
         out / "report.html",
         title=f"uc_hf demo: {_described(demo)}, surrogate {demo.surrogate}",
         headline=scorecard.headline(),
+        verdict=banner(scorecard),
         sections=[
             Section("What this is", _explained(demo, len(train), len(test))),
             *accuracy_sections(scorecard),

@@ -158,14 +158,8 @@ def score_sets(
             gallery = figures.noise_gallery(key.fitted.noise, key.settings.epsilon)
             sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
         title = f"{protected}: how unlearnable?"
-        verdict = judge(card)
-        write_report(
-            out / "scorecard.html",
-            title=title,
-            headline=card.headline(),
-            sections=sections,
-            verdict=None if verdict is None else (verdict.word, verdict.why),
-        )
+        report = out / "scorecard.html"
+        write_report(report, title=title, headline=card.headline(), sections=sections, verdict=banner(card))
     return card
 
 
@@ -219,6 +213,12 @@ def _test_set(clean: datasets.DatasetDict, source: str, test: str | None) -> dat
             "Write --test SPLIT, or --test with another dataset of clean, labelled images."
         )
     return clean[name]
+
+
+def banner(card: Scorecard) -> tuple[str, str] | None:
+    """The verdict as a report shows it: the word and the rule."""
+    verdict = judge(card)
+    return None if verdict is None else (verdict.word, verdict.why)
 
 
 def accuracy_sections(card: Scorecard) -> list[Section]:

@@ -289,7 +289,9 @@ def _load(path: Path) -> Scorecard:
     try:
         return Scorecard.load(path)
     except (ValueError, KeyError, TypeError) as error:
-        raise SettingError(f"{path} is not a scorecard: {error!r}. Name another file or folder, or remove it.") from error
+        raise SettingError(
+            f"{path} is not a scorecard: {error!r}. Name another file or folder, or remove it."
+        ) from error
 
 
 def _check_names(
