@@ -50,3 +50,8 @@ class OutputError(UCError, OSError):
 def first_line(error: BaseException) -> str:
     """The first line of another library's error, to be given as a reason; its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def shown(text: object) -> str:
+    """A name or a text from data as a terminal may show it: control characters and line ends as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

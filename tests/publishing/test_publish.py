@@ -287,11 +287,15 @@ def test_a_picture_of_a_stream_that_cannot_be_protected_is_named_and_what_was_pu
     values = stored(clean["train"])
     values[50] = {"bytes": b"no picture", "path": None}
     broken = clean["train"].remove_columns("image").add_column("image", values)
-    broken.cast_column("image", datasets.Image()).to_parquet(tmp_path / "broken.parquet")
-    words = ["protect", tmp_path / "broken.parquet", "--push-to", "me/half", "--protector", key]
-    result = invoke(*words)
+    broken = broken.cast_column("image", datasets.Image())
+    broken.push_to_hub("me/broken")
+    result = invoke("protect", "me/broken", "--push-to", "me/half", "--protector", key)
     assert result.exit_code == 1 and "split 'train', row 50, column 'image': not an image" in result.stderr
     assert sorted(data_files(hub, "me/half")) == ["data/train-00000.parquet", "data/train-00001.parquet"]
+    broken.to_parquet(tmp_path / "broken.parquet")
+    result = invoke("protect", tmp_path / "broken.parquet", "--push-to", "me/at-hand", "--protector", key)
+    assert result.exit_code == 1 and "1 of 72 images cannot be protected" in result.stderr
+    assert ("datasets", "me/at-hand") not in hub.repos
 
 
 @pytest.fixture

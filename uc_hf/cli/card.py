@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from uc_hf.data.columns import image_column
+from uc_hf.data.sources import open_from_hub
 from uc_hf.errors import DatasetError, SettingError, first_line
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
@@ -61,13 +62,13 @@ def _read(scorecard: Path) -> Scorecard:
 def _open(repo: str) -> datasets.IterableDatasetDict:
     try:
         HfApi().dataset_info(repo)
-        return datasets.load_dataset(repo, streaming=True)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise DatasetError(
             f"there is no dataset {repo} on the Hub that you may read. Push it first; its name is written USER/NAME."
         ) from error
     except (HTTPError, OSError, ValueError) as error:
         raise DatasetError(f"the dataset {repo} cannot be read: {first_line(error)}") from error
+    return open_from_hub(repo, streaming=True)
 
 
 def _first_pictures(split: datasets.IterableDataset, column: str) -> list[dict]:

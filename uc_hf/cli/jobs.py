@@ -1,5 +1,6 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from uc_hf.data.checks import check_dataset
 from uc_hf.data.columns import image_column
 from uc_hf.data.folders import check_folder, folder_images, without_copy
 from uc_hf.data.images import Container
+from uc_hf.data.rows import read_rows
 from uc_hf.data.sources import is_image_folder, open_dataset
 from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
@@ -71,16 +73,20 @@ class DatasetJob:
     chosen: Sequence[str]
 
     def check(self, column: str | None, container: Container, out: Path | None) -> None:
-        """Look at every image where they are at hand, before time is spent on any; a stream is not read through.
+        """Look at every row where they are at hand, before time is spent on any; a Hub's stream is not read through.
 
         Raises:
-            DatasetError: no rows, or no (or more than one) column of images.
+            DatasetError: no rows, no (or more than one) column of images, or files that are not the dataset's own.
             ImageError: images that cannot be protected, named by split and row.
         """
-        for split in self.chosen:
-            part = self.splits[split]
-            if isinstance(part, datasets.Dataset):
+        for split, part in self.splits.items():
+            streamed = isinstance(part, datasets.IterableDataset)
+            if streamed and not Path(self.source).exists():
+                continue
+            if split in self.chosen:
                 check_dataset(part, image_column(part.features, column), container, split)
+            elif streamed:
+                deque(read_rows(part, f"the split {split!r}"), maxlen=0)
 
     def sample(self, container: Container) -> Any:
         """The rows to fit on."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from huggingface_hub import HfApi
 
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
@@ -16,7 +17,7 @@ from uc_hf.errors import OutputError, SettingError
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods.registry import find_method, open_protector
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.hub import HubRepository, check_access
+from uc_hf.publishing.hub import HubRepository, check_access, in_our_words
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, compare
 
@@ -100,14 +101,15 @@ def protect(
     check_key(source, key)
     if push_to is not None:
         check_access(push_to)
+        _refuse_filled(push_to, saved, key)
     if saved is not None:
         _refuse_another(saved, method, settings, given, key)
     job = open_job(source, splits, streaming=out is None)
-    repository = None if push_to is None else _repository(push_to, saved, key)
     protector = saved or chosen(**given)
     column = settings.image_column if saved is None else saved.fitted.column
     container = Container.parse(protector.settings.container)
     job.check(column, container, out)
+    repository = None if push_to is None else HubRepository.create(push_to)
     if saved is None:
         save_protector(protector.fit(job.sample(container), check=False), key)
     outcome = _run(job, protector, source, out, key, repository)
@@ -165,7 +167,7 @@ def _refuse_another(
     if method not in (None, saved.method):
         different = {"method": (method, saved.method)}
     else:
-        has, wants = saved.settings.plain(), asked.plain()
+        has, wants = saved.settings.plain() | {"image_column": saved.fitted.column}, asked.plain()
         different = {name: (wants[name], has[name]) for name in given if has[name] != wants[name]}
     if different:
         named = ", ".join(f"{name} {wanted!r} (saved: {had!r})" for name, (wanted, had) in different.items())
@@ -187,15 +189,15 @@ def _beside(out: Path | None, push_to: str | None) -> Path:
     raise OutputError(_NOWHERE)
 
 
-def _repository(name: str, saved: Protector | None, key: Path) -> HubRepository:
-    """The repository to push to, made if it does not exist."""
-    repository = HubRepository.create(name)
-    if saved is None and repository.files():
+def _refuse_filled(name: str, saved: Protector | None, key: Path) -> None:
+    """Refuse a repository with data that no protector of ours can have made."""
+    with in_our_words(name):
+        exists = saved is None and HfApi().repo_exists(name, repo_type="dataset")
+    if exists and HubRepository(name).files():
         raise OutputError(
             f"{name} holds data already, and there is no protector in {key} that could have made it. Name the one "
             "that has with --protector, or push to another repository."
         )
-    return repository
 
 
 def _run(

@@ -8,6 +8,7 @@ import datasets
 from uc_hf.data import images
 from uc_hf.data.images import Container, ImageValue
 from uc_hf.data.progress import Bar
+from uc_hf.data.rows import read_rows
 from uc_hf.errors import ImageError
 
 
@@ -17,11 +18,13 @@ SHOWN_ERRORS = 5
 """So many bad pictures are named in one message."""
 
 
-def check_dataset(dataset: datasets.Dataset, column: str, container: Container, split: str | None = None) -> None:
+def check_dataset(
+    dataset: datasets.Dataset | datasets.IterableDataset, column: str, container: Container, split: str | None = None
+) -> None:
     """Look at every picture of a dataset before time is spent on any.
 
     Args:
-        dataset: rows of images.
+        dataset: rows of images; a stream is read through.
         column: its images.
         container: what they will be stored in.
         split: named in the message.
@@ -30,10 +33,12 @@ def check_dataset(dataset: datasets.Dataset, column: str, container: Container, 
         ImageError: pictures that cannot be protected, named by their row.
     """
     of = "" if split is None else f" of split {split!r}"
-    named = (
-        (f"row {row}{of}, column {column!r}", value[column]) for row, value in enumerate(undecoded(dataset, column))
-    )
-    check_all(named, len(dataset), container)
+    total = None
+    if isinstance(dataset, datasets.IterableDataset):
+        values = (row[column][0].as_py() for row in read_rows(dataset, f"the split {split!r}"))
+    else:
+        values, total = (row[column] for row in undecoded(dataset, column)), len(dataset)
+    check_all(((f"row {row}{of}, column {column!r}", value) for row, value in enumerate(values)), total, container)
 
 
 def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.Dataset:
@@ -42,21 +47,22 @@ def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.
     return dataset.cast_column(column, datasets.Image(decode=False))
 
 
-def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: Container) -> None:
+def check_all(values: Iterable[tuple[str, ImageValue]], total: int | None, container: Container) -> None:
     """Look at pictures and name all that cannot be protected, or not stored in the container.
 
     Tells of gray ones among coloured ones.
 
     Args:
         values: a name for the message, and the picture as it is stored.
-        total: how many there are.
+        total: how many there are, where that is known.
         container: what they will be stored in.
 
     Raises:
         ImageError: one or more cannot be protected.
     """
-    bad, gray = [], []
+    bad, gray, looked_at = [], [], 0
     for name, value in Bar(values, total=total, desc="checking images", unit="image", leave=False):
+        looked_at += 1
         try:
             images.check(value)
             if not container.lossless and images.open_image(value).has_transparency_data:
@@ -69,13 +75,13 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int, container: C
         more = [f"  and {len(bad) - SHOWN_ERRORS} more"] if len(bad) > SHOWN_ERRORS else []
         reasons = "\n".join([*bad[:SHOWN_ERRORS], *more])
         raise ImageError(
-            f"{len(bad)} of {total} images cannot be protected:\n{reasons}\nMend them, or leave them out."
+            f"{len(bad)} of {looked_at} images cannot be protected:\n{reasons}\nMend them, or leave them out."
         )
-    if 0 < len(gray) < total:
+    if 0 < len(gray) < looked_at:
         logger.warning(
             "%d of %d images are stored in gray (the first: %s). They will be stored in colour like the others: one "
             "or two in a hundred without coloured noise can undo much of what the others' noise protects.",
             len(gray),
-            total,
+            looked_at,
             gray[0],
         )

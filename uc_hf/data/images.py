@@ -22,7 +22,8 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from uc_hf.errors import ImageError, SettingError
+from uc_hf.data.files import read_file
+from uc_hf.errors import ImageError, SettingError, shown
 
 
 logger = logging.getLogger(__name__)
@@ -309,7 +310,8 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
         ImageError: there are none, or the file cannot be read.
     """
     if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path") or b""
+        data, path = value.get("bytes"), value.get("path")
+        value = (path or b"") if data is None else data
     if isinstance(value, bytes):
         if not value:
             raise ImageError("it is empty: it has no bytes and no path. Remove it.")
@@ -320,9 +322,10 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
             "or a uint8 array. Rows without an image have to be removed."
         )
     try:
-        return Path(value).read_bytes()
-    except OSError as reason:
-        raise ImageError(f"{str(value)!r} cannot be read: {reason.strerror}.") from reason
+        return read_file(value)
+    except (OSError, ValueError) as reason:
+        why = getattr(reason, "strerror", None) or reason
+        raise ImageError(f"{shown(value)!r} cannot be read: {why}.") from reason
 
 
 @contextmanager

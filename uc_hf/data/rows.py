@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 from httpx2 import HTTPError
 
-from uc_hf.errors import DatasetError, first_line
+from uc_hf.data.files import taken_in
+from uc_hf.errors import DatasetError, UCError, first_line
 
 
 GROUP_ROWS, GROUP_BYTES = 100, 32 * 2**20
@@ -87,8 +88,9 @@ def read_rows(dataset: datasets.Dataset | datasets.IterableDataset, where: str, 
     while True:
         try:
             row = next(rows, None)
-            if row is not None and _points_to_files(row):
-                row = embed_table_storage(row)
+            row = None if row is None else taken_in(row, dataset.features)
+        except UCError:
+            raise
         except (HTTPError, OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(
                 f"row {start} of {where} cannot be read: {first_line(error)} What was written before is "
@@ -122,7 +124,3 @@ def _files(table: pa.Table) -> list[tuple[Any, Any]]:
     structs = [field for field in table.schema if pa.types.is_struct(field.type)]
     names = [field.name for field in structs if {"bytes", "path"} <= {child.name for child in field.type}]
     return [(pc.struct_field(table[name], "bytes"), pc.struct_field(table[name], "path")) for name in names]
-
-
-def _points_to_files(row: pa.Table) -> bool:
-    return any(data.null_count and not path.null_count for data, path in _files(row))

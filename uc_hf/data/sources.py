@@ -1,5 +1,6 @@
 """What a user names on the command line -> a DatasetDict or a protector: a folder, a file, or a name on the Hub."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
+from uc_hf.data.files import Home, confined
 from uc_hf.data.folders import is_image_file, visible
-from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line
+from uc_hf.data.tables import is_table, open_tables
+from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line, shown
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-    """Open a dataset by what it is.
+    """Open a dataset by what it is. No row of it points to a file outside it: what does is refused.
 
     Args:
         source: a folder written by `save_to_disk`, a parquet file, a folder of parquet files, a folder of images in
@@ -32,19 +35,20 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
         its splits; a lone `Dataset` becomes {"train": ...}.
 
     Raises:
-        DatasetError: it is none of these, cannot be read, or the Hub does not give it.
+        DatasetError: it is none of these, cannot be read, points to files that are not its own (rows of a stream when
+            their turn comes), or the Hub does not give it.
     """
     path = Path(source)
     if path.is_dir():
         return _open_folder(path, streaming)
     if path.is_file():
-        if path.suffix != ".parquet":
+        if not is_table(path):
             raise DatasetError(
                 f"{source} is not a .parquet file. Name a folder of images, a folder written by save_to_disk, "
                 "parquet files, or a dataset on the Hub."
             )
-        return _load(source, lambda: datasets.load_dataset("parquet", data_files=source, streaming=streaming))
-    return _open_from_hub(source, streaming)
+        return _confined(_load(source, lambda: open_tables(path, streaming=streaming)), Home())
+    return open_from_hub(source, streaming=streaming)
 
 
 def train_and_test(
@@ -69,24 +73,20 @@ def is_image_folder(path: Path) -> bool:
     if not path.is_dir() or _is_saved(path):
         return False
     files = visible(path)
-    return not any(map(_is_table, files)) and any(map(is_image_file, files))
+    return not any(map(is_table, files)) and any(map(is_image_file, files))
 
 
 def _is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def _is_table(file: Path) -> bool:
-    """Whether a file holds rows of a dataset; `imagefolder` reads metadata.parquet beside its images."""
-    return file.suffix == ".parquet" and file.name != "metadata.parquet"
-
-
 def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
     if _is_saved(path):
-        saved = _load(str(path), lambda: datasets.load_from_disk(str(path)))
-        return saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
-    if any(map(_is_table, visible(path))):
-        return _load(str(path), lambda: datasets.load_dataset(str(path), streaming=streaming))
+        saved = _load(str(path), lambda: _load_saved(path))
+        splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
+        return _confined(splits, Home(path))
+    if any(map(is_table, visible(path))):
+        return _confined(_load(str(path), lambda: open_tables(path, streaming=streaming)), Home(path))
     if is_image_folder(path):
         return _load(str(path), lambda: datasets.load_dataset("imagefolder", data_dir=str(path)))
     raise DatasetError(
@@ -95,7 +95,33 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
     )
 
 
-def _open_from_hub(source: str, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+def _load_saved(path: Path) -> datasets.DatasetDict | datasets.Dataset:
+    """What `save_to_disk` wrote; its JSON files, which say what to open, may name no file outside the folder."""
+    whole = path / "dataset_dict.json"
+    names = json.loads(whole.read_text(encoding="utf-8"))["splits"] if whole.is_file() else []
+    files = [
+        file["filename"]
+        for state in ([path / name / "state.json" for name in names] or [path / "state.json"])
+        for file in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+    ]
+    for name in (*names, *files):
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise DatasetError(
+                f"the saved dataset {path} points to {shown(name)!r}, which is not one of its own files."
+            )
+    return datasets.load_from_disk(str(path))
+
+
+def _confined(splits: Any, home: Home) -> Any:
+    return type(splits)({split: confined(part, home, split) for split, part in splits.items()})
+
+
+def open_from_hub(source: str, *, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    """Open a dataset on the Hub, as `open_dataset` does.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+    """
     nowhere = f"{source!r} is neither a local file or folder nor a dataset on the Hub"
     try:
         # Fails at once, where load_dataset would try again for half a minute.
@@ -111,7 +137,22 @@ def _open_from_hub(source: str, streaming: bool) -> datasets.DatasetDict | datas
         ) from error
     except HfHubHTTPError as error:
         raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
-    return _load(source, lambda: datasets.load_dataset(source, streaming=streaming))
+    return _confined(_load(source, lambda: _load_from_hub(source, streaming)), Home.on_hub(source))
+
+
+def _load_from_hub(source: str, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    builder = datasets.load_dataset_builder(source)
+    own = Home.on_hub(source)
+    for file in (file for files in (builder.config.data_files or {}).values() for file in files):
+        if reason := own.refusal(str(file)):
+            raise DatasetError(
+                f"the dataset {source!r} consists of files that are not its own: {shown(file)!r}: {reason}. "
+                "If you trust it, write load_dataset(...).save_to_disk(FOLDER) in Python and name FOLDER."
+            )
+    if streaming:
+        return builder.as_streaming_dataset()
+    builder.download_and_prepare()
+    return builder.as_dataset()
 
 
 _LOGIN = "If it is private or gated, ask for access on its page and run `hf auth login`."
@@ -124,9 +165,11 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
     """What `load` gives; the errors of `datasets` in our words."""
     try:
         return load()
+    except DatasetError:
+        raise
     except DatasetNotFoundError as error:
         raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
-    except ConnectionError as error:
+    except (ConnectionError, HfHubHTTPError) as error:
         raise DatasetError(f"{source!r} cannot be fetched: {first_line(error)}. Connect, and try again.") from error
     except DatasetGenerationError as error:
         reason = first_line(error.__cause__ or error)
@@ -136,7 +179,7 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
                 "or set HF_HOME to a folder that has some."
             ) from error
         raise DatasetError(f"{source!r} cannot be read: {reason}. Mend or remove the file it names.") from error
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         remedy = _MORE_THAN_A_NAME
         if Path(source).exists():
             remedy = "Mend it, or write it anew with save_to_disk or to_parquet."

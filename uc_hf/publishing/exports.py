@@ -1,6 +1,7 @@
 """A labelled dataset -> the files that other people's trainers take: class folders, Azure AutoML, Baidu EasyDL.
 
-The bytes of every picture are copied as they are stored, and its file keeps its stem. A stem that an earlier row has
+The bytes of every picture are copied as they are stored (a row that only points to a file is refused), and its file
+keeps its stem. A stem that an earlier row has
 taken gets the row's number in front, and a picture without a name the number alone.
 """
 
@@ -17,6 +18,7 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_name
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
+from uc_hf.data.files import Home, confined
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError, OutputError
 
@@ -189,7 +191,7 @@ def _files(
     column = find_image_column(dataset.features, image_column)
     labels = find_label_column(dataset.features, label_column)
     feature = dataset.features[labels]
-    stored = undecoded(dataset, column, labels)
+    stored = confined(undecoded(dataset, column, labels), Home(), str(dataset.split or "train"))
 
     def read() -> Iterator[_File]:
         taken: set[str] = set()

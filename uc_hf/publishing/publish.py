@@ -1,6 +1,7 @@
 """Publish a dataset: protect it piece by piece, and push each piece to the Hub as soon as it is made."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import datasets
 
 from uc_hf.data.checks import check_dataset
 from uc_hf.data.columns import image_column
+from uc_hf.data.files import Home, confined
 from uc_hf.data.images import Container
 from uc_hf.errors import DatasetError
 from uc_hf.protecting.protector import Protector
@@ -24,6 +26,7 @@ def publish(
     protector: Protector,
     splits: Sequence[str] | None = None,
     source: str | None = None,
+    files_in: str | Path | None = None,
     private: bool | None = None,
     token: str | None = None,
 ) -> str:
@@ -44,6 +47,8 @@ def publish(
         protector: fitted.
         splits: those to protect; None for all but those with a test split's name. The others are carried over clean.
         source: the originals' name on the Hub, told in the card; a local path is never written down.
+        files_in: a folder that rows may point into, as those of `load_dataset("imagefolder", ...)` point to files;
+            without it they may point to files of `source` alone, since what a row names is published.
         private: whether a new repository is private; None for what your account or organisation has as its default,
             which is public unless you have changed it.
         token: of the Hub; the saved one otherwise.
@@ -53,7 +58,8 @@ def publish(
 
     Raises:
         NotFittedError: the protector is not fitted.
-        DatasetError: no images, splits that cannot be one dataset, or a row that cannot be read.
+        DatasetError: no images, splits that cannot be one dataset, a row that cannot be read, or one that points to
+            a file outside `files_in` and `source`. Of a stream, when its turn comes.
         ImageError: a picture that cannot be protected, named by split and row. Of a stream, when its turn comes.
         OutputError: the repository cannot be written to, or holds other data.
     """
@@ -61,6 +67,9 @@ def publish(
     parts = _by_split(dataset)
     chosen = choose_splits(parts, splits or [])
     image_column(common_features(parts), column)
+    home = Home() if source is None else Home.on_hub(source)
+    home = home if files_in is None else replace(home, folder=Path(files_in))
+    parts = {split: confined(part, home, split) for split, part in parts.items()}
     check_access(repo_id, token)
     for split in chosen:
         if isinstance(parts[split], datasets.Dataset):

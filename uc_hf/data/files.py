@@ -1,0 +1,212 @@
+"""The files that rows only point to: which of them belong to a dataset, and how any file is opened.
+
+A row of a parquet file, a saved dataset or a stream can name any file of this machine and any address, and what it
+names would be published with the dataset. So a file is opened only where it lies within the dataset that names it.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.utils.file_utils import is_local_path, xopen
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
+
+from uc_hf.errors import DatasetError, shown
+
+
+SHOWN_ROWS = 5
+"""So many rows are named in one message."""
+
+AT_ONCE = 1000
+"""So many stored rows are looked at at once."""
+
+Rows = TypeVar("Rows", datasets.Dataset, datasets.IterableDataset)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the files of a dataset lie.
+
+    Attributes:
+        folder: on this machine; None where no file of it is the dataset's.
+        repository: the dataset's name on the Hub; None where it is not there.
+    """
+
+    folder: Path | None = None
+    repository: str | None = None
+
+    @classmethod
+    def on_hub(cls, name: str) -> "Home":
+        """The files of a dataset on the Hub, and their copies in the cache."""
+        return cls(Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="dataset"), name)
+
+    def refusal(self, path: str) -> str | None:
+        """Why a file that a row points to is not opened; None where it is the dataset's."""
+        *archives, place = path.split("::")
+        if len(archives) > 1 or not all(archive.startswith("zip://") for archive in archives):
+            return "a chain of addresses is not followed"
+        if is_local_path(place):
+            return self._refusal_here(place)
+        start = f"hf://datasets/{self.repository}@"
+        within = self.repository is not None and place.startswith(start) and ".." not in place.split("/")
+        return None if within else "this address is not within the dataset"
+
+    def _refusal_here(self, path: str) -> str | None:
+        if self.folder is None or "\0" in path:
+            return "it lies outside the dataset"
+        root, place = (Path(os.path.realpath(at)) for at in (self.folder, path))
+        if not place.is_relative_to(root):
+            return "it lies outside the dataset"
+        if any(part.startswith(".") for part in place.relative_to(root).parts):
+            return "it is hidden"
+        try:
+            return None if stat.S_ISREG(place.stat().st_mode) else "it is not a regular file"
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+
+
+def confined(dataset: Rows, home: Home, split: str) -> Rows:
+    """A dataset of which no row points to a file that is not its own.
+
+    Stored rows are all looked at now, those of a stream as they are read.
+
+    Args:
+        dataset: of known features.
+        home: where its own files lie.
+        split: named in the message.
+
+    Raises:
+        DatasetError: rows that point elsewhere, named with their column.
+    """
+    features = {name: feature for name, feature in dataset.features.items() if holds_files(feature)}
+    guard = _Guard(features, home, split)
+    if not features:
+        return dataset
+    if isinstance(dataset, datasets.IterableDataset):
+        rows = dataset.with_format("arrow")
+        rows = rows.map(guard, with_indices=True, batched=True, batch_size=1, features=dataset.features)
+        return rows.with_format(None)
+    stored = dataset.with_format("arrow").select_columns(list(features))
+    refused = [
+        reason
+        for number, table in enumerate(stored.iter(batch_size=AT_ONCE))
+        for reason in guard.refusals(table, range(number * AT_ONCE, number * AT_ONCE + len(table)))
+    ]
+    if refused:
+        raise _elsewhere(refused)
+    return dataset
+
+
+class _Guard:
+    """Lets rows of a stream pass that point to files of their own dataset."""
+
+    def __init__(self, features: Mapping[str, Any], home: Home, split: str) -> None:
+        self.features, self.home, self.split = features, home, split
+
+    def __call__(self, table: pa.Table, rows: list[int]) -> pa.Table:
+        """The same table, or a DatasetError."""
+        if refused := self.refusals(table, rows):
+            raise _elsewhere(refused)
+        return table
+
+    def refusals(self, table: pa.Table, rows: "range | list[int]") -> list[str]:
+        """What is wrong with which row."""
+        return [
+            f"  row {rows[row]} of the split {self.split!r}, column {name!r}: {shown(path)!r}: {reason}"
+            for name, feature in self.features.items()
+            if name in table.column_names
+            for row, path in pointers(table[name], feature)
+            if (reason := self.home.refusal(path))
+        ]
+
+
+def _elsewhere(refused: list[str]) -> DatasetError:
+    more = [f"  and {len(refused) - SHOWN_ROWS} more"] if len(refused) > SHOWN_ROWS else []
+    reasons = "\n".join([*refused[:SHOWN_ROWS], *more])
+    return DatasetError(
+        "rows point to files that are not the dataset's own, which would be published with it:\n"
+        f"{reasons}\nLeave these rows out, or store the bytes of the files in them."
+    )
+
+
+def holds_files(feature: Any) -> bool:
+    """Whether a feature holds images, sounds, films or other files, at any depth."""
+    if isinstance(feature, dict):
+        return any(map(holds_files, feature.values()))
+    inner = getattr(feature, "feature", None)
+    return hasattr(feature, "embed_storage") or (inner is not None and holds_files(inner))
+
+
+def pointers(column: pa.ChunkedArray, feature: Any) -> Iterator[tuple[int, str]]:
+    """Row and path of each file of a column that has no bytes in it, at any depth."""
+    start = 0
+    for chunk in column.chunks:
+        yield from _pointers(chunk, feature, pa.array(np.arange(start, start + len(chunk))))
+        start += len(chunk)
+
+
+def _pointers(array: pa.Array, feature: Any, rows: pa.Array) -> Iterator[tuple[int, str]]:
+    if hasattr(feature, "embed_storage"):
+        paths = pc.struct_field(array, "path")
+        pointing = pc.and_(pc.is_null(pc.struct_field(array, "bytes")), pc.is_valid(paths))
+        if pc.any(pointing).as_py():
+            yield from zip(rows.filter(pointing).to_pylist(), paths.filter(pointing).to_pylist(), strict=True)
+    elif isinstance(feature, dict):
+        for name, inner in feature.items():
+            yield from _pointers(pc.struct_field(array, name), inner, rows)
+    elif hasattr(feature, "feature"):
+        yield from _pointers(pc.list_flatten(array), feature.feature, rows.take(pc.list_parent_indices(array)))
+
+
+def taken_in(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
+    """A table of few rows with the bytes of the files that it only points to.
+
+    Raises:
+        OSError: one cannot be read, or is not a regular file.
+    """
+    for position, name in enumerate(table.column_names):
+        feature = features[name]
+        if holds_files(feature) and any(True for _ in pointers(table[name], feature)):
+            field = table.schema.field(position)
+            values = [_with_bytes(value, feature) for value in table[name].to_pylist()]
+            table = table.set_column(position, field, pa.chunked_array([pa.array(values, field.type)]))
+    return table
+
+
+def _with_bytes(value: Any, feature: Any) -> Any:
+    if value is None or not holds_files(feature):
+        return value
+    if isinstance(feature, dict):
+        return {name: _with_bytes(value[name], inner) for name, inner in feature.items()}
+    if hasattr(feature, "feature"):
+        return [_with_bytes(item, feature.feature) for item in value]
+    if value["bytes"] is not None or value["path"] is None:
+        return value
+    return value | {"bytes": _fetched(value["path"])}
+
+
+def _fetched(path: str) -> bytes:
+    if Path(path).is_absolute() or is_local_path(path):
+        return read_file(path)
+    with xopen(path, "rb") as file:
+        return file.read()
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a regular file; a pipe or a device, which may never end, is not opened.
+
+    Raises:
+        OSError: it is not a regular file, or cannot be read.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return Path(path).read_bytes()

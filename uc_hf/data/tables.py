@@ -1,0 +1,127 @@
+"""Parquet files of this machine -> rows: which files are which split, by a README.md or by their names.
+
+`datasets` would take the README.md of a folder at its word, which can name files anywhere, and would drop the files
+whose names tell no split as soon as one tells.
+"""
+
+import glob
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import yaml
+from datasets.data_files import sanitize_patterns
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
+
+from uc_hf.data.folders import visible
+from uc_hf.errors import DatasetError, first_line, shown
+
+
+logger = logging.getLogger(__name__)
+
+CARD = "README.md"
+
+_SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5,}(?:-of-\d{5,})?\.parquet", re.IGNORECASE)
+_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+def is_table(file: Path) -> bool:
+    """Whether a file holds rows of a dataset; metadata.parquet describes the pictures beside it."""
+    return file.suffix.lower() == ".parquet" and file.name != "metadata.parquet"
+
+
+def open_tables(path: Path, *, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    """The rows of a parquet file, or of a folder of them.
+
+    Raises:
+        DatasetError: the folder's README.md cannot be read, or describes something else.
+    """
+    features = None
+    splits = {"train": [path]}
+    if path.is_dir():
+        config, features = _described(path / CARD)
+        splits = _splits(path, config)
+    escaped = {split: [glob.escape(str(file.absolute())) for file in files] for split, files in splits.items()}
+    return datasets.load_dataset("parquet", data_files=escaped, features=features, streaming=streaming)
+
+
+def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:
+    """What a README.md says of the dataset beside it: its configuration, and the features."""
+    if not card.is_file():
+        return {}, None
+    try:
+        data = DatasetCard.load(card).data
+        configs = MetadataConfigs.from_dataset_card_data(data)
+        infos = DatasetInfosDict.from_dataset_card_data(data)
+    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        raise DatasetError(f"{card} cannot be read: {first_line(error)} Mend its YAML, or remove it.") from error
+    name = configs.get_default_config_name() or next(iter(configs or infos), "default")
+    if name not in configs and len(configs) > 1:
+        raise DatasetError(
+            f"{card} describes several datasets: {', '.join(map(shown, configs))}. Name the files of one."
+        )
+    return configs.get(name, {}), infos[name].features if name in infos else None
+
+
+def _splits(folder: Path, config: dict[str, Any]) -> dict[str, list[Path]]:
+    files = [file for file in visible(folder) if is_table(file)]
+    if "data_files" in config:
+        return _claimed(folder, files, config["data_files"])
+    if "data_dir" in config:
+        files = [file for file in files if file.is_relative_to(folder / str(config["data_dir"]))]
+    return named_splits(folder, files)
+
+
+def _claimed(folder: Path, files: Sequence[Path], patterns: Any) -> dict[str, list[Path]]:
+    """The files of each split as the README.md has them; none that does not lie in the folder."""
+    splits: dict[str, list[Path]] = {}
+    for split, written in sanitize_patterns(patterns).items():
+        if odd := [pattern for pattern in written if Path(pattern).is_absolute() or ".." in Path(pattern).parts]:
+            raise DatasetError(f"{folder / CARD} names files outside its folder: {shown(odd[0])!r}. Correct it.")
+        # Unlike Path.glob it knows the "**.parquet" of the Hub.
+        names = [name for pattern in written for name in glob.glob(pattern, root_dir=folder, recursive=True)]  # noqa: PTH207
+        found = {folder / name for name in names}
+        splits[split] = [file for file in files if file in found]
+        if not splits[split]:
+            raise DatasetError(
+                f"{folder / CARD} names {shown(', '.join(written))!r} as the split {shown(split)!r}, and the folder "
+                "holds no such parquet file. Mend it, or remove it."
+            )
+    return splits
+
+
+def named_splits(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Which files are which split by their names, or their folders': all are of one where only some tell."""
+    shards = [_SHARD.fullmatch(file.name) for file in files]
+    named = [
+        shard["split"] if shard else _split_word(file.relative_to(folder))
+        for shard, file in zip(shards, files, strict=True)
+    ]
+    if None in named:
+        if odd := [file for file, name in zip(files, named, strict=True) if name not in (None, "train")]:
+            logger.warning(
+                "%s has the name of a split, other files in %s have none: all are read as the split 'train'.",
+                shown(odd[0].name),
+                folder,
+            )
+        return {"train": list(files)}
+    found = sorted({name for name in named if name}, key=lambda name: ([*_WORDS, name].index(name), name))
+    return {split: [file for file, name in zip(files, named, strict=True) if name == split] for split in found}
+
+
+def _split_word(file: Path) -> str | None:
+    """The split that a file's name tells, or else that of the innermost folder that tells one."""
+    for part in (file.stem, *reversed(file.parent.parts)):
+        words = set(re.split(r"[^a-z]+", part.lower()))
+        if split := next((split for split, names in _WORDS.items() if words & set(names)), None):
+            return split
+    return None
