@@ -2,10 +2,10 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 from uc_hf.errors import OutputError
+from uc_hf.files import remove_partials_of, whole, write_whole
 from uc_hf.protecting.protector import Protector
 
 
@@ -70,23 +70,24 @@ def check_places(source: str, out: Path, key: Path) -> None:
 
 
 def save_protector(protector: Protector, key: Path) -> None:
-    """Save a protector so that its folder is whole or not there."""
-    partial = key.with_name(key.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    protector.save_pretrained(partial)
-    if key.is_dir():
-        for file in key.iterdir():  # hidden ones, as `check_key` knows
-            file.replace(partial / file.name)
-        key.rmdir()
-    partial.replace(key)
+    """Save a protector so that its folder is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    remove_partials_of(key)
+    with whole(key) as partial:
+        protector.save_pretrained(partial)
+        if key.is_dir():
+            for file in key.iterdir():  # hidden ones, as `check_key` knows
+                file.replace(partial / file.name)
+            key.rmdir()
 
 
 def enter(key: Path, out: Path, source: str) -> None:
     """Note down that an output is this protector's work."""
     entries = _read(key) | {_entry(key, out): origin_of(source)}
-    partial = key / f"{LEDGER}.partial"
-    partial.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    partial.replace(key / LEDGER)
+    write_whole(key / LEDGER, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def origin_of(source: str) -> str:

@@ -1,5 +1,8 @@
 """`uc-hf protect`: check, fit, save the protector, apply, publish; the second run of the same command goes on."""
 
+import hashlib
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +19,7 @@ from uc_hf.data.images import Container
 from uc_hf.errors import OutputError, SettingError
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods.registry import find_method, open_protector
-from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.protector import FITS, Protector
 from uc_hf.publishing.hub import HubRepository, check_access, in_our_words
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, compare
@@ -111,7 +114,7 @@ def protect(
     job.check(column, container, out)
     repository = None if push_to is None else HubRepository.create(push_to)
     if saved is None:
-        save_protector(protector.fit(job.sample(container), check=False), key)
+        _fit(protector, job.sample(container), key)
     outcome = _run(job, protector, source, out, key, repository)
     pairs = list(outcome.pairs)
     seconds = time.monotonic() - start
@@ -158,6 +161,14 @@ def say(result: Result) -> None:
         f"Keep {result.key} private: it is the key that removes the noise.\n"
         "Take down the originals: while they are public, the protected copies protect nothing."
     )
+
+
+def _fit(protector: Protector, sample: Any, key: Path) -> None:
+    """Fit and save; what the fit goes on from stays until the protector is on the disk."""
+    unfinished = FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
+    protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True)
+    save_protector(protector, key)
+    shutil.rmtree(unfinished)
 
 
 def _refuse_another(

@@ -1,25 +1,46 @@
 """An unfinished fit on disk: safetensors and JSON, so that going on gives the bytes of an uninterrupted fit."""
 
+import hashlib
 import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
 from uc_hf.data.progress import Bar
 from uc_hf.errors import OutputError, SettingError
+from uc_hf.files import cannot_write, check_writable, set_aside, write_whole
 
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = 20
 """A fit writes so many checkpoints: an interruption costs at most a twentieth of it."""
+
+DIGEST = "digest"
+"""The key of a checkpoint's own digest in its metadata."""
+
+_REMEDY = (
+    "Make room there, set HF_HOME to a folder that you may write to, or pass another checkpoint_dir; the fit goes on "
+    "from its last checkpoint."
+)
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that takes no checkpoint, before hours are spent.
+
+    Raises:
+        OutputError: no space left, or it cannot be written to.
+    """
+    try:
+        check_writable(folder)
+    except OutputError as error:
+        raise cannot_write(f"the checkpoint folder {folder}", error, _REMEDY) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -28,18 +49,39 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     Raises:
         OutputError: no space left, or the place cannot be written to.
     """
-    partial = path.with_suffix(".partial")
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OutputError(
-            f"the checkpoint {path} cannot be written: {error}. Make room there, or pass another checkpoint_dir; "
-            "the fit goes on from its last checkpoint."
-        ) from error
-    partial.replace(path)
+        write_whole(path, save(tensors, metadata | {DIGEST: _digest(tensors, metadata)}))
+    except OutputError as error:
+        raise cannot_write(f"the checkpoint {path}", error, _REMEDY) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """What `save_tensors` has written, tensors and metadata; a damaged file is set aside, and a warning says so.
+
+    Returns:
+        None where there is nothing to go on from.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if metadata.pop(DIGEST, None) == _digest(tensors, metadata):
+            return tensors, metadata
+    except SafetensorError as error:
+        logger.debug("%s: %s", path, error)
+    logger.warning("The checkpoint is damaged, so that the fit begins again. It is kept as %s.", set_aside(path))
+    return None
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class FitState:
@@ -67,7 +109,7 @@ class FitState:
             checkpoint: a file to go on from when it exists, and to write to after every `CHECKPOINTS`th part.
             title: of the bar.
         """
-        done = self.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+        done = 0 if checkpoint is None else self.load(checkpoint)
         every = math.ceil(total / CHECKPOINTS)
         with Bar(total=total, initial=done, desc=title, unit="step") as bar:
             for step in range(done, total):
@@ -93,7 +135,7 @@ class FitState:
         save_tensors(path, tensors, metadata)
 
     def load(self, path: Path) -> int:
-        """Take up the state of a file.
+        """Take up the state of a file, if there is one.
 
         Returns:
             the number of steps that were done.
@@ -101,9 +143,10 @@ class FitState:
         Raises:
             SettingError: the file belongs to another fit.
         """
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        saved = load_tensors(path)
+        if saved is None:
+            return 0
+        tensors, metadata = saved
         noise = {name.removeprefix("noise."): t for name, t in tensors.items() if name.startswith("noise.")}
         try:
             self.noise.load_state_dict(noise)

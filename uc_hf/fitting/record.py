@@ -81,6 +81,7 @@ class FitOptions:
         embed_batch_size: images per forward pass of the surrogate while embedding.
         num_workers: processes that decode images.
         checkpoint_dir: where the unfinished fit is kept.
+        keep_checkpoint: leave it there when the fit is finished.
         check: look at every image of a `Dataset` first.
     """
 
@@ -88,7 +89,13 @@ class FitOptions:
     embed_batch_size: int
     num_workers: int
     checkpoint_dir: Path
+    keep_checkpoint: bool
     check: bool
+
+    def finish(self, checkpoint: Path) -> None:
+        """Remove the checkpoint of a finished fit, unless it is to be kept."""
+        if not self.keep_checkpoint:
+            checkpoint.unlink(missing_ok=True)
 
     def once(self, learn: Callable[[], FitT]) -> FitT:
         """What the main process learns, in all processes."""

@@ -203,7 +203,7 @@ class Baseline(Protector[BaselineFit]):
         first = torch.from_numpy(np.unique(labels, return_index=True)[1])
         for part in torch.arange(len(names)).split(AT_ONCE):
             self._fit.noise[part] = self._levels(canvases[first[part]], part)
-        checkpoint.unlink(missing_ok=True)
+        options.finish(checkpoint)
         return self._fit
 
     @property

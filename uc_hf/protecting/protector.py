@@ -19,12 +19,16 @@ from uc_hf.data import images
 from uc_hf.data.images import Container, Picture
 from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.errors import DatasetError, ImageError, SurrogateError
+from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.saving import Shared
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble
 
+
+FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"
+"""Unfinished fits are kept here unless another place is named."""
 
 AT_ONCE = 64
 """Pictures in one forward pass while applying, however large the batch that map hands over."""
@@ -64,6 +68,7 @@ class Protector(Shared[FitT], ABC):
         num_workers: int = 0,
         accelerator: Accelerator | None = None,
         checkpoint_dir: str | Path | None = None,
+        keep_checkpoint: bool = False,
         check: bool = True,
     ) -> Self:
         """Learn from a dataset all that the noise of any image is made from.
@@ -75,7 +80,8 @@ class Protector(Shared[FitT], ABC):
             embed_batch_size: images per forward pass of the surrogate while embedding.
             num_workers: processes that decode images.
             accelerator: for mixed precision or several processes; a default one otherwise.
-            checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache, removed at the end.
+            checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache.
+            keep_checkpoint: leave it there when the fit is finished, for you to remove once the protector is saved.
             check: look at every image of a `Dataset` first, so that no bad one is met when hours have been spent.
 
         Returns:
@@ -87,18 +93,21 @@ class Protector(Shared[FitT], ABC):
             ImageError: images that cannot be protected, named by row.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
+            OutputError: `checkpoint_dir` cannot be written to.
         """
         if isinstance(dataset, dict):
             raise DatasetError(
                 f"this is a DatasetDict with the splits {', '.join(map(repr, dataset))}. Fit on one of them: "
                 f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
             )
-        folder = Path(constants.HF_HOME) / "uc_hf" / "fits" if checkpoint_dir is None else Path(checkpoint_dir)
+        folder = FITS if checkpoint_dir is None else Path(checkpoint_dir)
+        check_place(folder)
         options = FitOptions(
             accelerator=accelerator or Accelerator(),
             embed_batch_size=embed_batch_size,
             num_workers=num_workers,
             checkpoint_dir=folder,
+            keep_checkpoint=keep_checkpoint,
             check=check,
         )
         with deterministic():

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Self
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.record import ALGORITHM, FitT
@@ -93,7 +93,7 @@ class Shared(
         return self._fit is not None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_file(self.fitted.arrays(), save_directory / MODEL)
+        (save_directory / MODEL).write_bytes(save(self.fitted.arrays()))
         config = {
             "format": FORMAT,
             "algorithm": ALGORITHM,

@@ -21,6 +21,7 @@ from uc_hf.data.images import ImageValue
 from uc_hf.data.progress import Bar
 from uc_hf.data.rows import Ahead, RowGroups, next_batch, read_rows
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
+from uc_hf.files import partial_path
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.destination import Destination, Held, describe, look, settle, shard_path
 from uc_hf.publishing.marks import MARK, Mark, Work
@@ -209,7 +210,7 @@ class _Job:
     def _write_shard(self, split: str, rows: Ahead, held: Held) -> Held:
         """Write and hand over the shard that follows; what is held then."""
         path = shard_path(split, held.shards)
-        file = self.destination.workspace / f"{Path(path).name}.partial"
+        file = partial_path(self.destination.workspace / Path(path).name)
         self.bar.set_postfix_str(Path(path).stem)
         try:
             n_rows, mark = self._fill(file, split, rows, held)

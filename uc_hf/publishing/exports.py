@@ -21,6 +21,7 @@ from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.files import Home, confined
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError, OutputError
+from uc_hf.files import whole
 
 
 FOLDER_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
@@ -79,12 +80,14 @@ def export_folders(
         OutputError: OUT exists.
     """
     files = _files(dataset, image_column, label_column, FOLDER_FORMATS)
-    _make(out)
-    for file in files:
-        if file.label in ("", ".", "..") or set(file.label) & set("/\\"):
-            raise DatasetError(f"the class {file.label!r} cannot be the name of a folder. Rename it.")
-        (out / file.label).mkdir(exist_ok=True)
-        (out / file.label / file.name).write_bytes(file.data)
+    _refuse_existing(out)
+    with whole(out) as partial:
+        partial.mkdir()
+        for file in files:
+            if file.label in ("", ".", "..") or set(file.label) & set("/\\"):
+                raise DatasetError(f"the class {file.label!r} cannot be the name of a folder. Rename it.")
+            (partial / file.label).mkdir(exist_ok=True)
+            (partial / file.label / file.name).write_bytes(file.data)
 
 
 def export_azure(
@@ -115,18 +118,19 @@ def export_azure(
     if not location.startswith("azureml://"):
         raise DatasetError(f"{location!r} is no place in Azure: write azureml://.../datastores/NAME/paths/FOLDER.")
     files = _files(dataset, image_column, label_column, AZURE_FORMATS)
-    _make(out)
-    (out / "images").mkdir()
-    with (out / "annotations.jsonl").open("w", encoding="utf-8") as lines:
-        for file in files:
-            (out / "images" / file.name).write_bytes(file.data)
-            line = {
-                "image_url": f"{location.rstrip('/')}/images/{file.name}",
-                "image_details": {"format": file.suffix, "width": file.width, "height": file.height},
-                "label": file.label,
-            }
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-    (out / "MLTable").write_text(MLTABLE, encoding="utf-8")
+    _refuse_existing(out)
+    with whole(out) as partial:
+        (partial / "images").mkdir(parents=True)
+        with (partial / "annotations.jsonl").open("w", encoding="utf-8") as lines:
+            for file in files:
+                (partial / "images" / file.name).write_bytes(file.data)
+                line = {
+                    "image_url": f"{location.rstrip('/')}/images/{file.name}",
+                    "image_details": {"format": file.suffix, "width": file.width, "height": file.height},
+                    "label": file.label,
+                }
+                lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        (partial / "MLTable").write_text(MLTABLE, encoding="utf-8")
 
 
 def export_easydl(
@@ -151,23 +155,17 @@ def export_easydl(
     """
     files = _files(dataset, image_column, label_column, EASYDL_FORMATS)
     _refuse_existing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:
-            for row, file in enumerate(files):
-                _check_easydl(row, file)
-                annotation = json.dumps({"labels": [{"name": file.label}]}, ensure_ascii=False)
-                archive.writestr(file.name, file.data)
-                archive.writestr(f"{file.stem}.json", annotation)
-                if partial.stat().st_size > EASYDL_ARCHIVE:
-                    raise DatasetError(
-                        f"{row} rows fill the {EASYDL_ARCHIVE // 2**30} GB that an archive may have. Export the "
-                        "dataset in parts: dataset.select(range(...))."
-                    )
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(out) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for row, file in enumerate(files):
+            _check_easydl(row, file)
+            annotation = json.dumps({"labels": [{"name": file.label}]}, ensure_ascii=False)
+            archive.writestr(file.name, file.data)
+            archive.writestr(f"{file.stem}.json", annotation)
+            if partial.stat().st_size > EASYDL_ARCHIVE:
+                raise DatasetError(
+                    f"{row} rows fill the {EASYDL_ARCHIVE // 2**30} GB that an archive may have. Export the "
+                    "dataset in parts: dataset.select(range(...))."
+                )
 
 
 def _check_easydl(row: int, file: _File) -> None:
@@ -214,11 +212,6 @@ def _files(
             yield _File(stem, suffix, class_name(feature, example[labels]), data, *image.size)
 
     return read()
-
-
-def _make(folder: Path) -> None:
-    _refuse_existing(folder)
-    folder.mkdir(parents=True)
 
 
 def _refuse_existing(out: Path) -> None:

@@ -5,14 +5,14 @@ A file is complete when it exists: each is written beside its final name and ren
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from uc_hf.data import images
 from uc_hf.data.folders import check_folder, folder_images, is_image_file, visible, without_copy
 from uc_hf.data.images import Container
 from uc_hf.data.progress import Bar
-from uc_hf.errors import NO_SPACE, ImageError, OutputError
+from uc_hf.errors import ImageError, OutputError
+from uc_hf.files import write_whole
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.outcome import Outcome, spread
 
@@ -47,8 +47,7 @@ def protect_folder(source: Path, out: Path, protector: Protector, *, check: bool
         for batch in _batches(ahead):
             encoded = protector.protect([_decoded(source, name) for name in batch])
             for name, data in zip(batch, encoded, strict=True):
-                with _whole_file(out / copies[name], bar) as partial:
-                    partial.write_bytes(data)
+                _write(out / copies[name], data, bar)
                 bar.update()
     ignored = Counter(path.suffix.lower() or path.name for path in visible(source) if not is_image_file(path))
     names = list(copies)
@@ -74,20 +73,10 @@ def _batches(names: Sequence[Path]) -> Iterator[Sequence[Path]]:
     return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
 
 
-@contextmanager
-def _whole_file(path: Path, bar: Bar) -> Iterator[Path]:
-    """A name to write to; it becomes `path` when all went well and is removed otherwise."""
-    partial = path.with_name(path.name + ".partial")
+def _write(path: Path, data: bytes, bar: Bar) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise OutputError(
-                f"{path} cannot be written: {error.strerror or error}. {bar.n} of {bar.total} images are done and "
-                "kept. Make room: the same command goes on where it stopped."
-            ) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+        write_whole(path, data)
+    except OutputError as error:
+        raise OutputError(
+            f"{error} {bar.n} of {bar.total} images are done and kept: the same command goes on where it stopped."
+        ) from error

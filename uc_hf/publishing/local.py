@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from uc_hf.files import put, write_whole
 from uc_hf.publishing.destination import CARD
 
 
@@ -32,7 +33,7 @@ class LocalFolder:
 
     def take(self, file: Path, path: str) -> None:
         """Rename a finished file."""
-        file.replace(self._root / path)
+        put(file, self._root / path)
 
     def read_card(self) -> str | None:
         """The README.md, if there is one."""
@@ -41,6 +42,4 @@ class LocalFolder:
 
     def write_card(self, text: str) -> None:
         """Write the README.md, whole or not at all."""
-        partial = self._root / f"{CARD}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self._root / CARD)
+        write_whole(self._root / CARD, text.encode())

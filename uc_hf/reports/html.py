@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from uc_hf.files import write_whole
 from uc_hf.reports import templates
 from uc_hf.reports.page import PAPER, PROTECTED
 
@@ -57,8 +58,7 @@ def write_report(
         accent=PROTECTED,
         paper=PAPER,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page + "\n", encoding="utf-8", newline="\n")
+    write_whole(path, f"{page}\n".encode())
 
 
 @dataclass(frozen=True)

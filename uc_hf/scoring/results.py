@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uc_hf.files import write_whole
 from uc_hf.reports import markdown
 from uc_hf.scoring.detection import Detection
 
@@ -140,9 +141,7 @@ class Scorecard:
         whole = self.to_dict()
         rows = ",\n    ".join(json.dumps(row) for row in whole.pop("rows"))
         head = json.dumps(whole, indent=2).removesuffix("\n}")
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(f'{head},\n  "rows": [\n    {rows}\n  ]\n}}\n')
-        partial.replace(path)
+        write_whole(path, f'{head},\n  "rows": [\n    {rows}\n  ]\n}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Scorecard":

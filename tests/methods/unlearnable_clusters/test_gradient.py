@@ -61,7 +61,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 ):
     settings = {"surrogate": surrogate_folder, "n_clusters": 2, "batch_size": 8, "canvas_size": 16}
     settings |= {"parametrisation": parametrisation, "steps": steps}
-    module = {"texture": "textures", "tile": "tiles"}.get(parametrisation, "perturbation")
+    module = {"texture": "textures", "tile": "tiles"}.get(parametrisation, "gradient")
     seen = []
 
     def scraped_until(limit: int) -> Callable[..., torch.Tensor]:
@@ -75,13 +75,13 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(
 
     whole = UCProtector(**settings).fit(tiles, checkpoint_dir=tmp_path / "whole").fitted.noise
     with monkeypatch.context() as patch:
-        patch.setattr(f"uc_hf.{module}.scraped", scraped_until(steps // 2 + 1))
+        patch.setattr(f"uc_hf.methods.unlearnable_clusters.{module}.scraped", scraped_until(steps // 2 + 1))
         with pytest.raises(Stopped):
             UCProtector(**settings).fit(tiles, checkpoint_dir=tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     seen.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(f"uc_hf.{module}.scraped", scraped_until(steps))
+        patch.setattr(f"uc_hf.methods.unlearnable_clusters.{module}.scraped", scraped_until(steps))
         resumed = UCProtector(**settings).fit(tiles, checkpoint_dir=tmp_path).fitted.noise
     assert len(seen) < steps and np.array_equal(resumed, whole)
     assert not list(tmp_path.glob("*.safetensors"))

@@ -109,7 +109,7 @@ def _learn(
         goal = goals(clusters.centroids, settings.goal)
         learn = search_textures if settings.parametrisation == "texture" else learn_noise
         noise = learn(canvases, centroids, torch.from_numpy(goal), surrogate, settings, **ways)
-    checkpoint.unlink(missing_ok=True)
+    options.finish(checkpoint)
     if settings.quiet_cluster:
         quiet = tightest(embeddings, clusters)
         noise[quiet] = np.sign(noise[quiet]) * np.maximum(np.abs(noise[quiet]) // QUIETER, 1)

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
 from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from uc_hf.data.progress import Bar
-from uc_hf.fitting.checkpoint import CHECKPOINTS, save_tensors
+from uc_hf.fitting.checkpoint import CHECKPOINTS, load_tensors, save_tensors
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
 from uc_hf.methods.unlearnable_clusters.settings import THUMBNAIL, Settings
@@ -154,9 +153,7 @@ def search_textures(
     tried = draw_textures(total, generator, size)
     pulls = centroids[goals].to(device)
     scores = torch.zeros(total, len(goals))
-    done = 0
-    if checkpoint is not None and checkpoint.exists():
-        done = _load(checkpoint, scores, generator)
+    done = 0 if checkpoint is None else _load(checkpoint, scores, generator)
     every = math.ceil(total / CHECKPOINTS)
     with torch.inference_mode(), Bar(total=total, initial=done, desc="trying textures", unit="texture") as bar:
         for step in range(done, total):
@@ -180,8 +177,11 @@ def search_textures(
 
 
 def _load(checkpoint: Path, scores: Tensor, generator: Generator) -> int:
-    """Take up an unfinished search; returns how many textures it had tried."""
-    with safe_open(checkpoint, framework="pt") as file:
-        scores.copy_(file.get_tensor("scores"))
-        generator.set_state(file.get_tensor("generator"))
-        return int(file.metadata()["step"])
+    """Take up an unfinished search, if there is one; returns how many textures it had tried."""
+    saved = load_tensors(checkpoint)
+    if saved is None:
+        return 0
+    tensors, metadata = saved
+    scores.copy_(tensors["scores"])
+    generator.set_state(tensors["generator"])
+    return int(metadata["step"])

@@ -1,0 +1,154 @@
+"""Files that are whole or not there, whatever ends the program: the one way in which uc_hf writes what has to last."""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from uc_hf.errors import NO_SPACE, OutputError, UCError
+
+
+PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
+"""The name of what is unfinished: hidden, and short, so that it fits wherever the finished one does."""
+
+PROBE = bytes(2**20)
+"""Is written to see whether a place takes anything: a checkpoint or a protector has about this size."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A new file, or folder, which takes the place of `path` once the disk holds it, and is removed otherwise.
+
+    Args:
+        path: its folder is made where needed. A file is replaced.
+
+    Yields:
+        where to write, beside `path`; nothing is there yet.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        put(partial, path)
+    except UCError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        _remove(partial)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with whole(path) as partial:
+        partial.write_bytes(data)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside a path that no other run writes to, by which it is known whose unfinished part it is."""
+    return path.with_name(f".{_mark(path)}{secrets.token_hex(4)}.partial")
+
+
+def put(finished: Path, path: Path) -> None:
+    """Give a finished file or folder its name, once the disk holds all of it, and wait until it holds the name."""
+    for member in [*finished.rglob("*"), finished]:
+        sync(member)
+    finished.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds the bytes of a file, or the names in a folder."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return  # Windows opens no folder
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks sync no folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path, longest_name: str = "") -> None:
+    """Write to a folder and remove that again, so that nobody learns hours later that it takes nothing.
+
+    Args:
+        folder: made where needed.
+        longest_name: of the files that will be written to it.
+
+    Raises:
+        OutputError: it cannot be made or written to, or takes no name as long.
+    """
+    probe = partial_path(folder / "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(PROBE)
+        sync(probe)
+        with suppress(FileNotFoundError):
+            (folder / longest_name).lstat()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        _remove(probe)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed runs have left unfinished in a folder, at any depth. No other run may be writing there."""
+    for path in folder.rglob(".*.partial"):
+        if PARTIAL.fullmatch(path.name):
+            _remove(path)
+
+
+def remove_partials_of(path: Path) -> None:
+    """Remove what killed runs have left of one file or folder. No other run may be writing it."""
+    for partial in path.parent.glob(f".{_mark(path)}*.partial"):
+        _remove(partial)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that a new one can take its place and a person can look at it; its new path."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    return aside
+
+
+def cannot_write(path: Path | str, error: OSError, remedy: str | None = None) -> OutputError:
+    """An error of the disk in our words, with its number.
+
+    Args:
+        path: what was to be written.
+        error: why it was not.
+        remedy: what to do; None for what helps anywhere.
+    """
+    remedy = remedy or ("Make room there." if error.errno in NO_SPACE else "Mend that, or choose another place.")
+    reason = error.__cause__ if isinstance(error, UCError) else error
+    refusal = OutputError(f"{path} cannot be written: {getattr(reason, 'strerror', None) or reason}. {remedy}")
+    refusal.errno = error.errno
+    return refusal
+
+
+def _mark(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+
+
+def _remove(partial: Path) -> None:
+    with suppress(OSError):
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
