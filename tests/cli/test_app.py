@@ -99,7 +99,7 @@ def test_every_image_is_looked_at_once_before_the_work(
     saved: Path, tiles: Dataset, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     looked, check = [], images.check
-    monkeypatch.setattr(images, "check", lambda value: looked.append(value) or check(value))
+    monkeypatch.setattr(images, "check", lambda *value: looked.append(value) or check(*value))
     if kind == "folder":
         (tmp_path / "photos").mkdir()
         for row in range(64):

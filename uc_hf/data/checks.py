@@ -64,10 +64,7 @@ def check_all(values: Iterable[tuple[str, ImageValue]], total: int | None, conta
     for name, value in Bar(values, total=total, desc="checking images", unit="image", leave=False):
         looked_at += 1
         try:
-            images.check(value)
-            if not container.lossless and images.open_image(value).has_transparency_data:
-                raise ImageError(f"{container} cannot hold its transparency: use the container 'png' or 'webp'.")
-            if images.stored_gray(value):
+            if images.check(value, container).mode in images.GRAY:
                 gray.append(name)
         except ImageError as error:
             bad.append(f"  {name}: {error}")

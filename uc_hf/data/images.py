@@ -6,7 +6,6 @@ prefix it ("row 1234, column 'image': ").
 
 import logging
 import re
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import PIL
 import torch
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from uc_hf.data.colours import to_rgb, to_srgb
 from uc_hf.data.files import read_file
-from uc_hf.errors import ImageError, SettingError, shown
+from uc_hf.data.headers import read_header
+from uc_hf.data.samples import samples_of, to_8_bits
+from uc_hf.errors import ImageError, SettingError, first_line, shown
 
 
 logger = logging.getLogger(__name__)
@@ -46,10 +48,6 @@ GRAY = ("L", "LA")
 LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue weigh in gray (ITU-R 601)."""
 
-# In these a healthy file can still hold values, or a colour profile, that decode refuses.
-_MODES_TO_DECODE = {"CMYK", "LAB", "I"}
-# What PIL's readers raise on damaged files, in its header parsers included.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 # ImageOps.exif_transpose does the same but writes the EXIF anew, and fails where one of its other tags is damaged.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -108,6 +106,11 @@ class Container:
         return {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}[self.format]
 
     @property
+    def longest_side(self) -> int | None:
+        """In pixels, None for any that a picture has."""
+        return {"png": None, "webp": 16383, "jpeg": 65500}[self.format]
+
+    @property
     def lossless(self) -> bool:
         """Whether the stored pixels are the encoded ones, bit for bit."""
         return self.format != "jpeg"
@@ -150,44 +153,44 @@ def open_image(value: ImageValue) -> Image.Image:
     if isinstance(value, np.ndarray):
         return _from_array(value)
     data = file_bytes(value)
+    pillows, told = read_header(data)
     try:
         with _damage_named():
-            return Image.open(BytesIO(data))
+            image = Image.open(BytesIO(pillows))
     except UnidentifiedImageError as reason:
         raise ImageError(
-            f"not an image that Pillow {PIL.__version__} reads, or cut off in its header: {len(data)} bytes, "
+            f"not an image that Pillow {PIL.__version__} reads, or damaged in its header: {len(data)} bytes, "
             f"beginning with {data[:16]!r}. Remove it, or convert it to PNG or JPEG."
         ) from reason
+    image.info.update(told)
+    return image
 
 
 def decode(value: ImageValue) -> Picture:
     """Reads a value that `open_image` takes: upright, 8 bits, RGB with the alpha apart.
 
-    16-bit gray is scaled by 1/257, not clipped. CMYK goes through its own colour profile to sRGB where it has one.
-    Multi-picture photos of phones (MPO) give their first, primary picture. `value` is not changed.
+    Samples of 12 and 16 bits are scaled, not clipped. A colour profile for gray or CMYK is applied, and a PNG's gamma:
+    the pixels are then sRGB. Multi-picture photos of phones (MPO) give their first, primary picture. `value` is not
+    changed.
 
     Raises:
         ImageError: not an image, damaged or truncated, animated, a mode without an 8-bit meaning, a side below
-            MIN_SIDE pixels, longer than MAX_ASPECT times its width (or wider), too large for Pillow's limit.
+            MIN_SIDE pixels, longer than MAX_ASPECT times its width (or wider), too large for Pillow's limit, or
+            colours or samples whose meaning is lost.
     """
     image = open_image(value)
     _refuse_by_header(image)
     with _damage_named():
+        samples = samples_of(image)
         image.load()
-    icc = image.info.get("icc_profile") or None
     orientation, exif = _read_exif(image)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
-    if image.mode.startswith("I"):
-        image = _scale_16_bits(image)
-    elif image.mode == "CMYK" and icc:
-        image, icc = _cmyk_to_srgb(image, icc), None
-    elif image.mode == "LAB":
-        icc = None  # the conversion below ends in sRGB
+    image = to_rgb(to_8_bits(image, samples))
     mode: Any = _DECODED_MODE[image.mode]
     if image.has_transparency_data and not mode.endswith("A"):
         mode += "A"
-    image = _converted(image, mode)
+    image, icc = to_srgb(_converted(image, mode))
     alpha = np.array(image.getchannel("A")) if mode.endswith("A") else None
     return Picture(np.array(_converted(image, "RGB")), mode, alpha, icc, exif)
 
@@ -208,8 +211,7 @@ def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -
     Raises:
         ImageError: alpha asked of JPEG, or a picture beyond the format's limits (WebP: 16383 pixels a side).
     """
-    if picture.alpha is not None and not container.lossless:
-        raise ImageError(f"{container} cannot hold the picture's alpha ({picture.mode}): use 'png' or 'webp'.")
+    check_container(picture, container)
     channels = picture.pixels[..., 0] if picture.mode in GRAY else picture.pixels
     if picture.alpha is not None:
         channels = np.dstack([channels, picture.alpha])
@@ -227,36 +229,44 @@ def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -
     return stream.getvalue()
 
 
-def check(value: ImageValue) -> None:
-    """Raises what `decode` would raise, at the cost of the header and the end of a healthy file.
+def check(value: ImageValue, container: Container) -> Picture:
+    """A picture that can be read and stored: what comes later raises nothing that this does not.
 
-    Meant for a whole dataset before hours are spent on it. A JPEG has to end with its end marker, a WebP to be as
-    long as it says, a PNG to match its checksums; any other file is decoded to decide. So truncation is found;
-    bytes altered inside a JPEG or WebP are met by `decode` alone.
+    Meant for a whole dataset before hours are spent on it.
 
     Raises:
-        ImageError: as `decode`.
+        ImageError: as `decode` and `check_container`.
     """
-    if isinstance(value, Image.Image | np.ndarray):
-        decode(value)
-        return
-    data = file_bytes(value)
-    image = open_image(data)
-    _refuse_by_header(image)
-    if image.mode in _MODES_TO_DECODE or not _looks_whole(image, data):
-        decode(data)
+    picture = decode(value)
+    check_container(picture, container)
+    return picture
+
+
+def check_container(picture: Picture, container: Container) -> None:
+    """Refuse a picture that a container cannot hold.
+
+    Raises:
+        ImageError: transparency in a JPEG, or a side longer than the format knows.
+    """
+    height, width, _ = picture.pixels.shape
+    if picture.alpha is not None and not container.lossless:
+        raise ImageError(f"{container} cannot hold its transparency ({picture.mode}): use 'png' or 'webp'.")
+    if container.longest_side is not None and max(height, width) > container.longest_side:
+        raise ImageError(
+            f"{width} x {height} pixels: {container} holds sides of at most {container.longest_side}. Use 'png'."
+        )
 
 
 def stored_gray(value: ImageValue) -> bool:
-    """Whether a picture that `check` has passed is stored without colour."""
+    """Whether a picture that `check` has passed is stored without colour, by its header."""
     return _DECODED_MODE[open_image(value).mode] in GRAY
 
 
 def in_colour(picture: Picture) -> Picture:
-    """A picture stored in colour, though it may show none; a gray one loses its profile, which is for gray alone."""
+    """A picture stored in colour, though it may show none."""
     if picture.mode not in GRAY:
         return picture
-    return replace(picture, mode="RGB" if picture.mode == "L" else "RGBA", icc=None)
+    return replace(picture, mode="RGB" if picture.mode == "L" else "RGBA")
 
 
 def canvas(picture: Picture, size: int) -> np.ndarray:
@@ -332,12 +342,16 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
 def _damage_named() -> Iterator[None]:
     try:
         yield
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ImageError):
         raise
     except Image.DecompressionBombError as reason:
         raise ImageError(f"too large: {reason} Scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS.") from reason
-    except _DAMAGE as reason:
-        raise ImageError(f"truncated or damaged: {reason}. Fetch the file again, or remove it.") from reason
+    except MemoryError as reason:
+        raise ImageError("too large for the memory that is free. Scale it down.") from reason
+    except Exception as reason:  # of any kind: Pillow's decoders promise none for hostile bytes
+        raise ImageError(
+            f"truncated or damaged: {first_line(reason)}. Fetch the file again, or remove it."
+        ) from reason
 
 
 def _refuse_by_header(image: Image.Image) -> None:
@@ -358,22 +372,6 @@ def _refuse_by_header(image: Image.Image) -> None:
         )
 
 
-def _looks_whole(image: Image.Image, data: bytes) -> bool:
-    """Whether an opened file ends as its format demands; False also where that cannot be told cheaply."""
-    if image.format in ("JPEG", "MPO"):
-        return data.endswith(b"\xff\xd9")
-    if image.format == "WEBP":
-        # A download broken off inside a file of full length leaves zeros.
-        return int.from_bytes(data[4:8], "little") + 8 <= len(data) and not data.endswith(bytes(16))
-    if image.format != "PNG":
-        return False
-    try:
-        image.verify()
-    except _DAMAGE:
-        return False
-    return True
-
-
 def _read_exif(image: Image.Image) -> tuple[Any, bytes | None]:
     """The orientation a loaded image asks for, and its EXIF without that tag; what is damaged counts as absent."""
     orientation = None
@@ -383,28 +381,10 @@ def _read_exif(image: Image.Image) -> tuple[Any, bytes | None]:
         exif = image.copy().getexif()  # of a copy: the tag is taken out of PIL's own cached object
         orientation = exif.pop(ExifTags.Base.Orientation, None)
         return orientation, exif.tobytes() if exif else None
-    except _DAMAGE as reason:
+    except Exception as reason:  # as in `_damage_named`
         logger.warning("The EXIF of an image is damaged and left out: %s", reason)
         return orientation, None
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
-
-
-def _scale_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"gray values {values.min()} to {values.max()} exceed 16 bits: scale them to 0 to 65535.")
-    gray = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    if "transparency" in image.info:
-        gray.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
-    return gray
-
-
-def _cmyk_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "CMYK", "RGB").apply(image)
-    except (ImageCms.PyCMSError, OSError) as reason:
-        raise ImageError(f"unusable colour profile of a CMYK image: {reason}. Convert the image to RGB.") from reason

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 
-ALGORITHM = 11
+ALGORITHM = 12
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 
