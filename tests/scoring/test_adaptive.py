@@ -6,6 +6,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.scoring.counter_measures.adaptive import averaging, leaked, match, noise_patterns, projection, residuals
+from uc_hf.scoring.counter_measures.restoration import restore
+from uc_hf.scoring.counter_measures.spectral import spectral
 from uc_hf.scoring.counter_measures.stored import jpeg
 from uc_hf.scoring.detection import detect
 from uc_hf.surrogates.surrogate import Surrogate
@@ -148,3 +150,36 @@ def test_noise_of_each_images_own_is_no_cluster(clean: LabelledImages) -> None:
     public = published(clean, own, torch.arange(400))
     found = detect(clean.pixels, public.pixels)
     assert found.cluster_accuracy is not None and found.cluster_accuracy < 0.1
+
+
+def waves(n: int, clusters: Tensor) -> Tensor:
+    """A square wave for each cluster, blue against red, at another phase in every image: float [n, 3, SIZE, SIZE]."""
+    phase = torch.rand(n, generator=seeded(6))[:, None, None]
+    x = torch.arange(SIZE, dtype=torch.float32)
+    angle = torch.arange(PATTERNS)[clusters, None, None] * torch.pi / PATTERNS
+    period = 3.5 + torch.arange(PATTERNS)[clusters, None, None]
+    across = x * angle.cos() + x[:, None] * angle.sin()
+    wave = torch.where((2 * torch.pi * (across / period + phase)).sin() >= 0, 1.0, -1.0)
+    return torch.stack([-12 * wave, torch.zeros_like(wave), 16 * wave], dim=1)
+
+
+def with_waves(clean: LabelledImages, clusters: Tensor) -> LabelledImages:
+    changed = clean.pixels.float() + waves(len(clean), clusters)
+    return LabelledImages(changed.round().clamp(0, 255).byte(), clean.labels)
+
+
+def test_phases_end_averaging_and_spectral_grouping_undoes_them(clean: LabelledImages, clusters: Tensor) -> None:
+    public = with_waves(clean, clusters)
+    plain = psnr(public.pixels, clean.pixels)
+    assert psnr(averaging(public.pixels, PATTERNS), clean.pixels) < plain + 1
+    assert psnr(spectral(public.pixels, PATTERNS), clean.pixels) > plain + 3
+
+
+def test_spectral_grouping_leaves_clean_images_much_as_they_are(clean: LabelledImages) -> None:
+    assert psnr(spectral(clean.pixels, PATTERNS), clean.pixels) > 30
+
+
+@pytest.mark.slow
+def test_a_few_leaked_pairs_teach_a_network_to_restore_images(clean: LabelledImages, clusters: Tensor) -> None:
+    public = with_waves(clean, clusters)
+    assert psnr(restore(public, clean, pairs=40), clean.pixels) > psnr(public.pixels, clean.pixels) + 3

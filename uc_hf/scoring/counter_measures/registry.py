@@ -9,7 +9,7 @@ import numpy as np
 from torch import Generator, Tensor, nn
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring.counter_measures import adaptive, batch, steps, stored
+from uc_hf.scoring.counter_measures import adaptive, batch, restoration, spectral, steps, stored
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -71,6 +71,7 @@ class _Known:
         parameter: meaning of the number in the name; None if there is no number.
         default: the number if the name has none.
         allowed: whole numbers, or the ends of a range.
+        needs_originals: whether it uses originals of the published rows.
     """
 
     kind: Kind
@@ -78,6 +79,7 @@ class _Known:
     parameter: str | None = None
     default: float = 0
     allowed: range | tuple[float, float] = (0, 0)
+    needs_originals: bool = False
 
 
 def _on_pixels(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -100,8 +102,11 @@ KNOWN = {
     "lowpass": _Known("stored", _on_pixels(stored.lowpass), "share of the highest frequency", 0.5, (0.01, 1)),
     "notch": _Known("stored", _on_pixels(stored.notch), "times the median around", 3, (1.1, 100)),
     "averaging": _Known("stored", _on_pixels(adaptive.averaging), "clusters", 10, range(1, 1001)),
-    "leaked": _Known("stored", adaptive.leaked, "pairs of each cluster", 1, range(1, 101)),
+    "leaked": _Known("stored", adaptive.leaked, "pairs of each cluster", 1, range(1, 101), needs_originals=True),
     "projection": _Known("stored", _project),
+    "spectral": _Known("stored", _on_pixels(spectral.spectral), "groups", 10, range(2, 1001)),
+    "restore": _Known("stored", restoration.restore, "leaked pairs", 50, range(1, 10_001), needs_originals=True),
+    "tv": _Known("stored", _on_pixels(stored.total_variation), "weight in percent", 10, (0.1, 100)),
     "mixup": _Known("batch", batch.mixup, "alpha", 1, (0.01, 100)),
     "cutmix": _Known("batch", batch.cutmix, "alpha", 1, (0.01, 100)),
     "cutout": _Known("batch", batch.cutout, "share of the side", 0.5, (0.01, 1)),
@@ -138,7 +143,7 @@ def find_counter_measure(name: str) -> CounterMeasure:
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,
         early_stopping=EARLY_STOPPING in parts,
-        needs_originals=EARLY_STOPPING in parts or any(part.startswith("leaked") for part in parts),
+        needs_originals=any(part == EARLY_STOPPING or KNOWN[part.split("-")[0]].needs_originals for part in parts),
     )
 
 
