@@ -4,7 +4,7 @@
         --paper-epochs 1 --out fit-cifar10
 
 A recipe is "default", "paper" (UCProtector.paper()), or a parametrisation with all else at its default ("texture",
-"tile", "direct", "generator"). Each is fitted in a process of its own, so that its peak memory is its own. Then a
+"direct", "generator"). Each is fitted in a process of its own, so that its peak memory is its own. Then a
 small target is trained from scratch on what each protects, on the originals, and on random gratings over the first
 recipe's clusters. OUT holds the protectors, fit.json, scorecard.json and table.md; the same command goes on where it
 stopped.

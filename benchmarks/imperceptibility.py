@@ -47,14 +47,14 @@ Versions = dict[str, list[ImageValue]]
 """The same pictures as they are stored: under "original" and under the name of each preset."""
 
 
-def protect(dataset: datasets.Dataset, surrogate: str, size: int | None, shaped: bool) -> Versions:
+def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Versions:
     """The originals, and what each preset makes of them."""
     column = image_column(dataset.features)
     versions: Versions = {"original": list(undecoded(dataset, column)[column])}
     pictures = [images.decode(value) for value in versions["original"]]
     for preset in EPSILONS:
         settings = {"surrogate": surrogate, "surrogate_size": size, "steps": STEPS, "batch_size": BATCH_SIZE}
-        protector = UCProtector(epsilon=preset, shaped=shaped, **settings).fit(dataset)
+        protector = UCProtector(epsilon=preset, **settings).fit(dataset)
         versions[preset] = [data for picture in pictures for data in protector.protect([picture])]
     return versions
 
@@ -120,7 +120,6 @@ def measure(
     n_images: int,
     shown: int,
     lpips: Lpips | None = None,
-    shaped: bool = False,
 ) -> tuple[dict[str, Any], str, Figure]:
     """All measures, the table as Markdown, and the sheet."""
     results: dict[str, Any] = {}
@@ -129,7 +128,7 @@ def measure(
     for source in data:
         splits = open_dataset(source)
         dataset = splits.get("train", next(iter(splits.values()))).shuffle(seed=0)
-        versions = protect(dataset.select(range(min(n_images, len(dataset)))), surrogate, size, shaped)
+        versions = protect(dataset.select(range(min(n_images, len(dataset)))), surrogate, size)
         measured, name = prices(versions, lpips), Path(source).name
         results[name] = {preset: asdict(price) for preset, price in measured.items()}
         table += rows(name, measured)
@@ -146,14 +145,11 @@ def main() -> None:
     parser.add_argument("--surrogate-size", type=int)
     parser.add_argument("--images", type=int, default=100, help="of each set, at most")
     parser.add_argument("--shown", type=int, default=0, help="which of them is drawn, counted from 0")
-    parser.add_argument("--shaped", action="store_true", help="with perceptual shaping")
     parser.add_argument("--lpips", type=Path, help="weights of LPIPS, a safetensors file: measure it, too")
     parser.add_argument("--out", type=Path, required=True, help="name of the files, without suffix")
     args = parser.parse_args()
     lpips = Lpips(args.lpips) if args.lpips else None
-    results, table, figure = measure(
-        args.data, args.surrogate, args.surrogate_size, args.images, args.shown, lpips, args.shaped
-    )
+    results, table, figure = measure(args.data, args.surrogate, args.surrogate_size, args.images, args.shown, lpips)
     args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(table)
     encoding = {"quality": QUALITY, "subsampling": 0}

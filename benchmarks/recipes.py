@@ -4,14 +4,14 @@ from typing import Any
 
 from benchmarks.cifar_resnet import cifar_resnet
 from uc_hf import UCProtector
-from uc_hf.methods.unlearnable_clusters.settings import CHOICES
+from uc_hf.methods.unlearnable_clusters.family import FAMILIES
 from uc_hf.surrogates.backbones import Size
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
 
 
 PAPER_EPOCHS = 50.0
 
-RECIPES = ("default", "paper", *CHOICES["parametrisation"])
+RECIPES = ("default", "paper", *FAMILIES)
 """The settings' defaults, `UCProtector.paper()`, or a parametrisation with all else at its default."""
 
 CIFAR_RESNET = "cifar-resnet:"

@@ -14,7 +14,7 @@ import json
 import logging
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import starmap
 from pathlib import Path
@@ -36,7 +36,7 @@ from uc_hf.fitting.clustering import ITERATIONS, RESTARTS, find_clusters, neares
 from uc_hf.fitting.embedding import embed, embed_canvases
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.protecting.noise import add_levels, check_bound, resize_noise
+from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.protector import AT_ONCE
 from uc_hf.reports import markdown
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
@@ -161,15 +161,13 @@ def mapping(work: Work) -> tuple[dict[str, list[float]], Table]:
 def stages(work: Work) -> tuple[dict[str, list[float]], Table]:
     """The parts of protecting, each alone over all images."""
     fitted, levels = work.protector.fitted, work.protector.settings.levels
-    noise = torch.from_numpy(fitted.noise[0])
 
-    def add(picture: Picture) -> Picture:
-        stretched = resize_noise(noise, picture.pixels.shape[:2], levels)
-        return replace(picture, pixels=add_levels(picture.pixels, stretched.permute(1, 2, 0).numpy()))
+    def noisy(picture: Picture) -> Picture:
+        return add(picture, fitted.noise.for_picture(picture, 0), levels)
 
     values = list(work.sample.values)
     pictures = [images.decode(value) for value in values]
-    protected = [add(picture) for picture in pictures]
+    protected = [noisy(picture) for picture in pictures]
     pairs = [(p, images.encode(q, work.container), levels) for p, q in zip(pictures, protected, strict=True)]
     canvases = work.embed()[0].to(work.accelerator.device)
     seconds = time_in_turn(
@@ -177,7 +175,7 @@ def stages(work: Work) -> tuple[dict[str, list[float]], Table]:
             "decode": lambda: [images.decode(value) for value in values],
             "canvas": lambda: [images.canvas(picture, fitted.view_size) for picture in pictures],
             "embed": lambda: work.forward(canvases),
-            "add": lambda: [add(picture) for picture in pictures],
+            "add": lambda: [noisy(picture) for picture in pictures],
             "encode": lambda: [images.encode(picture, work.container) for picture in protected],
             "check": lambda: list(starmap(check_bound, pairs)),
         },

@@ -106,7 +106,7 @@ def test_equal_settings_give_equal_noise_and_another_seed_another(
     made = [
         protector_for(method, **(QUICK | OPTIONS[method] | options | {"seed": seed})).fit(tiles) for seed in (1, 1, 2)
     ]
-    first, again, other = (protector.fitted.noise for protector in made)
+    first, again, other = (protector.canvases() for protector in made)
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
@@ -153,7 +153,7 @@ def test_an_interrupted_fit_resumes_to_the_same_noise(
     assert list(tmp_path.glob("*.safetensors"))
     monkeypatch.setattr(module.F, "cross_entropy", counted(10**6))
     resumed = protector_for(method, **settings).fit(tiles, checkpoint_dir=tmp_path)
-    assert np.array_equal(resumed.fitted.noise, whole.fitted.noise) and not list(tmp_path.iterdir())
+    assert np.array_equal(resumed.canvases(), whole.canvases()) and not list(tmp_path.iterdir())
 
 
 def test_labels_that_cannot_be_had_are_named_before_anything_is_learnt(baselines: dict[str, Baseline], tiles: Dataset):
@@ -197,7 +197,7 @@ def test_deepconfuse_protects_pictures_without_a_label(baselines: dict[str, Base
 
 def test_ar_noise_is_as_strong_everywhere_on_a_large_canvas(tiles: Dataset):
     protector = protector_for("ar", canvas_size=128, epsilon=16 / 255).fit(tiles.select(range(8)))
-    quarters = [abs(protector.fitted.noise[:, :, y : y + 64, x : x + 64]).mean() for y in (0, 64) for x in (0, 64)]
+    quarters = [abs(protector.canvases()[:, :, y : y + 64, x : x + 64]).mean() for y in (0, 64) for x in (0, 64)]
     assert max(quarters) < 2 * min(quarters) and min(quarters) > 4
 
 
@@ -318,10 +318,10 @@ def test_synper_can_be_separated_by_a_linear_model_and_differs_from_image_to_ima
 def test_gratings_are_at_epsilon_everywhere_and_are_not_known_from_the_seed_alone(
     baselines: dict[str, Baseline], tiles: Dataset
 ):
-    noise = baselines["grating"].fitted.noise
+    noise = baselines["grating"].canvases()
     assert set(np.unique(noise)) == {-16, 16} and len(np.unique(noise, axis=0)) == 4
     others = protector_for("grating", **QUICK).fit(tiles.select(range(1, len(tiles))))
-    assert not np.array_equal(others.fitted.noise, noise)
+    assert not np.array_equal(others.canvases(), noise)
 
 
 def test_ar_noise_is_predicted_exactly_from_its_neighbours():

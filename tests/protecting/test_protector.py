@@ -95,7 +95,7 @@ def test_fit_on_a_stream_reads_a_bounded_seeded_sample(tiles: Dataset, surrogate
     stream = tiles.to_iterable_dataset()
     first, second = (UCProtector(fit_to=stream, **settings) for _ in range(2))
     assert sum(first.fitted.sizes) == 30
-    assert np.array_equal(first.fitted.noise, second.fitted.noise)
+    assert np.array_equal(first.canvases(), second.canvases())
 
 
 def test_with_transform_keeps_the_other_columns(tiles: Dataset, fitted: UCProtector):
@@ -158,7 +158,7 @@ def test_gray_pictures_among_coloured_ones_are_told_of(caplog: pytest.LogCapture
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_noise(tiles: Dataset, surrogate_folder: str):
     settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 5, "batch_size": 16}
-    noises = [UCProtector(**settings, seed=seed).fit(tiles).fitted.noise for seed in (0, 0, 1)]
+    noises = [UCProtector(**settings, seed=seed).fit(tiles).canvases() for seed in (0, 0, 1)]
     assert np.array_equal(noises[0], noises[1]) and not np.array_equal(noises[0], noises[2])
 
 
@@ -236,7 +236,7 @@ def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(t
 def test_the_size_of_the_noise_changes_no_cluster(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
     settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 3, "batch_size": 8}
     usual, coarse = UCProtector(fit_to=tiles, **settings), UCProtector(fit_to=tiles, canvas_size=16, **settings)
-    assert usual.fitted.noise.shape[-1] == 32 and coarse.fitted.noise.shape[-1] == 16
+    assert usual.canvases().shape[-1] == 32 and coarse.canvases().shape[-1] == 16
     pictures = [images.decode(value) for value in tiles["image"]]
     assert np.array_equal(usual.assign(pictures), coarse.assign(pictures))
     coarse.save_pretrained(tmp_path)
@@ -321,10 +321,10 @@ def test_repr_says_what_it_is(fitted: UCProtector):
 
 
 def test_with_noise_keeps_the_clusters_and_refuses_more_than_epsilon(tiles: Dataset, fitted: UCProtector):
-    zero = fitted.with_noise(np.zeros_like(fitted.fitted.noise))
+    zero = fitted.with_noise(np.zeros_like(fitted.canvases()))
     assert np.array_equal(pixels(zero.transform(tiles[0]["image"])), pixels(tiles[0]["image"]))
     with pytest.raises(SettingError, match="exceeds 16/255"):
-        fitted.with_noise(np.full_like(fitted.fitted.noise, 17))
+        fitted.with_noise(np.full_like(fitted.canvases(), 17))
 
 
 def test_jpeg_container_is_learnt_under_jpeg_and_stored_as_jpeg(tiles: Dataset, surrogate_folder: str):

@@ -202,8 +202,7 @@ def test_models_on_the_publishers_disk_are_not_named_by_their_path(
 
 
 def test_the_seed_from_which_textures_could_be_drawn_again_is_not_told(protector: UCProtector):
-    twin = protector.with_noise(protector.fitted.noise)
-    twin.settings = protector.settings.changed(seed=7)
+    twin = protector.restored(protector.settings.changed(seed=7), protector.fitted)
     assert filled(twin).content == filled(protector).content
 
 

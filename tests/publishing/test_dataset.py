@@ -223,10 +223,9 @@ def test_what_is_not_this_jobs_work_is_refused(
     train, out = stamps["train"], tmp_path / "out"
     write(stamps, out, fitted)
     protected_rows.clear()
-    assert "rows that another protector has made" in refused(stamps, out, fitted.with_noise(-fitted.fitted.noise))
-    shaped = fitted.with_noise(fitted.fitted.noise)
-    shaped.settings = fitted.settings.changed(shaped=True)
-    assert "rows that another protector has made" in refused(stamps, out, shaped)
+    assert "rows that another protector has made" in refused(stamps, out, fitted.with_noise(-fitted.canvases()))
+    other = fitted.restored(fitted.settings.changed(keep_exif=True), fitted.fitted)
+    assert "rows that another protector has made" in refused(stamps, out, other)
     assert "the protected copy of other originals" in refused(stamps, out, source="other")
     assert "holds this split clean, and it is to be protected now" in refused(stamps, out, protect=("train", "test"))
     moved = DatasetDict(train=train.select([50 - row for row in range(1, 51)]), test=stamps["test"])
@@ -247,7 +246,7 @@ def test_a_shard_tells_neither_what_its_source_is_called_nor_the_noise(
     stamps: DatasetDict, tmp_path: Path, fitted: UCProtector
 ) -> None:
     write(stamps, tmp_path / "a", fitted, source="secret-holiday")
-    write(stamps, tmp_path / "b", fitted.with_noise(-fitted.fitted.noise), source="secret-holiday")
+    write(stamps, tmp_path / "b", fitted.with_noise(-fitted.canvases()), source="secret-holiday")
     files = [tmp_path / name / "data" / "train-00000.parquet" for name in "ab"]
     first, second = (json.loads(pq.read_metadata(file).metadata[b"uc_hf"]) for file in files)
     assert b"holiday" not in files[0].read_bytes()

@@ -19,6 +19,7 @@ from transformers import ResNetModel
 from tests.minihub import TOKEN, MiniHub
 from uc_hf import UCProtector
 from uc_hf.errors import NotFittedError, SettingError
+from uc_hf.fitting.noise import CanvasNoise
 
 
 EPSILON = 16
@@ -150,7 +151,7 @@ def test_a_revision_gives_the_protector_of_that_commit(hub: MiniHub, protector: 
     first = HfApi().model_info(repo).sha
     HfApi().create_branch(repo, branch="v1")
     HfApi().create_tag(repo, tag="first-release")
-    second = protector.with_noise(-protector.fitted.noise)
+    second = protector.with_noise(-protector.canvases())
     second.push_to_hub(repo)
     assert Hasher.hash(UCProtector.from_pretrained(repo)) == Hasher.hash(second)
     for revision in (first, "v1", "first-release"):
@@ -188,8 +189,7 @@ def test_a_protectors_card_shows_what_it_has_learnt_and_a_picture_that_loading_d
 
 def test_saving_another_protector_in_the_same_folder_renews_its_card(protector: UCProtector, tmp_path: Path):
     protector.save_pretrained(tmp_path)
-    other = protector.with_noise(protector.fitted.noise)
-    other._fit = replace(protector.fitted, moved=0.12)
+    other = protector.restored(protector.settings, replace(protector.fitted, moved=0.12))
     other.save_pretrained(tmp_path)
     assert "12% moved to their goal |" in (tmp_path / "README.md").read_text()
 
@@ -197,10 +197,9 @@ def test_saving_another_protector_in_the_same_folder_renews_its_card(protector: 
 def test_a_protector_of_very_many_clusters_is_saved_with_a_picture_of_the_first(
     protector: UCProtector, tmp_path: Path
 ):
-    many = protector.with_noise(protector.fitted.noise)
-    many._fit = replace(
-        protector.fitted, noise=np.tile(protector.fitted.noise, (50, 1, 1, 1)), sizes=[1] * 200, goals=[*range(200)]
-    )
+    noise = CanvasNoise(np.tile(protector.canvases(), (50, 1, 1, 1)))
+    learnt = replace(protector.fitted, noise=noise, sizes=[1] * 200, goals=[*range(200)])
+    many = protector.restored(protector.settings, learnt)
     many.save_pretrained(tmp_path)
     assert "The noise of the first 12 of 200 groups" in (tmp_path / "README.md").read_text()
     with PILImage.open(tmp_path / "noise.png") as picture:

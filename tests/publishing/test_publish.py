@@ -142,7 +142,7 @@ def test_a_push_that_the_hub_breaks_off_goes_on_without_protecting_a_row_twice(
 ) -> None:
     repo, whole = f"me/broken-off-at-{step}", f"me/whole-{step}"
     # Bytes that no other test has uploaded: those that are there are not sent again.
-    protector = fitted.with_noise(np.roll(fitted.fitted.noise, 1, axis=-1))
+    protector = fitted.with_noise(np.roll(fitted.canvases(), 1, axis=-1))
     at_request(hub, "/_lfs/" if step == "upload" else f"/api/datasets/{repo}/commit/main", 3, lambda: None)
     with pytest.raises(OutputError, match=rf"{repo} on the Hub: .*storage is full[\s\S]* goes on"):
         publish(streamed(), repo, protector=protector, source=CLEAN)
@@ -213,7 +213,7 @@ def test_of_two_pushes_at_once_both_end_well_or_one_is_told_and_nothing_is_mixed
             waited.done = True
             both_here.wait(timeout=60)
 
-    other = fitted if same else fitted.with_noise(-fitted.fitted.noise)
+    other = fitted if same else fitted.with_noise(-fitted.canvases())
     told: list[str] = []
 
     def push(protector: UCProtector) -> None:

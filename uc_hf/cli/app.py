@@ -140,15 +140,15 @@ def protect(
     parametrisation: Annotated[
         str | None,
         typer.Option(
-            metavar="texture|tile|direct|generator",
-            help="Family of the noise; try tile on photographs.",
+            metavar="texture|direct|generator",
+            help="Family of the noise.",
             show_default="texture",
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Textures that are tried, or steps of learning.", show_default="10 per cluster, 1 of photos; 450, 400"
+            help="Textures that are tried, or steps of learning.", show_default="10 per cluster, 1 of photos; 400"
         ),
     ] = None,
     max_fit_images: Annotated[
@@ -161,9 +161,6 @@ def protect(
             show_default="the surrogate's, or the images'",
         ),
     ] = None,
-    shaped: Annotated[
-        bool, typer.Option("--shaped", help="Less noise where a picture is flat; protects photographs hardly at all.")
-    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random.", show_default="0")] = None,
     container: Annotated[
         str | None,
@@ -198,7 +195,6 @@ def protect(
         "steps": steps,
         "max_fit_images": max_fit_images,
         "canvas_size": canvas_size,
-        "shaped": shaped or None,
         "seed": seed,
         "container": container,
         "keep_exif": keep_exif or None,

@@ -134,7 +134,7 @@ def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, dat
         Section(
             "The noise",
             "One pattern for each cluster, at most epsilon strong, and its spectrum.",
-            figures.noise_gallery(fitted.noise, protector.settings.epsilon),
+            figures.noise_gallery(protector.canvases(), protector.settings.epsilon),
         ),
         Section(
             "Embeddings",

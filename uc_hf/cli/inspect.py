@@ -22,7 +22,7 @@ _TITLES = {"mean_change": "mean |change|", "at_bound": "at the bound"}
 def inspect(protector: Protector) -> dict[str, Any]:
     """All that can be said of a protector, as JSON values."""
     learnt, levels = protector.fitted, protector.settings.levels
-    magnitude = np.abs(learnt.noise.astype(np.int16))
+    magnitude = np.abs(protector.canvases().astype(np.int16))
     groups = [
         group | {"mean_change": float(noise.mean()), "at_bound": float((noise == levels).mean())}
         for group, noise in zip(learnt.groups(), magnitude, strict=True)
@@ -56,7 +56,7 @@ def draw(protector: Protector, picture: Path) -> None:
     if picture.suffix != ".png":
         raise OutputError(f"--picture {picture}: write a name that ends in .png.")
     picture.parent.mkdir(parents=True, exist_ok=True)
-    noise_gallery(protector.fitted.noise, protector.settings.epsilon).savefig(picture)
+    noise_gallery(protector.canvases(), protector.settings.epsilon).savefig(picture)
 
 
 def say(facts: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def protect(
     key = key or _beside(out, push_to)
     saved = open_protector(str(key)) if (key / "config.json").is_file() else None
     chosen = find_method(method or ("uc" if saved is None else saved.method))
-    settings = chosen.settings_type.from_mapping(given)
+    settings = chosen.read_settings(given)
     if out is not None:
         check_places(source, out, key)
     check_key(source, key)
@@ -179,7 +179,7 @@ def _refuse_another(
         different = {"method": (method, saved.method)}
     else:
         has, wants = saved.settings.plain() | {"image_column": saved.fitted.column}, asked.plain()
-        different = {name: (wants[name], has[name]) for name in given if has[name] != wants[name]}
+        different = {name: (wants[name], has.get(name)) for name in given if has.get(name) != wants[name]}
     if different:
         named = ", ".join(f"{name} {wanted!r} (saved: {had!r})" for name, (wanted, had) in different.items())
         raise SettingError(

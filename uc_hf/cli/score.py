@@ -155,7 +155,7 @@ def score_sets(
     if out is not None:
         sections = [*accuracy_sections(card), *picture_sections(train_sets, image_column)]
         if key is not None:
-            gallery = figures.noise_gallery(key.fitted.noise, key.settings.epsilon)
+            gallery = figures.noise_gallery(key.canvases(), key.settings.epsilon)
             sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
         title = f"{protected}: how unlearnable?"
         report = out / "scorecard.html"

@@ -1,13 +1,15 @@
 """What a fit is given, and the record of what it learnt."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+
+from uc_hf.fitting.noise import CanvasNoise, Noise
 
 
 ALGORITHM = 12
@@ -20,8 +22,7 @@ class Fit:
     """What every method's `fit` learns, and where it came from.
 
     Attributes:
-        noise: int8 [p, 3, S, S], in 8-bit levels: that of each group; of a method whose noise is each image's own,
-            that of one image of each.
+        noise: that of each group; of a method whose noise is each image's own, that of one image of each group.
         sizes: images of each group in the sample.
         column: the image column that was fitted on.
         surrogate_digest: SHA-256 of the surrogate's weights and input; None where none was asked.
@@ -30,7 +31,7 @@ class Fit:
             an earlier version stay gray.
     """
 
-    noise: np.ndarray
+    noise: Noise
     sizes: list[int]
     column: str
     surrogate_digest: str | None
@@ -40,7 +41,7 @@ class Fit:
     @property
     def canvas_size(self) -> int:
         """S, the side of the canvas in pixels."""
-        return int(self.noise.shape[-1])
+        return self.noise.size
 
     @property
     def view_size(self) -> int:
@@ -49,16 +50,28 @@ class Fit:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays, as safetensors hold them."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        own = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return self.noise.arrays() | own
 
     def facts(self) -> dict[str, Any]:
         """All but the arrays, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if name not in self.arrays()}
+        return {name: value for name, value in vars(self).items() if not isinstance(value, (np.ndarray, Noise))}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Self:
-        """What `arrays` and `facts` gave, put together again."""
-        return cls(**arrays, **facts)
+    def restore(
+        cls, arrays: Mapping[str, Any], facts: Mapping[str, Any], noise_type: type[Noise] = CanvasNoise
+    ) -> Self:
+        """What `arrays` and `facts` gave, put together again.
+
+        Args:
+            arrays: of the noise and of the fit itself.
+            facts: all else.
+            noise_type: what the noise is kept as.
+        """
+        names = {field.name for field in fields(cls)} - {"noise"}
+        own = {name: array for name, array in arrays.items() if name in names}
+        noise = noise_type.restore({name: array for name, array in arrays.items() if name not in names})
+        return cls(noise=noise, **own, **facts)
 
     def groups(self) -> list[dict[str, Any]]:
         """Each group of images, and how many there were: a line of a table each."""

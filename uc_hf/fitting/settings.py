@@ -125,6 +125,16 @@ def at_least(name: str, value: int, least: int) -> None:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
 
 
+def above_zero(name: str, value: float) -> None:
+    """Refuse a setting that is not above 0.
+
+    Raises:
+        SettingError: it is not.
+    """
+    if not value > 0:
+        raise SettingError(f"{name}={value!r} is not above 0. Leave it out for the default.")
+
+
 def one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
     """Refuse a setting that is not among the words that it may be.
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from uc_hf.methods.labelwise import Baseline, Lesson
 from uc_hf.methods.registry import register
-from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render, secret_generator
+from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, render, secret_generator
 
 
 @register

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.embedding import embed, load_canvases, native_size
+from uc_hf.fitting.noise import CanvasNoise, Noise, stretch
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.fitting.settings import CommonSettings, one_of
@@ -86,11 +87,13 @@ class BaselineFit(Fit):
         return {name: value for name, value in super().facts().items() if name != "tensors"}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Self:
+    def restore(
+        cls, arrays: Mapping[str, Any], facts: Mapping[str, Any], noise_type: type[Noise] = CanvasNoise
+    ) -> Self:
         """What `arrays` and `facts` gave, put together again."""
         own = {name.removeprefix(TENSOR): array for name, array in arrays.items() if name.startswith(TENSOR)}
         common = {name: array for name, array in arrays.items() if not name.startswith(TENSOR)}
-        return cls(**common, **facts, tensors=own)
+        return super().restore(common, {**facts, "tensors": own}, noise_type)
 
     def groups(self) -> list[dict[str, Any]]:
         """Each label, and its images in the sample."""
@@ -188,8 +191,8 @@ class Baseline(Protector[BaselineFit]):
         )
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.learn(lesson).items()}
         size = canvases.shape[-1]
-        self._fit = BaselineFit(
-            noise=np.zeros((len(names), 3, size, size), dtype=np.int8),
+        learnt = BaselineFit(
+            noise=CanvasNoise(np.zeros((len(names), 3, size, size), dtype=np.int8)),
             sizes=np.bincount(labels, minlength=len(names)).tolist(),
             column=sample.column,
             surrogate_digest=digest,
@@ -200,11 +203,11 @@ class Baseline(Protector[BaselineFit]):
             label_column=label_column,
             tensors=tensors,
         )
-        first = torch.from_numpy(np.unique(labels, return_index=True)[1])
-        for part in torch.arange(len(names)).split(AT_ONCE):
-            self._fit.noise[part] = self._levels(canvases[first[part]], part)
         options.finish(checkpoint)
-        return self._fit
+        first = torch.from_numpy(np.unique(labels, return_index=True)[1])
+        shown = self.restored(self.settings, learnt, surrogate)
+        parts = [shown._levels(canvases[first[part]], part) for part in torch.arange(len(names)).split(AT_ONCE)]
+        return replace(learnt, noise=CanvasNoise(np.concatenate(parts)))
 
     @property
     def columns(self) -> list[str]:
@@ -224,11 +227,11 @@ class Baseline(Protector[BaselineFit]):
         return source.read(as_text(labels), learnt.names, learnt.key)
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
-        """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon."""
+        """The noise of each picture at its own size, int8 [3, H, W] in 8-bit levels: its own, from its canvas."""
         start = 0
         for part in self.squares(pictures, self.fitted.canvas_size):
             labels = torch.from_numpy(groups[start : start + len(part)])
-            yield from self._levels(part, labels)
+            yield from map(stretch, self._levels(part, labels), pictures[start : start + len(part)])
             start += len(part)
 
     def _levels(self, canvases: Tensor, labels: Tensor) -> np.ndarray:

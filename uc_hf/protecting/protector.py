@@ -54,9 +54,9 @@ class Protector(Shared[FitT], ABC):
     shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
 
     def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
-        self.settings = self.settings_type.from_mapping(settings)
+        self.settings = self.read_settings(settings)
         self._fit = None
-        self._surrogate: Surrogate | SurrogateEnsemble | None = None
+        self._surrogate = None
         if fit_to is not None:
             self.fit(fit_to)
 
@@ -241,20 +241,11 @@ class Protector(Shared[FitT], ABC):
             groups: int64 [N].
         """
         for picture, noise in zip(pictures, self.noises(pictures, groups), strict=True):
-            yield self.add(picture, noise)
-
-    def add(self, picture: Picture, noise: np.ndarray) -> Picture:
-        """A picture with a noise stretched over it, in the strength that this method gives it.
-
-        Args:
-            picture: of any size.
-            noise: int8 [3, S, S] in 8-bit levels within epsilon.
-        """
-        return add(picture, noise, self.settings.levels)
+            yield add(picture, noise, self.settings.levels)
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
-        """The noise of each picture on the canvas, int8 [3, S, S] in 8-bit levels within epsilon: its group's."""
-        return iter(self.fitted.noise[groups])
+        """The noise of each picture at its own size, int8 [3, H, W] in 8-bit levels: what its group gets."""
+        return map(self.fitted.noise.for_picture, pictures, groups.tolist())
 
     def store(self, before: Picture, after: Picture) -> bytes:
         """A perturbed picture, encoded in the container of the settings.
@@ -313,12 +304,10 @@ class Protector(Shared[FitT], ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Plain data only, and all that decides the pixels: `datasets` hashes it and ships it to its workers."""
-        learnt = None if self._fit is None else dict(vars(self._fit))
-        return {"algorithm": ALGORITHM, "settings": dict(vars(self.settings)), "fit": learnt}
+        return {"algorithm": ALGORITHM, "settings": self.settings, "fit": self._fit}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.settings = self.settings_type(**state["settings"])
-        self._fit = None if state["fit"] is None else self.fit_type(**state["fit"])
+        self.settings, self._fit = state["settings"], state["fit"]
         self._surrogate = None
         if multiprocess.parent_process() is not None:
             # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.

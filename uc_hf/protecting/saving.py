@@ -2,11 +2,13 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self
 
+import numpy as np
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
@@ -16,6 +18,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
 from uc_hf.reports import markdown, templates
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 UNBOUNDED = "unbounded"
@@ -57,6 +60,44 @@ class Shared(
 
     settings: CommonSettings
     _fit: FitT | None
+    _surrogate: Surrogate | SurrogateEnsemble | None
+
+    @classmethod
+    def restored(
+        cls, settings: CommonSettings, fit: FitT, surrogate: Surrogate | SurrogateEnsemble | None = None
+    ) -> Self:
+        """A fitted protector from its parts.
+
+        Args:
+            settings: of the method.
+            fit: what was learnt.
+            surrogate: that the fit was made with; None to load it when it is needed.
+        """
+        protector = cls.__new__(cls)
+        protector.settings, protector._fit, protector._surrogate = settings, fit, surrogate
+        return protector
+
+    @classmethod
+    def read_settings(cls, values: Mapping[str, Any]) -> CommonSettings:
+        """Settings from keywords.
+
+        Raises:
+            SettingError: an unknown name, or a value out of its range.
+        """
+        return cls.settings_type.from_mapping(values)
+
+    @classmethod
+    def upgrade_settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that an earlier version has saved, as this one reads them.
+
+        Raises:
+            SettingError: this version cannot do what they ask for.
+        """
+        return dict(saved)
+
+    def restore_fit(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> FitT:
+        """What was learnt by these settings, from a saved file's arrays and the facts beside them."""
+        return self.fit_type.restore(arrays, facts)
 
     @property
     def fitted(self) -> FitT:
@@ -71,6 +112,17 @@ class Shared(
                 f"fitted one with {type(self).__name__}.from_pretrained(...)."
             )
         return self._fit
+
+    def canvases(self, size: int | None = None) -> np.ndarray:
+        """The noise of each group on a square, for figures, measures and controls.
+
+        Args:
+            size: side in pixels; None for that of the canvas on which it was learnt.
+
+        Returns:
+            int8 [p, 3, size, size] in 8-bit levels within epsilon.
+        """
+        return self.fitted.noise.canvases(size).clip(-self.settings.levels, self.settings.levels)
 
     @property
     def limit(self) -> str:
@@ -111,7 +163,7 @@ class Shared(
         # Here, since matplotlib takes a second to import, and map's workers import this module.
         from uc_hf.reports.figures import noise_gallery
 
-        figure = noise_gallery(self.fitted.noise[:DRAWN], self.settings.epsilon)
+        figure = noise_gallery(self.canvases()[:DRAWN], self.settings.epsilon)
         figure.savefig(path, dpi=100, metadata={"Software": None})
 
     @classmethod
@@ -162,19 +214,22 @@ class Shared(
                 f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']} in format {saved['format']}; this "
                 f"version reads up to {FORMAT}. Write pip install -U uc_hf."
             )
-        settings = saved["settings"] | ({} if surrogate is None else {"surrogate": surrogate})
+        try:
+            settings = cls.upgrade_settings(saved["settings"])
+        except SettingError as error:
+            raise SettingError(f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']}: {error}") from error
+        settings |= {} if surrogate is None else {"surrogate": surrogate}
         if settings["surrogate"] is None:
             raise SurrogateError(
                 f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
                 f"{cls.__name__}.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
             )
-        protector = cls(**settings)
+        unfitted = cls(**settings)
         try:
             tensors = load_file(fetch(MODEL))
         except (FileNotFoundError, SafetensorError) as error:
             raise SettingError(f"{model_id!r}: its {MODEL} is missing or damaged. Copy it again.") from error
-        protector._fit = cls.fit_type.restore(tensors, saved["fit"])
-        return protector
+        return cls.restored(unfitted.settings, unfitted.restore_fit(tensors, saved["fit"]))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card of the protector's repository: that it is the removal key, and what it has learnt."""

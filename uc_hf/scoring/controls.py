@@ -11,7 +11,9 @@ from datasets import Dataset
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
 from uc_hf.data.images import Container, Picture
-from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, render
+from uc_hf.fitting.noise import stretch
+from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, render
+from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
 
 
@@ -83,7 +85,7 @@ def train_sets(protector: Protector, clean: Dataset, protected: Dataset | None =
     Raises:
         ImageError: images cannot be protected; the message names their rows.
     """
-    noise, levels, seed = protector.fitted.noise, protector.settings.levels, protector.settings.seed
+    noise, levels, seed = protector.canvases(), protector.settings.levels, protector.settings.seed
     noises: dict[str, np.ndarray | None] = {
         "clean": np.zeros_like(noise),
         "protected": None,
@@ -140,6 +142,9 @@ class EveryVariant:
         if noise is None:
             changed = protector.perturbed(pictures, groups)
         else:
-            changed = (protector.add(picture, noise[group]) for picture, group in zip(pictures, groups, strict=True))
+            changed = (
+                add(picture, stretch(noise[group], picture), protector.settings.levels)
+                for picture, group in zip(pictures, groups, strict=True)
+            )
         pairs = zip(pictures, changed, strict=True)
         return [{"bytes": protector.store(before, after), "path": None} for before, after in pairs]

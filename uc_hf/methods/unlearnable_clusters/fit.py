@@ -8,18 +8,16 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from uc_hf.fitting.clustering import find_clusters, goals, nearest, spectral_clusters, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
+from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.methods.unlearnable_clusters.gradient import learn_noise
+from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson
 from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
-from uc_hf.methods.unlearnable_clusters.textures import search_textures
-from uc_hf.methods.unlearnable_clusters.tiles import learn_tiles
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
@@ -33,7 +31,7 @@ class ClusterFit(Fit):
 
     Attributes:
         centroids: float32 [p, d].
-        goals: for each cluster, the one that its noise moves images to; empty for tiles, which have none.
+        goals: for each cluster, the one that its noise moves images to; empty where a family has no goals.
         moved: share of the sample whose embedding lies nearest to its goal once noise is added; None without goals.
         looked_at: side in pixels of the squares that are embedded to find an image's cluster; None of protectors of
             earlier versions, which looked at the canvas.
@@ -100,27 +98,29 @@ def _learn(
     cluster = {"spectral": spectral_clusters, "kmeans": find_clusters}[clustering]
     clusters = cluster(embeddings, settings.n_clusters, settings.seed)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
-    centroids = torch.from_numpy(clusters.centroids)
-    ways: dict[str, Any] = {"accelerator": options.accelerator, "checkpoint": checkpoint}
-    if settings.parametrisation == "tile":
-        goal = None
-        noise = learn_tiles(canvases, centroids, settings, **ways)
-    else:
-        goal = goals(clusters.centroids, settings.goal)
-        learn = search_textures if settings.parametrisation == "texture" else learn_noise
-        noise = learn(canvases, centroids, torch.from_numpy(goal), surrogate, settings, **ways)
+    family = FAMILIES.find(settings.parametrisation)
+    goal = goals(clusters.centroids, settings.goal)
+    lesson = ClusterLesson(
+        canvases=canvases,
+        centroids=torch.from_numpy(clusters.centroids),
+        goals=torch.from_numpy(goal),
+        surrogate=surrogate,
+        settings=settings,
+        accelerator=options.accelerator,
+        checkpoint=checkpoint,
+    )
+    noise = family.learn(lesson)
     options.finish(checkpoint)
     if settings.quiet_cluster:
-        quiet = tightest(embeddings, clusters)
-        noise[quiet] = np.sign(noise[quiet]) * np.maximum(np.abs(noise[quiet]) // QUIETER, 1)
+        noise = noise.weakened(tightest(embeddings, clusters), QUIETER)
     moved = None
-    if goal is not None:
-        embedded = _embed_protected(canvases, noise, clusters.assignment, surrogate, settings, options.accelerator)
+    if family.has_goals:
+        embedded = _embed_protected(lesson, noise, clusters.assignment)
         moved = float((nearest(embedded, clusters.centroids) == goal[clusters.assignment]).mean())
     return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,
-        goals=[] if goal is None else goal.tolist(),
+        goals=goal.tolist() if family.has_goals else [],
         sizes=clusters.sizes.tolist(),
         moved=moved,
         column=sample.column,
@@ -139,18 +139,12 @@ def _key(
     return hashlib.sha256(json.dumps(facts).encode() + embeddings.tobytes()).hexdigest()[:32]
 
 
-def _embed_protected(
-    canvases: Tensor,
-    noise: np.ndarray,
-    assignment: np.ndarray,
-    surrogate: Surrogate | SurrogateEnsemble,
-    settings: Settings,
-    accelerator: Accelerator,
-) -> np.ndarray:
-    embeddings, device = [], accelerator.device
-    deltas = torch.from_numpy(noise).to(device).float() / 255
-    with torch.inference_mode(), accelerator.autocast():
-        for pixels, clusters in zip(canvases.split(64), torch.from_numpy(assignment).split(64), strict=True):
+def _embed_protected(lesson: ClusterLesson[Settings], noise: Noise, assignment: np.ndarray) -> np.ndarray:
+    """Embeddings of the canvases, each with the noise of its cluster: float32 [N, d]."""
+    embeddings, device = [], lesson.accelerator.device
+    deltas = torch.from_numpy(noise.canvases(lesson.canvases.shape[-1])).to(device).float() / 255
+    with torch.inference_mode(), lesson.accelerator.autocast():
+        for pixels, clusters in zip(lesson.canvases.split(64), torch.from_numpy(assignment).split(64), strict=True):
             protected = add_noise(pixels.to(device).float() / 255, deltas[clusters])
-            embeddings.append(embed_canvases(protected, surrogate, settings.normalise).float())
+            embeddings.append(embed_canvases(protected, lesson.surrogate, lesson.settings.normalise).float())
     return torch.cat(embeddings).cpu().numpy()

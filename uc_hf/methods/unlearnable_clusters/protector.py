@@ -1,6 +1,6 @@
 """UCProtector: Unlearnable Clusters, fitted on a dataset and applied to any image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,13 +10,20 @@ import numpy as np
 from uc_hf.data.images import Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import nearest
+from uc_hf.fitting.noise import CanvasNoise
 from uc_hf.fitting.record import FitOptions
+from uc_hf.methods.unlearnable_clusters.family import FAMILIES, read_settings
 from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.methods.unlearnable_clusters.shaping import shares
-from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+
+
+GONE = {"parametrisation": "tile", "distance": "cosine", "shaped": True}
+"""What version 0.1 could do."""
+
+UNSET = ("shaped", "learning_rate")
+"""Settings that version 0.1 saved even where they had no meaning."""
 
 
 class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clusters", "data-protection"]):
@@ -32,7 +39,8 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
 
     Args:
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
-        **settings: see `uc_hf.methods.unlearnable_clusters.settings.Settings`, which lists every one with its default.
+        **settings: see `uc_hf.methods.unlearnable_clusters.settings.Settings`, which lists every one with its default;
+            a family of noise may have more.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.
@@ -68,6 +76,11 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         }
         return cls(**(recipe | settings))
 
+    @classmethod
+    def read_settings(cls, values: Mapping[str, Any]) -> Settings:
+        """Settings from keywords, those of the family that they name among them."""
+        return read_settings(values)
+
     def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> ClusterFit:
         """Centroids and noise; labels are not looked at."""
         surrogate = self._load_surrogate(self.settings.surrogate_revision).to(options.accelerator.device)
@@ -78,11 +91,6 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         """The cluster of each picture: the nearest centroid of its embedding, int64 [N]; labels are not looked at."""
         return nearest(self.embed(pictures), self.fitted.centroids)
 
-    def add(self, picture: Picture, noise: np.ndarray) -> Picture:
-        """A picture with a noise stretched over it; `shaped`, weaker where the picture is flat."""
-        part = shares(picture.pixels, noise.shape[-1]) if self.settings.shaped else None
-        return add(picture, noise, self.settings.levels, part)
-
     def with_noise(self, noise: np.ndarray) -> Self:
         """A protector with the same clusters and container and another noise: how controls are made.
 
@@ -92,17 +100,28 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         Raises:
             SettingError: another shape or dtype, or beyond epsilon.
         """
-        shape = self.fitted.noise.shape
+        learnt = self.fitted
+        shape = (len(learnt.sizes), 3, learnt.canvas_size, learnt.canvas_size)
         if noise.dtype != np.int8 or noise.shape != shape:
             raise SettingError(
                 f"noise is {noise.dtype} {noise.shape}; this protector's is int8 {shape} (8-bit levels)."
             )
         if np.abs(noise.astype(int)).max() > self.settings.levels:
             raise SettingError(f"noise exceeds {self.settings.levels}/255, this protector's epsilon.")
-        twin = type(self)()
-        twin.settings, twin._surrogate = self.settings, self._surrogate
-        twin._fit = replace(self.fitted, noise=noise)
-        return twin
+        return self.restored(self.settings, replace(learnt, noise=CanvasNoise(noise)), self._surrogate)
+
+    @classmethod
+    def upgrade_settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Without the settings that version 0.1 had and this one has not, where they were at their defaults."""
+        for name, value in GONE.items():
+            if saved.get(name) == value:
+                raise SettingError(f"it has {name}={value!r}, which is no longer there. Load it with that version.")
+        return {name: value for name, value in saved.items() if name not in UNSET or value}
+
+    def restore_fit(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> ClusterFit:
+        """With the noise as its family keeps it, or on a canvas where `with_noise` has put it there."""
+        family = FAMILIES.find(self.settings.parametrisation)
+        return ClusterFit.restore(arrays, facts, CanvasNoise if "noise" in arrays else family.noise_type)
 
     def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
         return load_surrogate(self.settings.surrogate, revision=revision, size=self.settings.surrogate_size)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uc_hf.errors import SettingError
-from uc_hf.fitting.settings import CommonSettings, at_least, one_of
+from uc_hf.fitting.settings import CommonSettings, above_zero, at_least, one_of
 
 
 THUMBNAIL, PHOTOGRAPH = 48, 96
@@ -26,25 +26,18 @@ class Settings(CommonSettings):
         clustering: "kmeans" (section 3.2); "spectral" cuts the graph of nearest neighbours where few images are
             neighbours, which leaves fewer strays in clusters of another kind; None for spectral clustering of
             photographs (a canvas of more than 96 px) and k-means of smaller pictures.
-        parametrisation: "texture" tries gratings and gives each cluster the one that serves its goal best; "tile"
-            learns a small tile for each cluster, repeated over the picture, that untrained networks read soonest
-            (ours; takes no `goal` or `distance`); "direct" learns the pixels of each noise by gradient;
-            "generator" one ResNet per cluster (section 3.3).
-        distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), "cosine", or "kl"
-            between softmaxes (equation 4).
+        parametrisation: the family of noise, a file of this folder: "texture" tries gratings and gives each cluster
+            the one that serves its goal best; "direct" learns the pixels of each noise by gradient; "generator" one
+            ResNet per cluster (section 3.3). Each has settings of its own beside these.
+        distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), or "kl" between
+            softmaxes (equation 4).
         goal: which cluster each one is pushed to: the "next" (the paper) or the "farthest" derangement.
         steps: of `batch_size` images; texture: gratings that are tried, at least `n_clusters`; the others: optimiser
-            steps, where every cluster has its share of each batch. None for the parametrisation's own: ten gratings
-            for each cluster (one on canvases of more than 48 px), 450 (tile) or 400 optimiser steps.
+            steps, where every cluster has its share of each batch. None for the family's own: ten gratings for each
+            cluster (one on canvases of more than 48 px), or 400 optimiser steps.
         epochs: instead of `steps`: how often each cluster's noise sees the whole sample (50 in the paper).
-        learning_rate: None for the parametrisation's own: direct, the first step as a share of epsilon; tile and
-            generator, Adam's; texture has none.
         quiet_cluster: one cluster, the tightest, gets a quarter of its noise. A clean picture then looks like one of
             it, and a network that was trained on the set answers with its labels. Ours, not the paper's.
-        shaped: less noise, down to a quarter, where a picture is flat and noise is seen (perceptual shaping). On small
-            pictures it protects more than weaker noise that looks as strong by SSIM, and less than the same epsilon
-            everywhere; on photographs next to nothing (docs/experiments.md). It is learnt, and `moved` measured,
-            without.
         eot_scale: share of the area that the random-resized-crop of the EOT keeps, (least, largest) in (0, 1]; None
             learns on uncropped images as the paper does.
     """
@@ -55,9 +48,7 @@ class Settings(CommonSettings):
     goal: str = "farthest"
     steps: int | None = None
     epochs: float | None = None
-    learning_rate: float | None = None
     quiet_cluster: bool = True
-    shaped: bool = False
     eot_scale: tuple[float, float] | None = (0.35, 1.0)
 
     def __post_init__(self) -> None:
@@ -72,47 +63,20 @@ class Settings(CommonSettings):
                     f"steps={self.steps} and epochs={self.epochs!r} both say how long the fit is. Leave one out "
                     "(with UCProtector.paper, which has 50 epochs, write epochs=None)."
                 )
-        for name in ("epochs", "learning_rate"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise SettingError(f"{name}={getattr(self, name)!r} is not above 0. Leave it out for the default.")
+        if self.epochs is not None:
+            above_zero("epochs", self.epochs)
         for name, allowed in CHOICES.items():
             one_of(name, getattr(self, name), allowed)
-        if self.parametrisation == "texture":
-            self._check_texture()
-        if self.parametrisation == "tile":
-            self._check_tile()
         if self.eot_scale is not None and not _is_range(self.eot_scale):
             raise SettingError(
                 f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
                 "write for example (0.35, 1.0), or None to learn without random crops."
             )
 
-    def _check_texture(self) -> None:
-        if self.learning_rate is not None:
-            raise SettingError(
-                f"learning_rate={self.learning_rate!r}: textures are chosen, not learnt by gradient. Leave it out, or "
-                "write parametrisation='direct'."
-            )
-        if self.steps is not None and self.steps < self.n_clusters:
-            raise SettingError(
-                f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
-                f"Write steps={self.n_clusters} or more, or leave it out: enough are tried then."
-            )
-
-    def _check_tile(self) -> None:
-        for name in ("distance", "goal"):
-            value = getattr(self, name)
-            if value != getattr(Settings, name):
-                raise SettingError(
-                    f"{name}={value!r}: tiles are learnt to be read, and pushed to no goal. Leave it out, or write "
-                    "parametrisation='direct'."
-                )
-
 
 CHOICES = {
     "clustering": ("spectral", "kmeans", None),
-    "parametrisation": ("texture", "tile", "direct", "generator"),
-    "distance": ("l2", "cosine", "kl"),
+    "distance": ("l2", "kl"),
     "goal": ("farthest", "next"),
 }
 

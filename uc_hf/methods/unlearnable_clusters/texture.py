@@ -12,20 +12,22 @@ gray leave alone (docs/method.md, "Two kinds of texture").
 
 import hashlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from uc_hf.data.progress import Bar
+from uc_hf.errors import SettingError
 from uc_hf.fitting.checkpoint import CHECKPOINTS, load_tensors, save_tensors
 from uc_hf.fitting.embedding import embed_canvases
-from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, n_steps, scraped
+from uc_hf.fitting.noise import CanvasNoise
+from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson, Family
+from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, scraped
 from uc_hf.methods.unlearnable_clusters.settings import THUMBNAIL, Settings
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
 PERIODS = (3.0, 8.0)
@@ -37,6 +39,11 @@ again, and they are read as soon (docs/experiments.md)."""
 
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """Of thumbnails' brightness, which is mistaken for what pictures show where it is coarser, and the blue beside it."""
+
+OF_THUMBNAILS, OF_LARGER = 10, 1
+"""Textures tried for each cluster. Of thumbnails one left four points more than ten behind JPEG. Of photographs more
+than one do harm: those that move embeddings furthest look alike, and a network cannot tell the clusters by them
+(docs/experiments.md)."""
 
 KINDS = 2
 
@@ -120,40 +127,58 @@ def secret_generator(seed: int, originals: Tensor) -> Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], signed=True))
 
 
-def search_textures(
-    canvases: Tensor,
-    centroids: Tensor,
-    goals: Tensor,
-    surrogate: Surrogate | SurrogateEnsemble,
-    settings: Settings,
-    *,
-    accelerator: Accelerator,
-    checkpoint: Path | None = None,
-) -> np.ndarray:
-    """Choose the cluster-wise perturbations: of `n_steps` textures, the p that bring images nearest to the p goals.
+@dataclass(frozen=True, kw_only=True)
+class TextureSettings(Settings):
+    """The attributes of `Settings`; `steps` is how many textures are tried."""
 
-    Every step tries one texture on `batch_size` images, seen as a scraper would (EOT). No cluster shares a texture
-    with another one, and the kinds of texture go by turns over the clusters.
+    def __post_init__(self) -> None:
+        """As `Settings`: refuse what is out of range."""
+        super().__post_init__()
+        if self.steps is not None and self.steps < self.n_clusters:
+            raise SettingError(
+                f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
+                f"Write steps={self.n_clusters} or more, or leave it out: enough are tried then."
+            )
 
-    Args:
-        canvases: uint8 [N, 3, S, S], images of the whole sample.
-        centroids: float [p, d].
-        goals: int64 [p], the cluster that each one is pushed to.
-        surrogate: frozen, on the accelerator's device.
-        settings: distance, steps, EOT, epsilon, seed.
-        accelerator: its device and mixed precision are used.
-        checkpoint: a file to go on from when it exists, and to write to; the result has the same bytes either way.
 
-    Returns:
-        int8 [p, 3, S, S], noise in 8-bit levels, every value +levels or -levels.
-    """
-    generator = secret_generator(settings.seed, centroids)
-    size, device = canvases.shape[-1], accelerator.device
-    total = n_steps(settings, len(canvases), size)
-    tried = draw_textures(total, generator, size)
-    pulls = centroids[goals].to(device)
+class Texture(Family[TextureSettings]):
+    """Gratings; each cluster gets the one that moves its images nearest to their goal."""
+
+    settings_type = TextureSettings
+
+    def default_steps(self, settings: TextureSettings, size: int) -> int:
+        """A number for each cluster, by the size of the pictures."""
+        return settings.n_clusters * (OF_LARGER if size > THUMBNAIL else OF_THUMBNAILS)
+
+    def n_steps(self, settings: TextureSettings, n_images: int, size: int) -> int:
+        """As many as clusters at least."""
+        return max(super().n_steps(settings, n_images, size), settings.n_clusters)
+
+    def learn(self, lesson: ClusterLesson[TextureSettings]) -> CanvasNoise:
+        """Of `n_steps` textures, the p that bring images nearest to the p goals; every value is at the bound.
+
+        Every step tries one texture on `batch_size` images, seen as a scraper would (EOT). No cluster shares a texture
+        with another one, and the kinds of texture go by turns over the clusters.
+        """
+        size = lesson.canvases.shape[-1]
+        generator = secret_generator(lesson.settings.seed, lesson.centroids)
+        tried = draw_textures(self.n_steps(lesson.settings, len(lesson.canvases), size), generator, size)
+        chosen = _assigned(_distances(tried, lesson, generator))
+        noise = lesson.settings.levels * render(tried[torch.from_numpy(chosen)], size)
+        return CanvasNoise(noise.numpy().astype(np.int8))
+
+
+FAMILIES["texture"] = Texture()
+
+
+def _distances(tried: Tensor, lesson: ClusterLesson[TextureSettings], generator: Generator) -> Tensor:
+    """How far each texture leaves images from each cluster's goal: float [n, p]."""
+    canvases, goals, settings = lesson.canvases, lesson.goals, lesson.settings
+    checkpoint, accelerator, surrogate = lesson.checkpoint, lesson.accelerator, lesson.surrogate
+    size, device, total = canvases.shape[-1], accelerator.device, len(tried)
+    pulls = lesson.centroids[goals].to(device)
     scores = torch.zeros(total, len(goals))
-    done = 0 if checkpoint is None else _load(checkpoint, scores, generator)
+    done = _load(checkpoint, scores, generator)
     every = math.ceil(total / CHECKPOINTS)
     with torch.inference_mode(), Bar(total=total, initial=done, desc="trying textures", unit="texture") as bar:
         for step in range(done, total):
@@ -166,14 +191,18 @@ def search_textures(
             away = [distance(embeddings, pull.expand_as(embeddings), settings.distance).mean() for pull in pulls]
             scores[step] = torch.stack(away)
             bar.update()
-            if checkpoint is not None and (step + 1) % every == 0:
+            if (step + 1) % every == 0:
                 state = {"scores": scores, "generator": generator.get_state()}
                 save_tensors(checkpoint, state, {"step": str(step + 1)})
-    of_another_kind = (torch.arange(total)[:, None] - torch.arange(len(goals))) % KINDS != 0
-    scores[of_another_kind] = math.inf
-    chosen, cluster = linear_sum_assignment(scores.numpy())
-    noise = settings.levels * render(tried[torch.from_numpy(chosen[cluster.argsort()])], size)
-    return noise.numpy().astype(np.int8)
+    return scores
+
+
+def _assigned(distances: Tensor) -> np.ndarray:
+    """The texture of each cluster, int64 [p]: the least sum of distances, each of the cluster's kind."""
+    textures, clusters = (torch.arange(n) for n in distances.shape)
+    of_another_kind = (textures[:, None] - clusters) % KINDS != 0
+    chosen, cluster = linear_sum_assignment(distances.masked_fill(of_another_kind, math.inf).numpy())
+    return chosen[cluster.argsort()]
 
 
 def _load(checkpoint: Path, scores: Tensor, generator: Generator) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from uc_hf import UCProtector
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import LUMA
-from uc_hf.methods.unlearnable_clusters.textures import draw_gratings, draw_textures, render
+from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, draw_textures, render
 from uc_hf.scoring.counter_measures.stored import gray, jpeg
 
 
@@ -36,7 +36,7 @@ def test_blue_opposes_green_in_every_second_cluster_and_the_others_are_of_one_br
     tiles: Dataset, surrogate_folder: str
 ):
     settings = {"surrogate": surrogate_folder, "n_clusters": 5, "steps": 12, "batch_size": 8}
-    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
+    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).canvases()
     red, green, blue = noise[0::2].swapaxes(0, 1)
     assert np.array_equal(blue, -green) and (red != green).any(axis=(1, 2)).all()
     red, green, blue = noise[1::2].swapaxes(0, 1)
@@ -45,7 +45,7 @@ def test_blue_opposes_green_in_every_second_cluster_and_the_others_are_of_one_br
 
 def test_larger_canvases_have_green_opposed_to_red_instead_of_a_brightness(tiles: Dataset, surrogate_folder: str):
     settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 12, "batch_size": 8, "canvas_size": 49}
-    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).fitted.noise
+    noise = UCProtector(**settings, quiet_cluster=False).fit(tiles).canvases()
     assert np.array_equal(noise[0::2, 2], -noise[0::2, 1]) and np.array_equal(noise[1::2, 1], -noise[1::2, 0])
 
 

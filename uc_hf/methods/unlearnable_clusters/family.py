@@ -1,0 +1,112 @@
+"""What a family of noise is: its settings, how long its search is, what it learns, and what it keeps of its noise.
+
+A family is one file of this folder: a subclass of `Family`, registered under the name that `parametrisation` takes.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from uc_hf.errors import SettingError
+from uc_hf.fitting.noise import CanvasNoise, Noise
+from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.registry import Registry
+from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterLesson(Generic[SettingsT]):
+    """What a family learns from.
+
+    Attributes:
+        canvases: uint8 [N, 3, S, S], images of the whole sample: each noise must work on any of them.
+        centroids: float [p, d].
+        goals: int64 [p], the cluster that each one is pushed to.
+        surrogate: frozen, on the accelerator's device.
+        settings: of the family.
+        accelerator: its device and mixed precision are used.
+        checkpoint: a file to go on from when it exists, and to write to; the result has the same bytes either way.
+    """
+
+    canvases: Tensor
+    centroids: Tensor
+    goals: Tensor
+    surrogate: Surrogate | SurrogateEnsemble
+    settings: SettingsT
+    accelerator: Accelerator
+    checkpoint: Path
+
+
+class Family(ABC, Generic[SettingsT]):
+    """A family of noise. The first line of its docstring is what the command line and the pages say of it.
+
+    Attributes:
+        settings_type: its settings; their `__post_init__` refuses what makes no sense for it.
+        noise_type: what it keeps of its noise; by default the pixels of a canvas.
+        has_goals: whether each cluster's noise moves images to another cluster; it is measured then how many arrive.
+    """
+
+    settings_type: type[SettingsT]
+    noise_type: ClassVar[type[Noise]] = CanvasNoise
+    has_goals: ClassVar[bool] = True
+
+    @abstractmethod
+    def learn(self, lesson: ClusterLesson[SettingsT]) -> Noise:
+        """The noise of each cluster, within epsilon."""
+
+    @abstractmethod
+    def default_steps(self, settings: SettingsT, size: int) -> int:
+        """Steps of the search where neither `steps` nor `epochs` says how many.
+
+        Args:
+            settings: of the fit.
+            size: side S of the canvas in pixels.
+        """
+
+    def n_steps(self, settings: SettingsT, n_images: int, size: int) -> int:
+        """Steps of the search: `steps`, or what `epochs` passes of each noise over the sample come to, or its own.
+
+        Args:
+            settings: of the fit.
+            n_images: N, of the sample.
+            size: side S of the canvas in pixels.
+        """
+        if settings.epochs is not None:
+            return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+        return settings.steps or self.default_steps(settings, size)
+
+
+FAMILIES = Registry[Family[Any]]("parametrisation", "uc_hf.methods.unlearnable_clusters")
+
+_FamilyT = TypeVar("_FamilyT", bound=type[Family[Any]])
+
+
+def read_settings(values: Mapping[str, Any]) -> Settings:
+    """The settings of the family that `parametrisation` names.
+
+    Raises:
+        SettingError: no such family, an unknown setting or one of another family, or a value out of its range.
+    """
+    name = values.get("parametrisation", Settings.parametrisation)
+    family = FAMILIES.find(name)
+    for setting in values:
+        owners = [repr(other) for other in FAMILIES if setting in _names(FAMILIES[other])]
+        if owners and repr(name) not in owners:
+            raise SettingError(
+                f"{setting!r} is a setting of parametrisation={' and '.join(owners)}, not of {name!r}. Leave it out, "
+                "or choose another parametrisation."
+            )
+    return family.settings_type.from_mapping(values)
+
+
+def _names(family: Family[Any]) -> set[str]:
+    return {field.name for field in fields(family.settings_type)}
