@@ -1,4 +1,7 @@
-"""Files that are whole or not there, whatever ends the program: the one way in which uc_hf writes what has to last."""
+"""Files that are whole or not there, whatever ends the program: the one way in which uc_hf writes what has to last.
+
+And the one way in which it reads pictures: of regular files alone.
+"""
 
 import errno
 import hashlib
@@ -6,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +22,17 @@ PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
 PROBE = bytes(2**20)
 """Is written to see whether a place takes anything: a checkpoint or a protector has about this size."""
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a regular file; a pipe or a device, which may never end, is not opened.
+
+    Raises:
+        OSError: it is not a regular file, or cannot be read.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return Path(path).read_bytes()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from uc_hf.cli.reporting import Reporting
+from uc_hf.cli.reporting import LEFT_OUT, Reporting
 
 
 app = typer.Typer(
@@ -178,7 +178,7 @@ def protect(
     """Protect a folder of images or a dataset.
 
     Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
-    stopped.
+    stopped. Exit code 3: done, but for pictures that were left out, which are named.
     """
     from uc_hf.cli import console
     from uc_hf.cli import protect as command
@@ -213,6 +213,8 @@ def protect(
         console.say_json(result.to_dict())
     else:
         command.say(result)
+    if result.outcome.left_out:
+        raise typer.Exit(LEFT_OUT)
 
 
 @app.command(

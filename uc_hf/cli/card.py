@@ -10,10 +10,10 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from uc_hf.data.columns import image_column
 from uc_hf.data.sources import open_from_hub
+from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError, SettingError, first_line
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
-from uc_hf.publishing.dataset import choose_splits
 from uc_hf.publishing.hub import in_our_words
 from uc_hf.scoring.results import Scorecard
 

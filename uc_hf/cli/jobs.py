@@ -1,24 +1,25 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from uc_hf.data.checks import check_dataset
+from uc_hf.data.checks import check_carried, check_dataset
 from uc_hf.data.columns import image_column
-from uc_hf.data.folders import check_folder, folder_images, without_copy
+from uc_hf.data.folders import Folder, check_folder, without_copy
 from uc_hf.data.images import Container
-from uc_hf.data.rows import read_rows
-from uc_hf.data.sources import is_image_folder, open_dataset
+from uc_hf.data.sources import image_folder, open_dataset
+from uc_hf.data.splits import choose_splits
 from uc_hf.errors import SettingError
+from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.dataset import Splits, choose_splits, common_features, protect_dataset
+from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
 from uc_hf.publishing.hub import HubRepository
-from uc_hf.publishing.image_folder import protect_folder
+from uc_hf.publishing.image_folder import clean_copy, protect_folder
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.publishing.publish import push_shards
@@ -26,42 +27,57 @@ from uc_hf.publishing.publish import push_shards
 
 @dataclass(frozen=True)
 class FolderJob:
-    """A folder of images in: the same folder tree out, or rows on the Hub; all of them are protected."""
+    """A folder of images in: the same folder tree out, or rows on the Hub; `chosen` splits are protected."""
 
-    source: Path
+    folder: Folder
+    chosen: Sequence[str]
 
-    def check(self, column: str | None, container: Container, out: Path | None) -> None:
+    def check(self, column: str | None, settings: CommonSettings, out: Path | None) -> None:
         """Look at every image that has no copy yet, before time is spent on any.
 
         Raises:
-            DatasetError: no images, or two that would have the same copy.
+            DatasetError: two images that would have the same copy.
             ImageError: images that cannot be protected, named by their path.
         """
-        copies = folder_images(self.source, container)
-        check_folder(self.source, list(copies) if out is None else without_copy(copies, out), container)
+        container = Container.parse(settings.container)
+        copies = self.folder.copies(container, self._clean)
+        ahead = list(copies) if out is None else without_copy(copies, out)
+        chosen = {name for split in self.chosen for name in self.folder.splits[split]}
+        check_folder(self.folder.root, [name for name in ahead if name in chosen], container)
+        for name in ahead:
+            if name not in chosen:
+                clean_copy(self.folder.root, name, settings.keep_exif)
 
-    def sample(self, container: Container) -> datasets.Dataset:
+    def sample(self) -> datasets.Dataset:
         """The images to fit on."""
-        names = folder_images(self.source, container)
-        paths = datasets.Dataset.from_dict({"image": [str(self.source / name) for name in names]})
-        return paths.cast_column("image", datasets.Image())
+        rows = self.folder.rows()
+        return datasets.concatenate_datasets([rows[split] for split in self.chosen])
 
     def write(self, out: Path, protector: Protector) -> Outcome:
         """Write the protected copies into a folder."""
-        return protect_folder(self.source, out, protector, check=False)
+        return protect_folder(self.folder, out, protector, splits=self.chosen, check=False)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
-        rows = open_dataset(str(self.source))
-        outcome = protect_dataset(rows, list(rows), repository, protector, self.source.resolve().name)
-        repository.introduce(protector, None, list(rows), [])
-        return outcome
+        outcome = protect_dataset(self.folder.rows(), self.chosen, repository, protector, self._name)
+        repository.introduce(protector, None, self.chosen, self._clean)
+        ignored = Counter(path.suffix.lower() or path.name for path in self.folder.others)
+        return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self.folder.noted)
 
     def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
-        rows = open_dataset(str(out))
-        protect_dataset(rows, list(rows), repository, protector, self.source.resolve().name, as_they_are=True)
-        repository.introduce(protector, None, list(rows), [])
+        copies = self.folder.copies(Container.parse(protector.settings.container), self._clean)
+        rows = self.folder.rows({name: out / copy for name, copy in copies.items()})
+        protect_dataset(rows, self.chosen, repository, protector, self._name, as_they_are=True)
+        repository.introduce(protector, None, self.chosen, self._clean)
+
+    @property
+    def _clean(self) -> list[str]:
+        return [split for split in self.folder.splits if split not in self.chosen]
+
+    @property
+    def _name(self) -> str:
+        return self.folder.root.resolve().name
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class DatasetJob:
     splits: Splits
     chosen: Sequence[str]
 
-    def check(self, column: str | None, container: Container, out: Path | None) -> None:
+    def check(self, column: str | None, settings: CommonSettings, out: Path | None) -> None:
         """Look at every row where they are at hand, before time is spent on any; a Hub's stream is not read through.
 
         Raises:
@@ -80,15 +96,14 @@ class DatasetJob:
             ImageError: images that cannot be protected, named by split and row.
         """
         for split, part in self.splits.items():
-            streamed = isinstance(part, datasets.IterableDataset)
-            if streamed and not Path(self.source).exists():
+            if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
-            if split in self.chosen:
-                check_dataset(part, image_column(part.features, column), container, split)
-            elif streamed:
-                deque(read_rows(part, f"the split {split!r}"), maxlen=0)
+            protected = image_column(part.features, column) if split in self.chosen else None
+            if protected is not None:
+                check_dataset(part, protected, Container.parse(settings.container), split)
+            check_carried(part, split, settings.keep_exif, protected)
 
-    def sample(self, container: Container) -> Any:
+    def sample(self) -> Any:
         """The rows to fit on."""
         parts = [self.splits[split] for split in self.chosen]
         if isinstance(parts[0], datasets.IterableDataset):
@@ -130,10 +145,15 @@ def open_job(source: str, splits: Sequence[str], *, streaming: bool) -> FolderJo
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.
         SettingError: splits of a folder of images.
     """
-    if is_image_folder(Path(source)):
-        if splits:
-            raise SettingError(f"--split {splits[0]}: a folder of images has no splits. Name the folder within it.")
-        return FolderJob(Path(source))
+    folder = image_folder(Path(source))
+    if folder is not None:
+        parts = folder.splits
+        if splits and len(parts) == 1:
+            raise SettingError(
+                f"--split {splits[0]}: a folder of images has no splits, unless it holds train/ and test/ or "
+                "validation/ and nothing else. Name the folder within it."
+            )
+        return FolderJob(folder, choose_splits(parts, splits))
     opened = open_dataset(source, streaming=streaming)
     common_features(opened)
     return DatasetJob(source, opened, choose_splits(opened, splits))

@@ -15,8 +15,9 @@ from huggingface_hub import HfApi
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, enter, save_protector
+from uc_hf.data.folders import summary
 from uc_hf.data.images import Container
-from uc_hf.errors import OutputError, SettingError
+from uc_hf.errors import OutputError, SettingError, shown
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods.registry import find_method, open_protector
 from uc_hf.protecting.protector import FITS, Protector
@@ -58,6 +59,8 @@ class Result:
             "already_done": outcome.already,
             "carried_over_clean": outcome.carried,
             "ignored_files": outcome.ignored,
+            "left_out": {reason: [shown(name) for name in names] for reason, names in outcome.left_out.items()},
+            "noted": {fact: [shown(name) for name in names] for fact, names in outcome.noted.items()},
             "epsilon": self.protector.settings.epsilon if self.protector.bounded else None,
             "container": self.protector.settings.container,
             "imperceptibility": None if self.measured is None else asdict(self.measured),
@@ -110,11 +113,10 @@ def protect(
     job = open_job(source, splits, streaming=out is None)
     protector = saved or chosen(**given)
     column = settings.image_column if saved is None else saved.fitted.column
-    container = Container.parse(protector.settings.container)
-    job.check(column, container, out)
+    job.check(column, protector.settings, out)
     repository = None if push_to is None else HubRepository.create(push_to)
     if saved is None:
-        _fit(protector, job.sample(container), key)
+        _fit(protector, job.sample(), key)
     outcome = _run(job, protector, source, out, key, repository)
     pairs = list(outcome.pairs)
     seconds = time.monotonic() - start
@@ -141,7 +143,7 @@ def say(result: Result) -> None:
     if outcome.carried:
         facts["left clean"] = f"split {', '.join(outcome.carried)} (name it with --split to protect it)"
     if outcome.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(outcome.ignored.items()))
+        kinds = ", ".join(f"{count} {shown(suffix)}" for suffix, count in sorted(outcome.ignored.items()))
         facts["ignored"] = f"{sum(outcome.ignored.values())} files that are not images ({kinds})"
     facts["epsilon"] = protector.limit
     if measured is not None:
@@ -157,6 +159,9 @@ def say(result: Result) -> None:
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to
     say_lines(facts)
+    for told, found in (("Not published", outcome.left_out), ("Not followed", outcome.noted)):
+        for kind, names in found.items():
+            typer.secho(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
     typer.echo(
         f"Keep {result.key} private: it is the key that removes the noise.\n"
         "Take down the originals: while they are public, the protected copies protect nothing."

@@ -8,6 +8,9 @@ from typer.core import TyperGroup
 from uc_hf.errors import UCError
 
 
+LEFT_OUT = 3
+"""Exit code of a job that is done, but for pictures that it could not take."""
+
 INTERRUPTED = 130
 
 

@@ -16,9 +16,9 @@ from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.sources import open_dataset
+from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import DatasetError, ImageError, SettingError
 from uc_hf.methods.registry import open_protector
-from uc_hf.publishing.dataset import TEST_SPLITS
 from uc_hf.reports import figures
 from uc_hf.reports.figures import percent
 from uc_hf.reports.html import Section, write_report

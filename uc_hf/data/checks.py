@@ -7,8 +7,9 @@ import datasets
 
 from uc_hf.data import images
 from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.pointers import holds_files
 from uc_hf.data.progress import Bar
-from uc_hf.data.rows import read_rows
+from uc_hf.data.rows import plain_images, read_rows
 from uc_hf.errors import ImageError
 
 
@@ -39,6 +40,28 @@ def check_dataset(
     else:
         values, total = (row[column] for row in undecoded(dataset, column)), len(dataset)
     check_all(((f"row {row}{of}, column {column!r}", value) for row, value in enumerate(values)), total, container)
+
+
+def check_carried(
+    dataset: datasets.Dataset | datasets.IterableDataset, split: str, keep_exif: bool, protected: str | None = None
+) -> None:
+    """Look at every file of a dataset that is carried over clean.
+
+    Args:
+        dataset: rows; a stream is read through.
+        split: named in the message.
+        keep_exif: else it must be possible to take the EXIF out of an image.
+        protected: the column that is not carried over clean.
+
+    Raises:
+        DatasetError: a row that cannot be read.
+        ImageError: an image that is damaged.
+    """
+    clean = [name for name, feature in dataset.features.items() if holds_files(feature) and name != protected]
+    where = f"the split {split!r}"
+    for number, row in enumerate(read_rows(dataset.select_columns(clean), where) if clean else ()):
+        if not keep_exif:
+            plain_images(row, dataset.features, where, number, protected)
 
 
 def undecoded(dataset: datasets.Dataset, column: str, *others: str) -> datasets.Dataset:

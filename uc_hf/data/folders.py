@@ -1,17 +1,220 @@
-"""Folders of pictures: which files are meant, what their copies are called, and a look at each of them."""
+"""Folders of pictures: one walk says which files are meant, in which split and class each is, and what is left out.
 
+Whatever is made of a folder starts from this walk: the check, the fit, the protected copy, rows on the Hub, a score.
+"""
+
+import os
+import stat
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import datasets
 
 from uc_hf.data.checks import check_all
 from uc_hf.data.images import Container
-from uc_hf.errors import DatasetError
+from uc_hf.data.splits import TEST_SPLITS
+from uc_hf.errors import DatasetError, shown
 
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .ppm .tga .tif .tiff .webp".split()
+    ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
+    ".webp".split()
 )
 """Files that a person calls a picture; those that Pillow cannot read (HEIC) are refused by name, not passed over."""
+
+UNOPENED_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .dng .erf .exr .hdr .hif .iiq .jxl .jxr .kdc .mrw .nef .nrw .orf .pef .psd .raf .raw .rw2 "
+    ".sr2 .srw .svg .x3f .xcf".split()
+)
+"""Pictures that are left out, and named: camera raw, and what needs another program."""
+
+_BEGINNINGS = (
+    b"\xff\xd8\xff",  # JPEG
+    b"\x89PNG\r\n",
+    b"GIF8",
+    b"II*\0",  # TIFF, and most camera raw
+    b"MM\0*",
+    b"\xff\x0a",  # JPEG XL, bare and in its container
+    b"\0\0\0\x0cJXL ",
+)
+_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1")
+
+DEAD, UNREADABLE, SPECIAL = (
+    "links that lead nowhere",
+    "files and folders that cannot be read",
+    "neither files nor folders",
+)
+UNENCODABLE, UNOPENED = "names that are not UTF-8", "pictures of kinds that are not opened (convert them to PNG)"
+HIDDEN, LISTED = "hidden files and folders", "links to folders that are listed already"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds, at any depth; every path is relative to it, and sorted.
+
+    Attributes:
+        root: the folder.
+        pictures: files that are pictures by their suffix.
+        others: files that are none.
+        left_out: why pictures, or folders that may hold some, are not among `pictures` -> their paths.
+        noted: what else is not followed -> its paths; no picture is missing for it.
+        linked: folders that links within it lead to, absolute.
+    """
+
+    root: Path
+    pictures: Sequence[Path]
+    others: Sequence[Path]
+    left_out: Mapping[str, Sequence[Path]]
+    noted: Mapping[str, Sequence[Path]]
+    linked: Sequence[Path]
+
+    @cached_property
+    def splits(self) -> dict[str, list[Path]]:
+        """The pictures of each split: "train" alone, but where nothing lies beside train/ and test/ or validation/."""
+        tops = {path.parts[0] for path in self.pictures if len(path.parts) > 1}
+        names = {top: top.lower() for top in sorted(tops)}
+        test_names = set(names.values()) - {"train"}
+        alone = all(len(path.parts) > 1 for path in self.pictures) and len(set(names.values())) == len(names)
+        if not (alone and test_names and "train" in names.values() and test_names <= set(TEST_SPLITS)):
+            return {"train": list(self.pictures)}
+        order = sorted(names, key=lambda top: names[top] != "train")
+        return {names[top]: [path for path in self.pictures if path.parts[0] == top] for top in order}
+
+    def copies(self, container: Container, clean: Sequence[str] = ()) -> dict[Path, Path]:
+        """What the copy of each picture is called.
+
+        Args:
+            container: decides the suffix.
+            clean: splits whose pictures keep theirs.
+
+        Raises:
+            DatasetError: no picture, or two that would have the same copy.
+        """
+        keep = {path for split, paths in self.splits.items() if split in clean for path in paths}
+        copies: dict[Path, Path] = {}
+        originals: dict[Path, Path] = {}
+        for path in self.pictures:
+            copy = path if path in keep else path.with_suffix(container.suffix)
+            if copy in originals:
+                raise DatasetError(
+                    f"{shown(originals[copy])} and {shown(path)} would both become {shown(copy)}. Rename one of them."
+                )
+            copies[path], originals[copy] = copy, path
+        if not copies:
+            raise DatasetError(f"the folder {self.root} holds no images: there is nothing to protect.")
+        return copies
+
+    @cached_property
+    def classes(self) -> tuple[list[str], dict[Path, int | None]]:
+        """The names of the folders that pictures lie in, where there are two or more, and which each picture's is.
+
+        A picture that lies in no folder but its split's has none.
+        """
+        above = 2 if len(self.splits) > 1 else 1
+        folders = {path: path.parent.name if len(path.parts) > above else None for path in self.pictures}
+        names = sorted({name for name in folders.values() if name is not None})
+        if len(names) < 2:
+            return [], {}
+        return names, {path: None if name is None else names.index(name) for path, name in folders.items()}
+
+    def rows(self, files: Mapping[Path, Path] | None = None) -> datasets.DatasetDict:
+        """The pictures as rows: "image", and "label" where there are classes.
+
+        Args:
+            files: where each picture is read instead of here.
+        """
+        names, classes = self.classes
+        label = {"label": datasets.ClassLabel(names=names)} if names else {}
+        features = datasets.Features({"image": datasets.Image()} | label)
+        rows = datasets.DatasetDict()
+        for split, paths in self.splits.items():
+            places = [self.root / path if files is None else files[path] for path in paths]
+            columns = {
+                "image": [str(place.absolute()) for place in places],
+                "label": [classes.get(path) for path in paths],
+            }
+            rows[split] = datasets.Dataset.from_dict(
+                {name: columns[name] for name in features}, features=features, split=split
+            )
+        return rows
+
+
+def list_folder(root: Path) -> Folder:
+    """Walk a folder. Links to files and folders are followed, each folder once; nothing is opened.
+
+    Raises:
+        DatasetError: the folder itself cannot be read.
+    """
+    walk = _Walk(root)
+    walk.run()
+    found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
+    pictures, others = found.pop("pictures", []), found.pop("others", [])
+    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED) if kind in found}
+    return Folder(root, pictures, others, left_out=found, noted=noted, linked=walk.linked)
+
+
+class _Walk:
+    """One walk: what it has found, by kind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.found: dict[str, list[Path]] = defaultdict(list)
+        self.linked: list[Path] = []
+        self._links: list[Path] = []
+        self._seen: set[str] = set()
+
+    def run(self) -> None:
+        """Folders first, then what links lead to, so that a folder is listed under its own name where it has one."""
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise DatasetError(f"the folder {self.root} cannot be read. Change its rights.")
+        self._visit(Path())
+        while self._links:
+            link = self._links.pop(0)
+            target = Path(os.path.realpath(self.root / link))
+            around = (self.root, (self.root / link).parent)
+            if str(target) in self._seen or any(Path(os.path.realpath(at)).is_relative_to(target) for at in around):
+                self.found[LISTED].append(link)
+            else:
+                self.linked.append(target)
+                self._visit(link)
+
+    def _visit(self, top: Path) -> None:
+        pending = [top]
+        while pending:
+            folder = pending.pop()
+            real = os.path.realpath(self.root / folder)
+            if real in self._seen:
+                self.found[LISTED].append(folder)
+                continue
+            self._seen.add(real)
+            try:
+                entries = sorted(os.scandir(self.root / folder), key=lambda entry: entry.name)
+            except OSError:
+                self.found[UNREADABLE].append(folder)
+                continue
+            pending += [path for entry in entries if (path := self._enter(entry, folder / entry.name)) is not None]
+
+    def _enter(self, entry: "os.DirEntry[str]", path: Path) -> Path | None:
+        """Note an entry down; a folder that is no link is handed back to be visited."""
+        mode = _mode(entry)
+        if entry.name.startswith("."):
+            self.found[HIDDEN].append(path)
+        elif not _encodable(entry.name) and (stat.S_ISDIR(mode) or is_image_file(path)):
+            self.found[UNENCODABLE].append(path)
+        elif stat.S_ISREG(mode):
+            self.found[_kind(self.root / path)].append(path)
+        elif stat.S_ISDIR(mode) and entry.is_symlink():
+            self._links.append(path)
+        elif stat.S_ISDIR(mode):
+            return path
+        elif not mode:
+            self.found[DEAD if entry.is_symlink() else UNREADABLE].append(path)
+        else:
+            self.found[SPECIAL if is_image_file(path) else "others"].append(path)
+        return None
 
 
 def is_image_file(path: Path) -> bool:
@@ -19,40 +222,8 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def visible(folder: Path) -> list[Path]:
-    """The files of a folder at any depth, sorted, without those hidden or in hidden folders."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-
-
-def folder_images(source: Path, container: Container) -> dict[Path, Path]:
-    """The pictures of a folder, at any depth, and what each one's protected copy is called.
-
-    Args:
-        source: hidden files, and files that are not pictures by their suffix, are left out.
-        container: decides the suffix of the copies.
-
-    Returns:
-        path -> path of the copy, both relative to their folder.
-
-    Raises:
-        DatasetError: no picture, or two that would have the same copy.
-    """
-    copies: dict[Path, Path] = {}
-    originals: dict[Path, Path] = {}
-    for path in filter(is_image_file, visible(source)):
-        name = path.relative_to(source)
-        copy = name.with_suffix(container.suffix)
-        if copy in originals:
-            raise DatasetError(f"{originals[copy]} and {name} would both become {copy}. Rename one of them.")
-        copies[name], originals[copy] = copy, name
-    if not copies:
-        raise DatasetError(f"the folder {source} holds no images: there is nothing to protect.")
-    return copies
-
-
 def without_copy(copies: Mapping[Path, Path], out: Path) -> list[Path]:
-    """Those of `folder_images` whose copy is not in the output yet."""
+    """Those of `Folder.copies` whose copy is not in the output yet."""
     return [name for name, copy in copies.items() if not (out / copy).exists()]
 
 
@@ -62,4 +233,41 @@ def check_folder(source: Path, names: Sequence[Path], container: Container) -> N
     Raises:
         ImageError: pictures that cannot be protected, named by their path.
     """
-    check_all(((str(name), source / name) for name in names), len(names), container)
+    check_all(((shown(name), source / name) for name in names), len(names), container)
+
+
+def summary(paths: Sequence[Path]) -> str:
+    """How many there are, and the first: "3 (the first: holiday/a.jxl)"."""
+    return f"{len(paths):,} ({'the first: ' if len(paths) > 1 else ''}{shown(paths[0])})"
+
+
+def _mode(entry: "os.DirEntry[str]") -> int:
+    """What kind of file an entry, or what it links to, is; 0 where that cannot be found out."""
+    try:
+        return entry.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(file: Path) -> str:
+    if is_image_file(file):
+        return "pictures"
+    return UNOPENED if file.suffix.lower() in UNOPENED_SUFFIXES or _begins_like_a_picture(file) else "others"
+
+
+def _begins_like_a_picture(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(12)
+    except OSError:
+        return False
+    boxed = start[4:8] == b"ftyp" and start[8:12] in _BRANDS
+    return start.startswith(_BEGINNINGS) or boxed or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")

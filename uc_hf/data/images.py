@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uc_hf.data.colours import to_rgb, to_srgb
-from uc_hf.data.files import read_file
 from uc_hf.data.headers import read_header
 from uc_hf.data.samples import samples_of, to_8_bits
 from uc_hf.errors import ImageError, SettingError, first_line, shown
+from uc_hf.files import read_file
 
 
 logger = logging.getLogger(__name__)
@@ -293,8 +293,10 @@ def stem(value: ImageValue) -> str | None:
     path = value if isinstance(value, str | Path) else getattr(value, "filename", None)
     if isinstance(value, Mapping):
         path = value.get("path")
+    if not path:
+        return None
     # A file inside an archive is named "zip://folder/cat.jpg::https://host/cats.zip" by `datasets`.
-    return Path(str(path).split("::")[0]).stem if path else None
+    return Path(str(path).split("::")[0] if "://" in str(path) else path).stem
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

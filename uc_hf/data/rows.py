@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 from httpx2 import HTTPError
 
-from uc_hf.data.files import taken_in
-from uc_hf.errors import DatasetError, UCError, first_line
+from uc_hf.data.exif import without_metadata
+from uc_hf.data.pointers import changed_files, holds_files, taken_in
+from uc_hf.errors import DatasetError, ImageError, UCError, first_line
 
 
 GROUP_ROWS, GROUP_BYTES = 100, 32 * 2**20
@@ -112,6 +113,39 @@ def next_batch(rows: Iterator[pa.Table], limit: int, schema: pa.Schema) -> pa.Ta
             break
     table = pa.concat_tables(batch).combine_chunks().cast(schema)
     return embed_table_storage(table)
+
+
+def plain_images(table: pa.Table, features: datasets.Features, where: str, start: int, leave: str | None) -> pa.Table:
+    """A table whose images have lost their EXIF and other metadata.
+
+    Args:
+        table: rows as they are stored.
+        features: of its columns.
+        where: what the rows are called when an image is damaged.
+        start: number of the first.
+        leave: a column to leave as it is.
+
+    Raises:
+        ImageError: an image is damaged, so that what it holds cannot be told.
+    """
+    for position, field in enumerate(table.schema):
+        feature = features[field.name]
+        if field.name == leave or not holds_files(feature, datasets.Image):
+            continue
+        values = []
+        for row, value in enumerate(table[field.name].to_pylist(), start):
+            try:
+                values.append(changed_files(value, feature, _plain))
+            except ImageError as error:
+                raise ImageError(f"row {row} of {where}, column {field.name!r}: {error}") from error
+        table = table.set_column(position, field, pa.chunked_array([pa.array(values, field.type)]))
+    return table
+
+
+def _plain(file: dict[str, Any], feature: Any) -> dict[str, Any]:
+    if not isinstance(feature, datasets.Image) or not file["bytes"]:
+        return file
+    return file | {"bytes": without_metadata(file["bytes"])}
 
 
 def files_size(table: pa.Table) -> int:

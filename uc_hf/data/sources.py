@@ -1,6 +1,7 @@
 """What a user names on the command line -> a DatasetDict or a protector: a folder, a file, or a name on the Hub."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from uc_hf.data.files import Home, confined
-from uc_hf.data.folders import is_image_file, visible
+from uc_hf.data.folders import Folder, list_folder, summary
+from uc_hf.data.pointers import Home, confined
 from uc_hf.data.tables import is_table, open_tables
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line, shown
+
+
+logger = logging.getLogger(__name__)
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:
@@ -68,12 +72,12 @@ def train_and_test(
     return sample(splits["train"], train_images), sample(splits["test"], test_images)
 
 
-def is_image_folder(path: Path) -> bool:
-    """Whether a path is a folder that holds pictures, at any depth, and not a dataset."""
+def image_folder(path: Path) -> Folder | None:
+    """The pictures of a folder; None where it holds none, or is a dataset."""
     if not path.is_dir() or _is_saved(path):
-        return False
-    files = visible(path)
-    return not any(map(is_table, files)) and any(map(is_image_file, files))
+        return None
+    folder = list_folder(path)
+    return folder if folder.pictures and not any(map(is_table, folder.others)) else None
 
 
 def _is_saved(path: Path) -> bool:
@@ -85,12 +89,21 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
         saved = _load(str(path), lambda: _load_saved(path))
         splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
         return _confined(splits, Home(path))
-    if any(map(is_table, visible(path))):
+    folder = list_folder(path)
+    if any(map(is_table, folder.others)):
+        if folder.pictures:
+            logger.warning(
+                "%s holds parquet files and is read as their rows. Pictures beside them are left out, unless a row "
+                "points to one: %s.",
+                path,
+                summary(folder.pictures),
+            )
         return _confined(_load(str(path), lambda: open_tables(path, streaming=streaming)), Home(path))
-    if is_image_folder(path):
-        return _load(str(path), lambda: datasets.load_dataset("imagefolder", data_dir=str(path)))
+    if folder.pictures:
+        return folder.rows()
+    left_out = "".join(f" {kind}: {summary(paths)}." for kind, paths in folder.left_out.items())
     raise DatasetError(
-        f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk. "
+        f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk.{left_out} "
         "Name the folder that does."
     )
 

@@ -18,7 +18,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from uc_hf.data.folders import visible
+from uc_hf.data.folders import list_folder
 from uc_hf.errors import DatasetError, first_line, shown
 
 
@@ -73,7 +73,7 @@ def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:
 
 
 def _splits(folder: Path, config: dict[str, Any]) -> dict[str, list[Path]]:
-    files = [file for file in visible(folder) if is_table(file)]
+    files = [folder / file for file in list_folder(folder).others if is_table(file)]
     if "data_files" in config:
         return _claimed(folder, files, config["data_files"])
     if "data_dir" in config:

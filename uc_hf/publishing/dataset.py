@@ -19,7 +19,7 @@ from datasets.arrow_writer import get_parquet_column_options
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
 from uc_hf.data.progress import Bar
-from uc_hf.data.rows import Ahead, RowGroups, next_batch, read_rows
+from uc_hf.data.rows import Ahead, RowGroups, next_batch, plain_images, read_rows
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
 from uc_hf.files import partial_path
 from uc_hf.protecting.protector import Protector
@@ -29,9 +29,6 @@ from uc_hf.publishing.outcome import COMPARED, Outcome, spread
 
 
 logger = logging.getLogger(__name__)
-
-TEST_SPLITS = ("test", "validation", "val", "valid")
-"""Carried over clean unless named: nobody trains on them, and scoring needs clean ones."""
 
 SHARD_ROWS, SHARD_BYTES = 1000, 256 * 2**20
 """A shard ends with the batch that reaches either; what an interruption can lose is at most one."""
@@ -43,26 +40,6 @@ COMPARED_BYTES = 64 * 2**20
 """The pairs that are kept for comparison hold no more than this."""
 
 Splits = Mapping[str, datasets.Dataset | datasets.IterableDataset]
-
-
-def choose_splits(splits: Splits, asked: Sequence[str]) -> list[str]:
-    """The splits to protect: those that were asked for, or all but those with a test split's name.
-
-    Raises:
-        DatasetError: an unknown split, or test splits only.
-    """
-    for split in asked:
-        if split not in splits:
-            raise DatasetError(f"there is no split {split!r}; the splits are {', '.join(map(repr, splits))}.")
-    chosen = [split for split in splits if split in asked] if asked else []
-    chosen = chosen or [split for split in splits if split not in TEST_SPLITS]
-    if not chosen:
-        raise DatasetError(
-            f"all splits are test splits by their name ({', '.join(splits)}), which are carried over clean. "
-            f"Write --split {next(iter(splits))} to protect one all the same (in Python, "
-            f"splits=[{next(iter(splits))!r}])."
-        )
-    return chosen
 
 
 def common_features(splits: Splits) -> datasets.Features:
@@ -107,11 +84,12 @@ def protect_dataset(
 ) -> Outcome:
     """Write a dataset with some of its splits protected, as parquet shards that `load_dataset` reads.
 
-    Columns, features and order stay. Rows in complete shards are not protected again.
+    Columns, features and order stay; images lose their EXIF, unless the protector keeps it. Rows in complete shards
+    are not protected again.
 
     Args:
         splits: stored or streamed.
-        protect: names of the splits to protect; the others are carried over as they are.
+        protect: names of the splits to protect; the others are carried over clean.
         destination: where the shards go.
         protector: fitted.
         source: the originals' name; shards of others are refused.
@@ -143,6 +121,8 @@ def protect_dataset(
         images=sum(part.rows for part in held),
         already=already,
         ignored={},
+        left_out={},
+        noted={},
         carried=[split for split in splits if split not in protect],
         bytes_before=sum(part.mark.bytes_before for part in held if part.mark),
         bytes_after=sum(part.size for part in held),
@@ -245,6 +225,9 @@ class _Job:
                 batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - n_rows), schema)
                 originals = self._originals(batch)
                 last, bytes_before = originals[-1], bytes_before + sum(map(len, originals))
+                if not self.protector.settings.keep_exif:
+                    leave = self.column if self.protected[split] else None
+                    batch = plain_images(batch, self.features, f"the split {split!r}", held.rows + n_rows, leave)
                 if self.protected[split] and not self.as_they_are:
                     batch = self._protect(batch, split, held.rows + n_rows)
                 if self.protected[split]:

@@ -18,7 +18,7 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_name
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
-from uc_hf.data.files import Home, confined
+from uc_hf.data.pointers import Home, confined
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError, OutputError
 from uc_hf.files import whole

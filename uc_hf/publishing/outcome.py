@@ -1,7 +1,8 @@
 """What protecting came to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Outcome:
         images: protected images in the output.
         already: how many of them an earlier run had written.
         ignored: files that are not images, by their suffix.
+        left_out: why pictures of the source, or folders that may hold some, have no copy -> their paths or rows.
+        noted: what else was not followed -> its paths; no picture is missing for it.
         carried: splits that were carried over clean.
         bytes_before: size of the originals.
         bytes_after: size of the protected files.
@@ -29,7 +32,9 @@ class Outcome:
 
     images: int
     already: int
-    ignored: dict[str, int]
+    ignored: Mapping[str, int]
+    left_out: Mapping[str, Sequence[Any]]
+    noted: Mapping[str, Sequence[Any]]
     carried: list[str]
     bytes_before: int
     bytes_after: int

@@ -7,13 +7,14 @@ from typing import Any
 
 import datasets
 
-from uc_hf.data.checks import check_dataset
+from uc_hf.data.checks import check_carried, check_dataset
 from uc_hf.data.columns import image_column
-from uc_hf.data.files import Home, confined
 from uc_hf.data.images import Container
+from uc_hf.data.pointers import Home, confined
+from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.dataset import Splits, choose_splits, common_features, protect_dataset
+from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
 from uc_hf.publishing.destination import Held, describe, look, settle
 from uc_hf.publishing.hub import HubRepository, check_access
 from uc_hf.publishing.marks import Work
@@ -71,9 +72,11 @@ def publish(
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}
     check_access(repo_id, token)
-    for split in chosen:
-        if isinstance(parts[split], datasets.Dataset):
-            check_dataset(parts[split], column, Container.parse(protector.settings.container), split)
+    for split, part in parts.items():
+        if isinstance(part, datasets.Dataset):
+            if split in chosen:
+                check_dataset(part, column, Container.parse(protector.settings.container), split)
+            check_carried(part, split, protector.settings.keep_exif, column if split in chosen else None)
     repository = HubRepository.create(repo_id, private=private, token=token)
     protect_dataset(parts, chosen, repository, protector, source or "")
     repository.introduce(protector, source, chosen, [split for split in parts if split not in chosen])

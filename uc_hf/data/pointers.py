@@ -1,13 +1,12 @@
-"""The files that rows only point to: which of them belong to a dataset, and how any file is opened.
+"""The files that rows only point to: which of them belong to a dataset.
 
 A row of a parquet file, a saved dataset or a stream can name any file of this machine and any address, and what it
 names would be published with the dataset. So a file is opened only where it lies within the dataset that names it.
 """
 
-import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from uc_hf.errors import DatasetError, shown
+from uc_hf.files import read_file
 
 
 SHOWN_ROWS = 5
@@ -138,12 +138,13 @@ def _elsewhere(refused: list[str]) -> DatasetError:
     )
 
 
-def holds_files(feature: Any) -> bool:
-    """Whether a feature holds images, sounds, films or other files, at any depth."""
+def holds_files(feature: Any, kind: type | None = None) -> bool:
+    """Whether a feature holds files, images, sounds, films or others, or those of one kind, at any depth."""
     if isinstance(feature, dict):
-        return any(map(holds_files, feature.values()))
-    inner = getattr(feature, "feature", None)
-    return hasattr(feature, "embed_storage") or (inner is not None and holds_files(inner))
+        return any(holds_files(inner, kind) for inner in feature.values())
+    if hasattr(feature, "feature"):
+        return holds_files(feature.feature, kind)
+    return hasattr(feature, "embed_storage") if kind is None else isinstance(feature, kind)
 
 
 def pointers(column: pa.ChunkedArray, feature: Any) -> Iterator[tuple[int, str]]:
@@ -177,21 +178,32 @@ def taken_in(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
         feature = features[name]
         if holds_files(feature) and any(True for _ in pointers(table[name], feature)):
             field = table.schema.field(position)
-            values = [_with_bytes(value, feature) for value in table[name].to_pylist()]
+            values = [changed_files(value, feature, _with_bytes) for value in table[name].to_pylist()]
             table = table.set_column(position, field, pa.chunked_array([pa.array(values, field.type)]))
     return table
 
 
-def _with_bytes(value: Any, feature: Any) -> Any:
+def _with_bytes(file: dict[str, Any], feature: Any) -> dict[str, Any]:
+    if file["bytes"] is not None or file["path"] is None:
+        return file
+    return file | {"bytes": _fetched(file["path"])}
+
+
+def changed_files(value: Any, feature: Any, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Any:
+    """A value of a column with what becomes of each file in it, at any depth.
+
+    Args:
+        value: as Arrow gives it.
+        feature: of the column.
+        change: of a file as it is stored, {"bytes", "path"}, and its feature.
+    """
     if value is None or not holds_files(feature):
         return value
     if isinstance(feature, dict):
-        return {name: _with_bytes(value[name], inner) for name, inner in feature.items()}
+        return {name: changed_files(value[name], inner, change) for name, inner in feature.items()}
     if hasattr(feature, "feature"):
-        return [_with_bytes(item, feature.feature) for item in value]
-    if value["bytes"] is not None or value["path"] is None:
-        return value
-    return value | {"bytes": _fetched(value["path"])}
+        return [changed_files(item, feature.feature, change) for item in value]
+    return change(value, feature)
 
 
 def _fetched(path: str) -> bytes:
@@ -199,14 +211,3 @@ def _fetched(path: str) -> bytes:
         return read_file(path)
     with xopen(path, "rb") as file:
         return file.read()
-
-
-def read_file(path: str | Path) -> bytes:
-    """The bytes of a regular file; a pipe or a device, which may never end, is not opened.
-
-    Raises:
-        OSError: it is not a regular file, or cannot be read.
-    """
-    if not stat.S_ISREG(Path(path).stat().st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file", str(path))
-    return Path(path).read_bytes()

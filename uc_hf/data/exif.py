@@ -1,0 +1,159 @@
+"""Encoded pictures without what tells of their owner: EXIF, XMP, comments, previews. Pixels and colours stay.
+
+A JPEG, PNG or WebP only loses parts of its file; other kinds that hold EXIF or XMP are stored anew, losslessly.
+"""
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from PIL import ExifTags, Image
+
+from uc_hf.errors import ImageError
+
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_SOS, _EOI, _STANDALONE = 0xDA, 0xD9, (0x01, *range(0xD0, 0xDA))
+_AFTER_SAMPLES = re.compile(rb"\xff[^\0\xff\xd0-\xd7]")
+_PNG_KEPT = frozenset(
+    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT acTL fcTL fdAT".split()
+)
+_WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
+_TIFF_PERSONAL = frozenset(
+    (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x02BC, 0x8298, 0x83BB, 0x8649, 0x8769, 0x8825)
+)
+"""Description, maker, model, software, time, artist, computer, XMP, copyright, IPTC, Photoshop, EXIF, GPS."""
+
+
+def without_metadata(data: bytes) -> bytes:
+    """An encoded picture without EXIF, XMP, text and further pictures; its orientation and colour profile stay.
+
+    Args:
+        data: a file that Pillow reads. What holds nothing of the kind comes back as it is.
+
+    Raises:
+        ImageError: it is damaged, so that what it holds cannot be told.
+    """
+    try:
+        if data.startswith(_JPEG):
+            return _jpeg(data)
+        if data.startswith(_PNG):
+            return _png(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        return _other(data)
+    except Exception as reason:  # of any kind: Pillow's readers promise none for hostile bytes
+        raise ImageError(
+            f"its EXIF cannot be taken out, since the file is damaged ({reason}). Mend it, leave it out, or keep EXIF "
+            "(--keep-exif)."
+        ) from reason
+
+
+def _jpeg(data: bytes) -> bytes:
+    parts, exif = [], b""
+    for marker, part in _jpeg_parts(data):
+        if marker == 0xE1 and part[4:10] == b"Exif\0\0":
+            exif = _orientation_alone(part[4:])
+        if _kept_in_jpeg(marker, part[4:]):
+            parts.append(part)
+    if exif:
+        behind_jfif = int(bool(parts) and parts[0][1] == 0xE0)
+        parts.insert(behind_jfif, b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
+    return b"".join([data[:2], *parts])
+
+
+def _jpeg_parts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and bytes of each segment, with the samples behind it, up to the end marker."""
+    position, marker = 2, 0
+    while marker != _EOI and position < len(data):
+        while data[position + 1] == 0xFF:  # may be put before any marker
+            position += 1
+        if data[position] != 0xFF:
+            raise ValueError(f"no marker at byte {position}")
+        start, marker = position, data[position + 1]
+        position += 2 if marker in _STANDALONE else 2 + struct.unpack_from(">H", data, position + 2)[0]
+        if marker == _SOS:
+            end = _AFTER_SAMPLES.search(data, position)
+            position = len(data) if end is None else end.start()
+        if position > len(data):
+            raise ValueError("it ends within a segment")
+        yield marker, data[start:position]
+
+
+def _kept_in_jpeg(marker: int, payload: bytes) -> bool:
+    if marker == 0xE0:
+        return not payload.startswith(b"JFXX")  # a preview
+    if marker == 0xE2:
+        return payload.startswith(b"ICC_PROFILE\0")
+    return marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE)  # Adobe's says what the colours mean
+
+
+def _png(data: bytes) -> bytes:
+    parts, position, kind = [_PNG], len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise ValueError("it ends within a chunk")
+        if kind in _PNG_KEPT:
+            parts.append(data[position:end])
+        elif kind == b"eXIf" and (exif := _orientation_alone(data[position + 8 : end - 4])):
+            body = kind + exif.removeprefix(b"Exif\0\0")
+            parts.append(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+        position = end
+    return b"".join(parts)
+
+
+def _webp(data: bytes) -> bytes:
+    parts, position, exif = [], 12, b""
+    end = min(len(data), 8 + struct.unpack_from("<I", data, 4)[0])
+    while position + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, position)
+        after = position + 8 + length + length % 2
+        if kind in _WEBP_KEPT:
+            parts.append(data[position:after])
+        elif kind == b"EXIF":
+            exif = _orientation_alone(data[position + 8 : position + 8 + length])
+        position = after
+    if parts and parts[0].startswith(b"VP8X"):
+        flags = parts[0][8] & ~(_WEBP_EXIF | _WEBP_XMP) | (_WEBP_EXIF if exif else 0)
+        parts[0] = parts[0][:8] + bytes([flags]) + parts[0][9:]
+    if exif:
+        parts.append(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2))
+    body = b"".join([b"WEBP", *parts])
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _other(data: bytes) -> bytes:
+    """A TIFF, AVIF, JPEG 2000 ... as it is where it holds nothing personal, else its first picture as TIFF or PNG."""
+    with Image.open(io.BytesIO(data)) as image:
+        tags = set(image.getexif())
+        personal = tags & _TIFF_PERSONAL if image.format == "TIFF" else tags - {ExifTags.Base.Orientation}
+        if not personal and not image.info.get("xmp"):
+            return data
+        image.load()  # turns a TIFF upright
+        exif = Image.Exif()
+        if orientation := image.getexif().get(ExifTags.Base.Orientation):
+            exif[ExifTags.Base.Orientation] = orientation
+        plain, stored = image.copy(), io.BytesIO()
+        plain.info = {name: value for name, value in image.info.items() if name in ("icc_profile", "transparency")}
+        kind = "TIFF" if image.format == "TIFF" else "PNG"
+        plain.save(stored, kind, exif=exif, icc_profile=image.info.get("icc_profile"))
+    return stored.getvalue()
+
+
+def _orientation_alone(exif: bytes) -> bytes:
+    """EXIF that says how the picture is held, and nothing else; empty where that is upright, or not to be read."""
+    read, alone = Image.Exif(), Image.Exif()
+    try:
+        read.load(exif)
+        orientation = read.get(ExifTags.Base.Orientation)
+    except Exception:  # as above; `decode` takes damaged EXIF for absent, too
+        return b""
+    if orientation not in range(2, 9):
+        return b""
+    alone[ExifTags.Base.Orientation] = orientation
+    return alone.tobytes()

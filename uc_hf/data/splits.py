@@ -1,0 +1,28 @@
+"""Which splits of a dataset are protected, and which are carried over clean."""
+
+from collections.abc import Iterable, Sequence
+
+from uc_hf.errors import DatasetError
+
+
+TEST_SPLITS = ("test", "validation", "val", "valid")
+"""Carried over clean unless named: nobody trains on them, and scoring needs clean ones."""
+
+
+def choose_splits(splits: Iterable[str], asked: Sequence[str]) -> list[str]:
+    """The splits to protect: those that were asked for, or all but those with a test split's name.
+
+    Raises:
+        DatasetError: an unknown split, or test splits only.
+    """
+    names = list(splits)
+    for split in asked:
+        if split not in names:
+            raise DatasetError(f"there is no split {split!r}; the splits are {', '.join(map(repr, names))}.")
+    chosen = [split for split in names if split in asked] or [split for split in names if split not in TEST_SPLITS]
+    if not chosen:
+        raise DatasetError(
+            f"all splits are test splits by their name ({', '.join(names)}), which are carried over clean. "
+            f"Write --split {names[0]} to protect one all the same (in Python, splits=[{names[0]!r}])."
+        )
+    return chosen
