@@ -30,8 +30,8 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
+from uc_hf.methods import METHODS
 from uc_hf.methods.label_sources import LABEL_SOURCES
-from uc_hf.methods.registry import methods
 from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
-    parser.add_argument("--method", action="append", choices=methods(), required=True, help="repeat for several")
+    parser.add_argument("--method", action="append", choices=METHODS, required=True, help="repeat for several")
     parser.add_argument("--labels", choices=LABEL_SOURCES, default="own", help="of the baselines")
     parser.add_argument("--surrogate", default="uc_hf/tiny", help="for uc, and for labels that are not the set's own")
     parser.add_argument("--surrogate-size", type=int)

@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.cifar_resnet import cifar_resnet
 from uc_hf import UCProtector
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.surrogates.backbones import Size
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
 

@@ -32,7 +32,8 @@ from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.images import Container, Picture
 from uc_hf.data.sources import open_dataset
-from uc_hf.fitting.clustering import ITERATIONS, RESTARTS, find_clusters, nearest
+from uc_hf.fitting.clustering import find_clusters, nearest
+from uc_hf.fitting.clusterings.kmeans import ITERATIONS, RESTARTS
 from uc_hf.fitting.embedding import embed, embed_canvases
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.methods.unlearnable_clusters.settings import Settings

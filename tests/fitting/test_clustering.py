@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
-from uc_hf.errors import ClusterError
-from uc_hf.fitting.clustering import Clusters, find_clusters, goals, nearest, spectral_clusters, tightest
+from uc_hf import UCProtector
+from uc_hf.data.images import decode
+from uc_hf.errors import ClusterError, SettingError
+from uc_hf.fitting.clustering import Clusters, find_clusters, goals, nearest, tightest
+from uc_hf.fitting.clusterings import CLUSTERINGS
 
 
 def blobs(n_blobs: int, n: int = 600, dim: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +23,8 @@ def blobs(n_blobs: int, n: int = 600, dim: int = 8) -> tuple[np.ndarray, np.ndar
 
 
 Clustering = Callable[[np.ndarray, int, int], Clusters]
-both = pytest.mark.parametrize("cluster", [find_clusters, spectral_clusters])
+k_means, spectral = (partial(find_clusters, clustering=name) for name in ("kmeans", "spectral"))
+both = pytest.mark.parametrize("cluster", [k_means, spectral], ids=["kmeans", "spectral"])
 
 
 @both
@@ -45,16 +51,33 @@ def test_groups_are_kept_whole_that_k_means_cuts():
     rng = np.random.default_rng(0)
     labels = np.arange(600) % 2
     strips = np.stack([rng.uniform(0, 4, 600), 1.5 * labels + rng.normal(0, 0.2, 600)], axis=1).astype(np.float32)
-    cut, whole = (cluster(strips, 2, 0).assignment for cluster in (find_clusters, spectral_clusters))
+    cut, whole = (cluster(strips, 2, 0).assignment for cluster in (k_means, spectral))
     assert abs((cut == labels).mean() - 0.5) < 0.1
     assert (whole == labels).mean() in (0, 1)
 
 
 def test_the_cluster_of_an_image_depends_on_it_alone():
     embeddings = np.random.default_rng(1).normal(size=(300, 5)).astype(np.float32)
-    clusters = spectral_clusters(embeddings, 7, seed=0)
+    clusters = spectral(embeddings, 7, seed=0)
     one_by_one = [nearest(embedding[None], clusters.centroids)[0] for embedding in embeddings]
     assert np.array_equal(one_by_one, clusters.assignment)
+
+
+def test_a_clustering_registered_from_outside_is_one_function(tiles: Dataset, surrogate_folder: str):
+    def by_order(embeddings: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+        return embeddings[:n_clusters]
+
+    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "steps": 2, "batch_size": 8}
+    with pytest.raises(SettingError, match=r"clustering='by-order' is not known\. Write 'kmeans' or 'spectral'"):
+        UCProtector(**settings, clustering="by-order")
+    CLUSTERINGS["by-order"] = by_order
+    try:
+        protector = UCProtector(**settings, clustering="by-order").fit(tiles)
+    finally:
+        del CLUSTERINGS["by-order"]
+    embeddings = protector.embed([decode(value) for value in tiles["image"]])
+    # Accelerate gathers in its own batches, hence not to the last bit.
+    assert any(np.allclose(protector.fitted.centroids[0], embedding, atol=1e-5) for embedding in embeddings)
 
 
 def test_the_tightest_cluster_is_none_of_the_smaller_ones():

@@ -18,12 +18,12 @@ from tests.workers import WORKERS
 from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
-from uc_hf.methods import deepconfuse, source_model
-from uc_hf.methods.ar import draw_processes, run
-from uc_hf.methods.cuda import filtered
+from uc_hf.methods import METHODS, register, source_model
+from uc_hf.methods.baselines import deepconfuse
+from uc_hf.methods.baselines.ar import draw_processes, run
+from uc_hf.methods.baselines.cuda import filtered
+from uc_hf.methods.baselines.ops import best_pixel
 from uc_hf.methods.labelwise import Baseline, Lesson
-from uc_hf.methods.ops import best_pixel
-from uc_hf.methods.registry import METHODS, methods, register
 from uc_hf.publishing.provenance import provenance
 from uc_hf.scoring.controls import train_sets
 from uc_hf.training.networks import build_target
@@ -66,7 +66,7 @@ def changes(before: Dataset, after: Dataset) -> list[np.ndarray]:
 
 
 def test_every_method_of_the_paper_three_later_ones_and_ours_are_known():
-    assert set(OPTIONS) | {"uc"} <= set(methods()) and isinstance(protector_for("uc"), UCProtector)
+    assert set(OPTIONS) | {"uc"} <= set(METHODS) and isinstance(protector_for("uc"), UCProtector)
     with pytest.raises(SettingError, match=r"'emni' is not known. Write one of 'uc'"):
         protector_for("emni")
     with pytest.raises(SettingError, match="Did you mean 'pgd_steps'"):

@@ -19,7 +19,8 @@ from uc_hf.data.folders import summary
 from uc_hf.data.images import Container
 from uc_hf.errors import OutputError, SettingError, shown
 from uc_hf.fitting.settings import CommonSettings
-from uc_hf.methods.registry import find_method, open_protector
+from uc_hf.methods import METHODS
+from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import FITS, Protector
 from uc_hf.publishing.hub import HubRepository, check_access, in_our_words
 from uc_hf.publishing.outcome import Outcome
@@ -100,7 +101,7 @@ def protect(
     start = time.monotonic()
     key = key or _beside(out, push_to)
     saved = open_protector(str(key)) if (key / "config.json").is_file() else None
-    chosen = find_method(method or ("uc" if saved is None else saved.method))
+    chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
     settings = chosen.read_settings(given)
     if out is not None:
         check_places(source, out, key)

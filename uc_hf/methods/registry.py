@@ -1,10 +1,8 @@
-"""Methods by name: `protector_for("emin", ...)`. A method is one file in this folder whose class is registered."""
+"""Protectors of any method: made by the method's name, or opened from where one was saved."""
 
 import json
-import pkgutil
-from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from huggingface_hub import hf_hub_download, resolve_revision
 from huggingface_hub.errors import (
@@ -14,43 +12,9 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-import uc_hf.methods
 from uc_hf.errors import SettingError
-from uc_hf.methods.unlearnable_clusters.protector import UCProtector
+from uc_hf.methods import METHODS
 from uc_hf.protecting.protector import Protector
-
-
-METHODS: dict[str, type[Protector]] = {UCProtector.method: UCProtector}
-
-_Method = TypeVar("_Method", bound=type[Protector])
-
-
-def register(method: _Method) -> _Method:
-    """Make a class known by its `method`; a decorator."""
-    METHODS[method.method] = method
-    return method
-
-
-def methods() -> dict[str, type[Protector]]:
-    """Every method by its name, once the files of this folder are imported."""
-    for module in pkgutil.iter_modules(uc_hf.methods.__path__, "uc_hf.methods."):
-        import_module(module.name)
-    return METHODS
-
-
-def find_method(name: str) -> type[Protector]:
-    """The class of a method.
-
-    Args:
-        name: "uc" for Unlearnable Clusters, or a baseline's `method`.
-
-    Raises:
-        SettingError: there is no such method.
-    """
-    known = METHODS if name in METHODS else methods()
-    if name not in known:
-        raise SettingError(f"method {name!r} is not known. Write one of {', '.join(map(repr, known))}.")
-    return known[name]
 
 
 def protector_for(method: str, **settings: Any) -> Protector:
@@ -61,13 +25,13 @@ def protector_for(method: str, **settings: Any) -> Protector:
         8
 
     Args:
-        method: as `find_method`.
+        method: "uc" for Unlearnable Clusters, or a baseline's name.
         **settings: of that method.
 
     Raises:
         SettingError: no such method or setting, or a value out of its range.
     """
-    return find_method(method)(**settings)
+    return METHODS.find(method)(**settings)
 
 
 def open_protector(source: str) -> Protector:
@@ -98,7 +62,7 @@ def _load_protector(source: str, config: Path) -> Protector:
         method = json.loads(config.read_text()).get("method", "uc")
     except ValueError as error:
         raise SettingError(f"{source} cannot be read: its config.json is damaged ({error}). Copy it again.") from error
-    return find_method(method).from_pretrained(source)
+    return METHODS.find(method).from_pretrained(source)
 
 
 _PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector), or a protector on the Hub."

@@ -12,7 +12,7 @@ from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
 from uc_hf.data.images import Container, Picture
 from uc_hf.fitting.noise import stretch
-from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, render
+from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render
 from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
 

@@ -13,10 +13,10 @@ from uc_hf import UCProtector
 from uc_hf.data.images import decode
 from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import resize_noise
+from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render
 from uc_hf.methods.unlearnable_clusters.family import FAMILIES
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, scraped
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, render
 from uc_hf.protecting.noise import add_levels
 from uc_hf.scoring.controls import grating_noise, random_sign_noise
 from uc_hf.training.augmentations import random_pad_crop, random_resized_crop

@@ -11,7 +11,7 @@ from torch import Tensor
 from uc_hf import UCProtector
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import LUMA
-from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, draw_textures, render
+from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, draw_textures, render
 from uc_hf.scoring.counter_measures.stored import gray, jpeg
 
 

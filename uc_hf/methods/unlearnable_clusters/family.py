@@ -1,6 +1,6 @@
 """What a family of noise is: its settings, how long its search is, what it learns, and what it keeps of its noise.
 
-A family is one file of this folder: a subclass of `Family`, registered under the name that `parametrisation` takes.
+A family is one file in `families`: a subclass of `Family`, registered under the name of the file.
 """
 
 import math
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import CanvasNoise, Noise
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.registry import Registry
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
 
@@ -83,11 +83,6 @@ class Family(ABC, Generic[SettingsT]):
         if settings.epochs is not None:
             return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
         return settings.steps or self.default_steps(settings, size)
-
-
-FAMILIES = Registry[Family[Any]]("parametrisation", "uc_hf.methods.unlearnable_clusters")
-
-_FamilyT = TypeVar("_FamilyT", bound=type[Family[Any]])
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:

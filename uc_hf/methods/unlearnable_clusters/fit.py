@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uc_hf.fitting.clustering import find_clusters, goals, nearest, spectral_clusters, tightest
+from uc_hf.fitting.clustering import find_clusters, goals, nearest, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
 from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
@@ -95,8 +96,7 @@ def _learn(
     size = settings.canvas_size or looked_at
     canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
     clustering = settings.clustering or ("spectral" if size > PHOTOGRAPH else "kmeans")
-    cluster = {"spectral": spectral_clusters, "kmeans": find_clusters}[clustering]
-    clusters = cluster(embeddings, settings.n_clusters, settings.seed)
+    clusters = find_clusters(embeddings, settings.n_clusters, settings.seed, clustering)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
     family = FAMILIES.find(settings.parametrisation)
     goal = goals(clusters.centroids, settings.goal)

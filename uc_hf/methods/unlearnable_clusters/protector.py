@@ -12,7 +12,9 @@ from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import nearest
 from uc_hf.fitting.noise import CanvasNoise
 from uc_hf.fitting.record import FitOptions
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES, read_settings
+from uc_hf.methods import register
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.family import read_settings
 from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.protector import Protector
@@ -26,6 +28,7 @@ UNSET = ("shaped", "learning_rate")
 """Settings that version 0.1 saved even where they had no meaning."""
 
 
+@register
 class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clusters", "data-protection"]):
     """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uc_hf.errors import SettingError
+from uc_hf.fitting.clusterings import CLUSTERINGS
 from uc_hf.fitting.settings import CommonSettings, above_zero, at_least, one_of
 
 
@@ -26,7 +27,7 @@ class Settings(CommonSettings):
         clustering: "kmeans" (section 3.2); "spectral" cuts the graph of nearest neighbours where few images are
             neighbours, which leaves fewer strays in clusters of another kind; None for spectral clustering of
             photographs (a canvas of more than 96 px) and k-means of smaller pictures.
-        parametrisation: the family of noise, a file of this folder: "texture" tries gratings and gives each cluster
+        parametrisation: the family of noise, a file in `families`: "texture" tries gratings and gives each cluster
             the one that serves its goal best; "direct" learns the pixels of each noise by gradient; "generator" one
             ResNet per cluster (section 3.3). Each has settings of its own beside these.
         distance: from the embedding to the centroid of the cluster aimed at: "l2" (squared), or "kl" between
@@ -65,20 +66,14 @@ class Settings(CommonSettings):
                 )
         if self.epochs is not None:
             above_zero("epochs", self.epochs)
-        for name, allowed in CHOICES.items():
-            one_of(name, getattr(self, name), allowed)
+        one_of("clustering", self.clustering, (*CLUSTERINGS, None))
+        one_of("distance", self.distance, ("l2", "kl"))
+        one_of("goal", self.goal, ("farthest", "next"))
         if self.eot_scale is not None and not _is_range(self.eot_scale):
             raise SettingError(
                 f"eot_scale={self.eot_scale!r} is not a pair (least, largest) of shares in (0, 1]: "
                 "write for example (0.35, 1.0), or None to learn without random crops."
             )
-
-
-CHOICES = {
-    "clustering": ("spectral", "kmeans", None),
-    "distance": ("l2", "kl"),
-    "goal": ("farthest", "next"),
-}
 
 
 def _is_range(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from uc_hf.methods.registry import register
+from uc_hf.methods import register
 from uc_hf.methods.source_model import SourceBaseline
 
 

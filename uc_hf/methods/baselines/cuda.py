@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.data.images import Picture
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
-from uc_hf.methods.registry import register
 
 
 SMALL = 64

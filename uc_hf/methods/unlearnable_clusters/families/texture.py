@@ -25,7 +25,8 @@ from uc_hf.errors import SettingError
 from uc_hf.fitting.checkpoint import CHECKPOINTS, load_tensors, save_tensors
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.noise import CanvasNoise
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson, Family
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.family import ClusterLesson, Family
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, scraped
 from uc_hf.methods.unlearnable_clusters.settings import THUMBNAIL, Settings
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
-from uc_hf.methods.registry import register
-from uc_hf.methods.unlearnable_clusters.texture import draw_gratings, render, secret_generator
+from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render, secret_generator
 
 
 @register

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from uc_hf.devices import seeded
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.gradient import GradientFamily, LearntNoise
 
 

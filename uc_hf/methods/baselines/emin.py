@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.fitting.settings import one_of
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Lesson
-from uc_hf.methods.registry import register
 from uc_hf.methods.source_model import SourceBaseline, SourceSettings
 
 

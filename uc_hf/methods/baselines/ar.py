@@ -4,8 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from uc_hf.data.progress import Bar
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
-from uc_hf.methods.registry import register
 
 
 WINDOW = 3

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.gradient import GradientFamily, LearntNoise
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
-from uc_hf.methods.registry import register
 
 
 BLOCKS = 4

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from uc_hf.data.images import Picture
+from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
-from uc_hf.methods.registry import register
 
 
 COLOURS = torch.tensor([[red, green, blue] for red in (0, 255) for green in (0, 255) for blue in (0, 255)])

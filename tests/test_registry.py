@@ -1,0 +1,31 @@
+"""What is found by name is a file of that name: known without an import, and found wherever it is registered."""
+
+import subprocess
+import sys
+
+import pytest
+
+from uc_hf.errors import SettingError
+from uc_hf.fitting.clusterings import CLUSTERINGS
+from uc_hf.methods import METHODS
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.registry import Registry
+
+
+@pytest.mark.parametrize("registry", [METHODS, FAMILIES, CLUSTERINGS], ids=lambda registry: registry.kind)
+def test_every_file_registers_its_own_name(registry: Registry[object]):
+    assert len(registry) > 1
+    assert all(registry.find(name) is registry[name] for name in registry)
+
+
+def test_names_are_listed_without_the_libraries_that_the_things_need():
+    code = "import sys; from uc_hf.methods import METHODS; print(*METHODS); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and {"uc", "synper"} <= set(done.stdout.split())
+
+
+def test_a_name_that_nobody_registered_is_answered_with_those_that_there_are():
+    shapes = Registry[str]("shape")
+    shapes["square"] = "four corners"
+    with pytest.raises(SettingError, match=r"shape 'round' is not known\. Write one of 'square'\."):
+        shapes.find("round")
