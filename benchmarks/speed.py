@@ -30,7 +30,8 @@ from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf import UCProtector
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
-from uc_hf.data.images import Container, Picture
+from uc_hf.data.container import Container
+from uc_hf.data.images import Picture
 from uc_hf.data.sources import open_dataset
 from uc_hf.fitting.clustering import find_clusters, nearest
 from uc_hf.fitting.clusterings.kmeans import ITERATIONS, RESTARTS
@@ -63,7 +64,7 @@ class Work:
     @property
     def container(self) -> Container:
         """What the protected images are stored in."""
-        return Container.parse(self.protector.settings.container)
+        return self.protector.settings.stored_as
 
     def embed(self) -> tuple[Tensor, np.ndarray]:
         """Canvases and embeddings of all images, from what is stored."""

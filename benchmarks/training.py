@@ -35,7 +35,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from benchmarks.machine import device_name, median_ratio, time_in_turn
-from uc_hf.data.images import Container, Picture, encode
+from uc_hf.data.container import Container
+from uc_hf.data.images import Picture, encode
 from uc_hf.devices import mixed_precision
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.trainer import augment, train_target

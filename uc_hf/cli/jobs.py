@@ -11,7 +11,6 @@ import datasets
 from uc_hf.data.checks import check_carried, check_dataset
 from uc_hf.data.columns import image_column
 from uc_hf.data.folders import Folder, check_folder, without_copy
-from uc_hf.data.images import Container
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import SettingError
@@ -39,7 +38,7 @@ class FolderJob:
             DatasetError: two images that would have the same copy.
             ImageError: images that cannot be protected, named by their path.
         """
-        container = Container.parse(settings.container)
+        container = settings.stored_as
         copies = self.folder.copies(container, self._clean)
         ahead = list(copies) if out is None else without_copy(copies, out)
         chosen = {name for split in self.chosen for name in self.folder.splits[split]}
@@ -66,7 +65,7 @@ class FolderJob:
 
     def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
-        copies = self.folder.copies(Container.parse(protector.settings.container), self._clean)
+        copies = self.folder.copies(protector.settings.stored_as, self._clean)
         rows = self.folder.rows({name: out / copy for name, copy in copies.items()})
         protect_dataset(rows, self.chosen, repository, protector, self._name, as_they_are=True)
         repository.introduce(protector, None, self.chosen, self._clean)
@@ -100,7 +99,7 @@ class DatasetJob:
                 continue
             protected = image_column(part.features, column) if split in self.chosen else None
             if protected is not None:
-                check_dataset(part, protected, Container.parse(settings.container), split)
+                check_dataset(part, protected, settings.stored_as, split)
             check_carried(part, split, settings.keep_exif, protected)
 
     def sample(self) -> Any:

@@ -16,7 +16,6 @@ from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, enter, save_protector
 from uc_hf.data.folders import summary
-from uc_hf.data.images import Container
 from uc_hf.errors import OutputError, SettingError, shown
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
@@ -136,7 +135,7 @@ def protect(
 def say(result: Result) -> None:
     """Print a result for a person."""
     outcome, measured, protector = result.outcome, result.measured, result.protector
-    container = Container.parse(protector.settings.container)
+    container = protector.settings.stored_as
     typer.echo(f"Protected {outcome.images:,} images, each at its own size: {result.out or result.pushed_to}")
     facts = {}
     if outcome.already:

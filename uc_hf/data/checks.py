@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import datasets
 
 from uc_hf.data import images
-from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.container import Container
+from uc_hf.data.images import ImageValue
 from uc_hf.data.pointers import holds_files
 from uc_hf.data.progress import Bar
 from uc_hf.data.rows import plain_images, read_rows

@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 
 from uc_hf.data.checks import check_all
-from uc_hf.data.images import Container
+from uc_hf.data.container import Container
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import DatasetError, shown
 

@@ -5,7 +5,6 @@ prefix it ("row 1234, column 'image': ").
 """
 
 import logging
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uc_hf.data.colours import to_rgb, to_srgb
+from uc_hf.data.container import Container
 from uc_hf.data.headers import read_header
 from uc_hf.data.samples import samples_of, to_8_bits
-from uc_hf.errors import ImageError, SettingError, first_line, shown
+from uc_hf.errors import ImageError, first_line, shown
 from uc_hf.files import read_file
 
 
@@ -65,58 +65,6 @@ _LOSSLESS_OPTIONS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 1, "compress_type": zlib.Z_RLE},
     "webp": {"lossless": True, "exact": True, "method": 0, "quality": 50},
 }
-
-
-@dataclass(frozen=True)
-class Container:
-    """How every picture of a protected dataset is stored.
-
-    Attributes:
-        format: "png" and "webp" are lossless, "jpeg" is not.
-        quality: JPEG quality, 1 to 100; None for the lossless formats.
-    """
-
-    format: Literal["png", "webp", "jpeg"]
-    quality: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Container":
-        """Reads "png", "webp", "jpeg" (quality 95) or "jpeg:QUALITY"; anything else is a SettingError.
-
-        Examples:
-            >>> Container.parse("jpeg")
-            Container(format='jpeg', quality=95)
-        """
-        if text == "png":
-            return cls("png")
-        if text == "webp":
-            return cls("webp")
-        match = re.fullmatch(r"jpeg(?::([0-9]{1,3}))?", text)
-        quality = int(match[1] or 95) if match else 0
-        if not 1 <= quality <= 100:
-            raise SettingError(
-                f"container {text!r} is not known: write 'png' or 'webp' (both lossless), or 'jpeg:95' "
-                "(lossy, any quality from 1 to 100)."
-            )
-        return cls("jpeg", quality)
-
-    @property
-    def suffix(self) -> str:
-        """The file suffix, with its dot."""
-        return {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}[self.format]
-
-    @property
-    def longest_side(self) -> int | None:
-        """In pixels, None for any that a picture has."""
-        return {"png": None, "webp": 16383, "jpeg": 65500}[self.format]
-
-    @property
-    def lossless(self) -> bool:
-        """Whether the stored pixels are the encoded ones, bit for bit."""
-        return self.format != "jpeg"
-
-    def __str__(self) -> str:
-        return self.format if self.quality is None else f"{self.format}:{self.quality}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from PIL import Image
 from uc_hf.data import images
 from uc_hf.data.checks import check_all, check_dataset, undecoded
 from uc_hf.data.columns import image_column
-from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.container import Container
+from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import read_rows
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.fitting.settings import CommonSettings
@@ -91,7 +92,7 @@ def draw_sample(
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
     if check:
-        check_dataset(dataset, name, Container.parse(settings.container))
+        check_dataset(dataset, name, settings.stored_as)
     values, limit = undecoded(dataset, name), settings.max_fit_images
     rows = np.arange(len(values))
     if limit is not None and limit < len(values):
@@ -117,7 +118,7 @@ def _draw_from_stream(stream: datasets.IterableDataset, settings: CommonSettings
     if not values:
         raise DatasetError("the stream is empty: there is nothing to protect.")
     named = ((f"row {row} of the sample, column {name!r}", value) for row, value in enumerate(values))
-    check_all(named, len(values), Container.parse(settings.container))
+    check_all(named, len(values), settings.stored_as)
     return Sample(column=name, rows=range(len(values)), values=values)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from uc_hf.data.images import Container
+from uc_hf.data.container import Container
 from uc_hf.errors import SettingError
 from uc_hf.fitting.epsilon import read_epsilon
 from uc_hf.surrogates.backbones import Size, all_sizes
@@ -80,7 +80,7 @@ class CommonSettings:
             raise SettingError("surrogate_size=() names no size. Write one or more, or leave it out.")
         for size in () if self.surrogate_size is None else all_sizes(self.surrogate_size):
             at_least("surrogate_size", size, 8)
-        Container.parse(self.container)
+        _ = self.stored_as
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -101,6 +101,11 @@ class CommonSettings:
     def levels(self) -> int:
         """Epsilon as a whole number of 8-bit levels, rounded down so that the bound holds on saved pixels."""
         return int(self.epsilon * 255 + 1e-6)
+
+    @property
+    def stored_as(self) -> Container:
+        """`container`, read."""
+        return Container.parse(self.container)
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON values; a surrogate of the user's own is None, since no name brings it back."""

@@ -16,7 +16,7 @@ from datasets.formatting.formatting import LazyBatch, LazyRow
 from huggingface_hub import constants
 
 from uc_hf.data import images
-from uc_hf.data.images import Container, Picture
+from uc_hf.data.images import Picture
 from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.errors import DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.checkpoint import check_place
@@ -186,7 +186,7 @@ class Protector(Shared[FitT], ABC):
         for name, value in zip(where, values, strict=True):
             with _named(f"{name}, column {column!r}"):
                 pictures.append(self.as_stored(images.decode(value)))
-        suffix = Container.parse(self.settings.container).suffix
+        suffix = self.settings.stored_as.suffix
         groups = self.assign(pictures, labels)
         protected = []
         for name, value, before, after in zip(where, values, pictures, self.perturbed(pictures, groups), strict=True):
@@ -254,7 +254,7 @@ class Protector(Shared[FitT], ABC):
             ImageError: it has transparency and is to be stored as JPEG.
             BoundError: it is stored losslessly and further than epsilon from the original.
         """
-        container = Container.parse(self.settings.container)
+        container = self.settings.stored_as
         data = images.encode(after, container, keep_exif=self.settings.keep_exif)
         if container.lossless and self.bounded:
             check_bound(before, data, self.settings.levels)

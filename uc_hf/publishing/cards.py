@@ -18,7 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 from PIL import Image, ImageOps
 
 from uc_hf.data import images
-from uc_hf.data.images import Container, ImageValue
+from uc_hf.data.images import ImageValue
 from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
@@ -250,7 +250,7 @@ def _listed(splits: Sequence[str]) -> str:
 
 def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> str:
     facts = provenance(protector)
-    container = Container.parse(protector.settings.container)
+    container = protector.settings.stored_as
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
     models = [f"{name}, revision `{commit}`" if commit else name for name, commit in public_surrogates(protector)]
     rows = {

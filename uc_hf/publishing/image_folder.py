@@ -10,7 +10,6 @@ from pathlib import Path
 from uc_hf.data import images
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.folders import Folder, check_folder, list_folder, without_copy
-from uc_hf.data.images import Container
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import ImageError, OutputError, shown
@@ -44,7 +43,7 @@ def protect_folder(
         OutputError: no space left.
     """
     folder = list_folder(source) if isinstance(source, Path) else source
-    container = Container.parse(protector.settings.container)
+    container = protector.settings.stored_as
     parts = folder.splits
     carried = [split for split in parts if split not in choose_splits(parts, splits)]
     clean = {name for split in carried for name in parts[split]}

@@ -9,7 +9,6 @@ import datasets
 
 from uc_hf.data.checks import check_carried, check_dataset
 from uc_hf.data.columns import image_column
-from uc_hf.data.images import Container
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
@@ -75,7 +74,7 @@ def publish(
     for split, part in parts.items():
         if isinstance(part, datasets.Dataset):
             if split in chosen:
-                check_dataset(part, column, Container.parse(protector.settings.container), split)
+                check_dataset(part, column, protector.settings.stored_as, split)
             check_carried(part, split, protector.settings.keep_exif, column if split in chosen else None)
     repository = HubRepository.create(repo_id, private=private, token=token)
     protect_dataset(parts, chosen, repository, protector, source or "")

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
-from uc_hf.data.images import Container, Picture
+from uc_hf.data.images import Picture
 from uc_hf.fitting.noise import stretch
 from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render
 from uc_hf.protecting.noise import add
@@ -100,7 +100,7 @@ def train_sets(protector: Protector, clean: Dataset, protected: Dataset | None =
 
 def _with_noises(protector: Protector, clean: Dataset, noises: Mapping[str, np.ndarray | None]) -> dict[str, Dataset]:
     column = protector.fitted.column
-    check_dataset(clean, column, Container.parse(protector.settings.container))
+    check_dataset(clean, column, protector.settings.stored_as)
     made = undecoded(clean, *protector.columns).map(
         EveryVariant(protector, noises),
         batched=True,

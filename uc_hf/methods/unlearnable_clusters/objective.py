@@ -5,7 +5,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from uc_hf.data.images import Container, Picture, decode, encode
+from uc_hf.data.container import Container
+from uc_hf.data.images import Picture, decode, encode
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.training.augmentations import random_resized_crop
 
@@ -50,7 +51,7 @@ def scraped(protected: Tensor, settings: Settings, generator: Generator) -> Tens
     Returns:
         float [N, 3, S, S] in [0, 1], differentiable.
     """
-    container = Container.parse(settings.container)
+    container = settings.stored_as
     if not container.lossless:
         stored = _round_trip(protected.detach(), container)
         protected = protected + (stored - protected).detach()  # the gradient passes straight through

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.fitting.clustering import find_clusters
+from uc_hf.scoring.counter_measures.known import counter_measure
 from uc_hf.scoring.counter_measures.stored import blur
 from uc_hf.surrogates.surrogate import Surrogate
 from uc_hf.training.labelled import LabelledImages
@@ -51,6 +52,7 @@ def residuals(pixels: Tensor, sigma: float = SIGMA) -> Tensor:
     return pixels.float() - blur(pixels.float(), sigma)
 
 
+@counter_measure("averaging", "pixels", "clusters", 10, range(1, 1001))
 def averaging(pixels: Tensor, n_clusters: int, surrogate: Surrogate | None = None) -> Tensor:
     """Subtract each cluster's mean residual: the images of a cluster differ, its noise does not.
 
@@ -75,6 +77,7 @@ def averaging(pixels: Tensor, n_clusters: int, surrogate: Surrogate | None = Non
     return subtract(pixels, noise / torch.bincount(clusters)[:, None, None, None], clusters)
 
 
+@counter_measure("leaked", "stored", "pairs of each cluster", 1, range(1, 101), needs_originals=True)
 def leaked(published: LabelledImages, clean: LabelledImages, pairs: int) -> Tensor:
     """Subtract noise that a few leaked originals of each cluster reveal.
 
@@ -145,6 +148,11 @@ def projection(pixels: Tensor, labels: Tensor) -> Tensor:
         flat = part.float().flatten(1)
         recovered.append((flat - flat @ directions @ directions.T).round().clamp(0, 255).byte().view(part.shape))
     return torch.cat(recovered)
+
+
+@counter_measure("projection", "stored")
+def _project(published: LabelledImages, originals: LabelledImages) -> Tensor:
+    return projection(published.pixels, published.labels)
 
 
 def noise_patterns(clean: Tensor, published: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from uc_hf.scoring.counter_measures.known import counter_measure
 from uc_hf.scoring.counter_measures.operations import one_operation_each
 from uc_hf.training.augmentations import on_device
 
@@ -21,6 +22,7 @@ LEAST_ERASED, MOST_ERASED = 0.02, 0.33
 LONGEST_ERASED = 3.3
 
 
+@counter_measure("mixup", "batch", "alpha", 1, (0.01, 100))
 def mixup(images: Tensor, labels: Tensor, generator: Generator, alpha: float) -> tuple[Tensor, Tensor]:
     """Mix each image with another of the batch, with weights from Beta(alpha, alpha) (Zhang et al. 2018)."""
     weights = _beta(len(images), alpha, generator).to(images.device, images.dtype)
@@ -29,6 +31,7 @@ def mixup(images: Tensor, labels: Tensor, generator: Generator, alpha: float) ->
     return mixed, _mix(labels, labels[other], weights[:, None])
 
 
+@counter_measure("cutmix", "batch", "alpha", 1, (0.01, 100))
 def cutmix(images: Tensor, labels: Tensor, generator: Generator, alpha: float) -> tuple[Tensor, Tensor]:
     """Paste a box of another image of the batch; labels count as their share of the pixels (Yun et al. 2019)."""
     n, _, height, width = images.shape
@@ -39,6 +42,7 @@ def cutmix(images: Tensor, labels: Tensor, generator: Generator, alpha: float) -
     return torch.where(box, images[other], images), _mix(labels, labels[other], kept[:, None])
 
 
+@counter_measure("cutout", "batch", "share of the side", 0.5, (0.01, 1))
 def cutout(images: Tensor, labels: Tensor, generator: Generator, share: float) -> tuple[Tensor, Tensor]:
     """Cover a square around a random pixel with mid-gray; `share` is its side relative to the image's.
 
@@ -50,6 +54,7 @@ def cutout(images: Tensor, labels: Tensor, generator: Generator, share: float) -
     return images.masked_fill(box.to(images.device), 0.5), labels
 
 
+@counter_measure("erasing", "batch", "probability", 0.5, (0.01, 1))
 def erasing(images: Tensor, labels: Tensor, generator: Generator, probability: float) -> tuple[Tensor, Tensor]:
     """Fill a box of 2 to 33 % of the area with random values, in a share of the images (Zhong et al. 2020)."""
     n, _, height, width = images.shape
@@ -62,12 +67,14 @@ def erasing(images: Tensor, labels: Tensor, generator: Generator, probability: f
     return torch.where(box, values.to(images.dtype), images), labels
 
 
+@counter_measure("noise", "batch", "standard deviation in 8-bit levels", 8, (0.1, 255))
 def noise(images: Tensor, labels: Tensor, generator: Generator, levels: float) -> tuple[Tensor, Tensor]:
     """Add fresh Gaussian noise, its standard deviation in 8-bit levels."""
     drawn = torch.randn(images.shape, generator=on_device(generator, images.device), device=images.device)
     return (images + drawn.to(images.dtype) * levels / 255).clamp(0, 1), labels
 
 
+@counter_measure("randaugment", "batch", "magnitude of 30", 9, (0.1, 30))
 def randaugment(images: Tensor, labels: Tensor, generator: Generator, magnitude: float) -> tuple[Tensor, Tensor]:
     """Apply two random operations in a row, with a magnitude of up to 30 (Cubuk et al. 2020)."""
     for _ in range(LAYERS):

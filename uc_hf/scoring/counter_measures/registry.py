@@ -1,32 +1,16 @@
 """Counter-measures by name, which includes the parameter: "jpeg-75", "pgd-2". "+" combines several."""
 
+import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-import numpy as np
-from torch import Generator, Tensor, nn
+from importlib import import_module
+from typing import Any, get_args
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring.counter_measures import adaptive, batch, restoration, spectral, steps, stored
+from uc_hf.scoring import counter_measures
+from uc_hf.scoring.counter_measures.known import KNOWN, Batch, File, Kind, Step, Stored
 from uc_hf.training.labelled import LabelledImages
-
-
-File = Callable[[np.ndarray], np.ndarray]
-"""A published image at its own size, uint8 [H, W, 3] -> the same."""
-
-Stored = Callable[[LabelledImages, LabelledImages], Tensor]
-"""The published set and its originals -> uint8 [N, 3, S, S]. Only `leaked` uses originals, a few of them."""
-
-Batch = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
-"""Images and label weights -> the same (see `batch`)."""
-
-Step = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
-"""The model, images and labels -> images (see `steps`)."""
-
-Kind = Literal["files", "stored", "batch", "step"]
-"""When a counter-measure acts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,62 +45,11 @@ class CounterMeasure:
 NONE = CounterMeasure()
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A counter-measure whose parameter is not chosen yet.
-
-    Attributes:
-        kind: when it acts.
-        apply: takes the arguments of its kind, followed by the parameter.
-        parameter: meaning of the number in the name; None if there is no number.
-        default: the number if the name has none.
-        allowed: whole numbers, or the ends of a range.
-        needs_originals: whether it uses originals of the published rows.
-    """
-
-    kind: Kind
-    apply: Callable[..., Any]
-    parameter: str | None = None
-    default: float = 0
-    allowed: range | tuple[float, float] = (0, 0)
-    needs_originals: bool = False
-
-
-def _on_pixels(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A filter of pixels as a counter-measure on a published set."""
-    return lambda published, originals, *parameter: transform(published.pixels, *parameter)
-
-
-def _project(published: LabelledImages, originals: LabelledImages) -> Tensor:
-    return adaptive.projection(published.pixels, published.labels)
-
-
-KNOWN = {
-    "reencode": _Known("files", stored.reencode, "quality", 75, range(1, 101)),
-    "jpeg": _Known("stored", _on_pixels(stored.jpeg), "quality", 75, range(1, 101)),
-    "gray": _Known("stored", _on_pixels(stored.gray)),
-    "bits": _Known("stored", _on_pixels(stored.bits), "bits", 3, range(1, 9)),
-    "resize": _Known("stored", _on_pixels(stored.resize), "factor", 2, (1, 16)),
-    "gaussian": _Known("stored", _on_pixels(stored.gaussian), "sigma in pixels", 1, (0.1, 10)),
-    "median": _Known("stored", _on_pixels(stored.median), "side in pixels", 3, range(3, 16, 2)),
-    "lowpass": _Known("stored", _on_pixels(stored.lowpass), "share of the highest frequency", 0.5, (0.01, 1)),
-    "notch": _Known("stored", _on_pixels(stored.notch), "times the median around", 3, (1.1, 100)),
-    "averaging": _Known("stored", _on_pixels(adaptive.averaging), "clusters", 10, range(1, 1001)),
-    "leaked": _Known("stored", adaptive.leaked, "pairs of each cluster", 1, range(1, 101), needs_originals=True),
-    "projection": _Known("stored", _project),
-    "spectral": _Known("stored", _on_pixels(spectral.spectral), "groups", 10, range(2, 1001)),
-    "restore": _Known("stored", restoration.restore, "leaked pairs", 50, range(1, 10_001), needs_originals=True),
-    "tv": _Known("stored", _on_pixels(stored.total_variation), "weight in percent", 10, (0.1, 100)),
-    "mixup": _Known("batch", batch.mixup, "alpha", 1, (0.01, 100)),
-    "cutmix": _Known("batch", batch.cutmix, "alpha", 1, (0.01, 100)),
-    "cutout": _Known("batch", batch.cutout, "share of the side", 0.5, (0.01, 1)),
-    "erasing": _Known("batch", batch.erasing, "probability", 0.5, (0.01, 1)),
-    "noise": _Known("batch", batch.noise, "standard deviation in 8-bit levels", 8, (0.1, 255)),
-    "randaugment": _Known("batch", batch.randaugment, "magnitude of 30", 9, (0.1, 30)),
-    "pgd": _Known("step", steps.pgd, "rho in 8-bit levels", 4, (0.1, 255)),
-    "ueraser": _Known("step", steps.ueraser, "views", 5, range(1, 101)),
-}
 EARLY_STOPPING = "early-stopping"
+
+for _file in pkgutil.iter_modules(counter_measures.__path__, f"{counter_measures.__name__}."):
+    if _file.name != __name__:
+        import_module(_file.name)  # registers what it defines
 
 
 def find_counter_measure(name: str) -> CounterMeasure:

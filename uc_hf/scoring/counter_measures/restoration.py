@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.devices import seeded
+from uc_hf.scoring.counter_measures.known import counter_measure
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -20,6 +21,7 @@ CROP = 64
 """Side in pixels of the random crops that are learnt from, or the image's where it is smaller."""
 
 
+@counter_measure("restore", "stored", "leaked pairs", 50, range(1, 10_001), needs_originals=True)
 def restore(published: LabelledImages, clean: LabelledImages, pairs: int) -> Tensor:
     """Learn from leaked pairs to undo the noise, and undo it on all images.
 

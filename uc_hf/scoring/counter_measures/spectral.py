@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from uc_hf.fitting.clustering import find_clusters
+from uc_hf.scoring.counter_measures.known import counter_measure
 
 
 AT_ONCE = 256
@@ -24,6 +25,7 @@ RIDGE = 1e-3
 """Share of its mean power that is added to each covariance, so that it can be inverted."""
 
 
+@counter_measure("spectral", "pixels", "groups", 10, range(2, 1001))
 def spectral(pixels: Tensor, n_groups: int) -> Tensor:
     """Filter each group of images that share a texture.
 

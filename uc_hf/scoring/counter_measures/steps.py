@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from uc_hf.scoring.counter_measures.known import counter_measure
 from uc_hf.scoring.counter_measures.operations import one_operation_each
 from uc_hf.training.augmentations import on_device
 from uc_hf.training.pgd import descend
@@ -19,6 +20,7 @@ PGD_STEPS = 7
 OCTAVES = 4
 
 
+@counter_measure("pgd", "step", "rho in 8-bit levels", 4, (0.1, 255))
 def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, levels: float) -> Tensor:
     """Adversarial training: the images with the largest loss in an L-infinity ball (Madry et al. 2018).
 
@@ -52,6 +54,7 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, 
 
 
 @torch.no_grad()
+@counter_measure("ueraser", "step", "views", 5, range(1, 101))
 def ueraser(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, views: int) -> Tensor:
     """Replace each image by its strongly augmented view with the largest loss (Qin et al. 2023, UEraser-Max).
 

@@ -14,6 +14,8 @@ from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 from torch.nn import functional as F
 
+from uc_hf.scoring.counter_measures.known import counter_measure
+
 
 AT_ONCE = 256
 """Number of images that are filtered together."""
@@ -23,6 +25,7 @@ AROUND, COARSE = 7, 2
 which no peak is searched."""
 
 
+@counter_measure("reencode", "files", "quality", 75, range(1, 101))
 def reencode(picture: np.ndarray, quality: int) -> np.ndarray:
     """Compress one image by Pillow's defaults: chroma at half the resolution (4:2:0).
 
@@ -39,6 +42,7 @@ def reencode(picture: np.ndarray, quality: int) -> np.ndarray:
         return np.array(image)
 
 
+@counter_measure("jpeg", "pixels", "quality", 75, range(1, 101))
 def jpeg(pixels: Tensor, quality: int) -> Tensor:
     """Compress as `reencode` does, at the training size (Liu et al. 2023)."""
     stored = np.empty((len(pixels), *pixels.shape[2:], 3), dtype=np.uint8)
@@ -47,6 +51,7 @@ def jpeg(pixels: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous().to(pixels.device)
 
 
+@counter_measure("gray", "pixels")
 def gray(pixels: Tensor) -> Tensor:
     """The luma of ITU-R 601 in all three channels, rounded as in Pillow's mode L (Liu et al. 2023)."""
     red, green, blue = pixels.int().unbind(dim=1)
@@ -54,12 +59,14 @@ def gray(pixels: Tensor) -> Tensor:
     return luma.byte()[:, None].expand_as(pixels).contiguous()
 
 
+@counter_measure("bits", "pixels", "bits", 3, range(1, 9))
 def bits(pixels: Tensor, depth: int) -> Tensor:
     """Round each channel to `depth` bits, evenly spread from black to white (Xu et al. 2018, Feature Squeezing)."""
     levels = 2**depth - 1
     return _in_floats(pixels, lambda images: (images * levels).round() / levels)
 
 
+@counter_measure("resize", "pixels", "factor", 2, (1, 16))
 def resize(pixels: Tensor, factor: float) -> Tensor:
     """Shrink by a factor and enlarge again, bilinear with antialiasing (Xie et al. 2018)."""
     size = pixels.shape[-1]
@@ -71,16 +78,19 @@ def resize(pixels: Tensor, factor: float) -> Tensor:
     return _in_floats(pixels, lambda images: to(to(images, small), size))
 
 
+@counter_measure("gaussian", "pixels", "sigma in pixels", 1, (0.1, 10))
 def gaussian(pixels: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing with a standard deviation in pixels (the "Gaussian" of the paper's table 2)."""
     return _in_floats(pixels, lambda images: blur(images, sigma))
 
 
+@counter_measure("median", "pixels", "side in pixels", 3, range(3, 16, 2))
 def median(pixels: Tensor, side: int) -> Tensor:
     """The median of each channel over a square of an odd side (Xu et al. 2018, Feature Squeezing)."""
     return _in_floats(pixels, lambda images: _middle(images, side, "replicate"))
 
 
+@counter_measure("tv", "pixels", "weight in percent", 10, (0.1, 100))
 def total_variation(pixels: Tensor, weight: float) -> Tensor:
     """Total-variation denoising (Chambolle 2004), which keeps edges and flattens texture (Guo et al. 2018)."""
     smooth = np.empty((len(pixels), *pixels.shape[2:], 3), dtype=np.uint8)
@@ -90,6 +100,7 @@ def total_variation(pixels: Tensor, weight: float) -> Tensor:
     return torch.from_numpy(smooth).permute(0, 3, 1, 2).contiguous().to(pixels.device)
 
 
+@counter_measure("lowpass", "pixels", "share of the highest frequency", 0.5, (0.01, 1))
 def lowpass(pixels: Tensor, share: float) -> Tensor:
     """Keep the frequencies below a share of the highest in each direction (Yin et al. 2019)."""
     height, width = pixels.shape[-2:]
@@ -98,6 +109,7 @@ def lowpass(pixels: Tensor, share: float) -> Tensor:
     return _in_floats(pixels, lambda images: torch.fft.irfft2(torch.fft.rfft2(images) * keep, s=(height, width)))
 
 
+@counter_measure("notch", "pixels", "times the median around", 3, (1.1, 100))
 def notch(pixels: Tensor, factor: float) -> Tensor:
     """Remove peaks from each channel's spectrum, the usual cure of periodic noise (Gonzalez and Woods, section 5.4).
 

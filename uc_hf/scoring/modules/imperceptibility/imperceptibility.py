@@ -12,7 +12,7 @@ import PIL.Image
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
-from uc_hf.data.images import Container
+from uc_hf.data.container import Container
 from uc_hf.scoring.imperceptibility import compare
 from uc_hf.scoring.lpips import Lpips
 
