@@ -54,9 +54,10 @@ class Container:
             return cls(match[1])
         if match and known and known.quality is not None and 1 <= int(match[2] or known.quality) <= 100:
             return cls(match[1], int(match[2] or known.quality))
+        *lossless, lossy = (repr(str(cls(name, kind.quality))) for name, kind in FORMATS.items())
         raise SettingError(
-            f"container {text!r} is not known: write {' or '.join(map(repr, CONTAINERS))}, with a quality from 1 to "
-            "100; those without are lossless."
+            f"container {text!r} is not known: write {' or '.join(lossless)} (lossless), or {lossy} (lossy, any "
+            "quality from 1 to 100)."
         )
 
     @property
