@@ -179,7 +179,8 @@ def test_files_within_the_dataset_are_taken_in(tmp_path: Path, fitted: UCProtect
     )
     write(nested, folder / "train.parquet")
     fitted.save_pretrained(tmp_path / "key")
-    succeed("protect", folder, "--out", tmp_path / "out", "--protector", tmp_path / "key", "--image-column", "image")
+    words = ["--protector", tmp_path / "key", "--image-column", "image", "--keep-clean", "extra"]
+    succeed("protect", folder, "--out", tmp_path / "out", *words)
     taken = load_dataset(str(tmp_path / "out"), split="train")["extra"][2]
     assert taken == [{"bytes": png(1), "path": "a.png"}, {"bytes": png(1), "path": "linked.png"}]
 
@@ -207,9 +208,10 @@ def test_a_stream_from_the_hub_stops_before_the_row_is_read(
         path_or_fileobj=file, path_in_repo="train.parquet", repo_id="me/evil-rows", repo_type="dataset"
     )
     with pytest.raises(DatasetError, match=r"row 2 of the split 'train', column 'extra'"):
-        publish(load_dataset("me/evil-rows", streaming=True), "me/evil-copy", protector=fitted, source="me/evil-rows")
+        stream, options = load_dataset("me/evil-rows", streaming=True), {"protector": fitted, "keep_clean": ["extra"]}
+        publish(stream, "me/evil-copy", source="me/evil-rows", **options)
     with pytest.raises(DatasetError, match=r"row 2 of the split 'train', column 'extra'"):
-        publish(evil, "me/evil-copy", protector=fitted)
+        publish(evil, "me/evil-copy", **options)
     assert not [path for path in hub.files("datasets", "me/evil-copy") if path.startswith("data/")]
     with pytest.raises(DatasetError, match=r"row 2 of the split 'train', column 'extra'"):
         open_dataset("me/evil-rows")

@@ -175,6 +175,14 @@ def protect(
     ] = None,
     keep_exif: Annotated[bool, typer.Option("--keep-exif", help="Keep EXIF: camera, time, place.")] = False,
     image_column: ImageColumn = None,
+    keep_clean: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A further column of images that may be published as it is; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     label_column: LabelColumn = None,
     json: Json = False,
 ) -> None:
@@ -209,6 +217,7 @@ def protect(
         method=method,
         given={name: value for name, value in settings.items() if value is not None},
         splits=split or [],
+        keep_clean=keep_clean or [],
         key=protector,
         push_to=push_to,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from uc_hf.data.checks import check_carried, check_dataset
-from uc_hf.data.columns import image_column
+from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.folders import Folder, check_folder, without_copy
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
@@ -86,6 +86,7 @@ class DatasetJob:
     source: str
     splits: Splits
     chosen: Sequence[str]
+    keep_clean: Sequence[str]
 
     def check(self, column: str | None, settings: CommonSettings, out: Path | None) -> None:
         """Look at every row where they are at hand, before time is spent on any; a Hub's stream is not read through.
@@ -94,10 +95,13 @@ class DatasetJob:
             DatasetError: no rows, no (or more than one) column of images, or files that are not the dataset's own.
             ImageError: images that cannot be protected, named by split and row.
         """
+        features = common_features(self.splits)
+        column = image_column(features, column)
+        refuse_clean_twins(features, column, self.keep_clean)
         for split, part in self.splits.items():
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
-            protected = image_column(part.features, column) if split in self.chosen else None
+            protected = column if split in self.chosen else None
             if protected is not None:
                 check_dataset(part, protected, settings.stored_as, split)
             check_carried(part, split, settings.keep_exif, protected)
@@ -132,21 +136,26 @@ class DatasetJob:
         return Path(self.source).resolve().name if Path(self.source).exists() else self.source
 
 
-def open_job(source: str, splits: Sequence[str], *, streaming: bool) -> FolderJob | DatasetJob:
+def open_job(
+    source: str, splits: Sequence[str], keep_clean: Sequence[str], *, streaming: bool
+) -> FolderJob | DatasetJob:
     """The job that a source asks for.
 
     Args:
         source: as the user wrote it.
         splits: those that the user named.
+        keep_clean: further columns of images of a dataset that may stay as they are.
         streaming: read a dataset as it is protected, rather than copying it to this machine first.
 
     Raises:
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.
-        SettingError: splits of a folder of images.
+        SettingError: splits or columns of a folder of images, which has none.
     """
     folder = image_folder(Path(source))
     if folder is not None:
         parts = folder.splits
+        if keep_clean:
+            raise SettingError(f"--keep-clean {keep_clean[0]}: a folder of images has no such column.")
         if splits and len(parts) == 1:
             raise SettingError(
                 f"--split {splits[0]}: a folder of images has no splits, unless it holds train/ and test/ or "
@@ -155,4 +164,4 @@ def open_job(source: str, splits: Sequence[str], *, streaming: bool) -> FolderJo
         return FolderJob(folder, choose_splits(parts, splits))
     opened = open_dataset(source, streaming=streaming)
     common_features(opened)
-    return DatasetJob(source, opened, choose_splits(opened, splits))
+    return DatasetJob(source, opened, choose_splits(opened, splits), keep_clean)

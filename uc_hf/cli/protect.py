@@ -80,6 +80,7 @@ def protect(
     method: str | None,
     given: Mapping[str, Any],
     splits: Sequence[str],
+    keep_clean: Sequence[str],
     key: Path | None,
     push_to: str | None,
 ) -> Result:
@@ -91,6 +92,7 @@ def protect(
         method: as `protector_for`'s; None for the saved protector's, or "uc".
         given: the settings that the user wrote; others are the saved protector's, or the defaults.
         splits: of a dataset; none for all but those with a test split's name.
+        keep_clean: further columns of images that may be published as they are.
         key: the protector's folder; None for the output's name with ".protector" appended.
         push_to: a dataset repository on the Hub.
 
@@ -110,7 +112,7 @@ def protect(
         _refuse_filled(push_to, saved, key)
     if saved is not None:
         _refuse_another(saved, method, settings, given, key)
-    job = open_job(source, splits, streaming=out is None)
+    job = open_job(source, splits, keep_clean, streaming=out is None)
     protector = saved or chosen(**given)
     column = settings.image_column if saved is None else saved.fitted.column
     job.check(column, protector.settings, out)

@@ -1,11 +1,12 @@
 """Which column of a dataset holds the images, and which the labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 from datasets import ClassLabel, Features, Image, Value
 
+from uc_hf.data.pointers import holds_files
 from uc_hf.errors import DatasetError
 
 
@@ -24,10 +25,9 @@ def image_column(features: Features, asked: str | None = None) -> str:
     if len(columns) == 1:
         return columns[0]
     if not columns:
-        raise DatasetError(
-            f"no column holds images; the columns are {_described(features)}. "
-            'If one holds paths or bytes, write ds.cast_column("NAME", datasets.Image()) first.'
-        )
+        nested = [name for name, feature in features.items() if holds_files(feature, Image)]
+        remedy = _unnested(nested[0], features[nested[0]]) if nested else _CAST.format("NAME")
+        raise DatasetError(f"no column holds an image a row; the columns are {_described(features)}. {remedy}")
     raise DatasetError(f"several columns hold images: {', '.join(columns)}. Write image_column={columns[0]!r}.")
 
 
@@ -35,12 +35,57 @@ def _checked(asked: str, features: Features, images: list[str]) -> str:
     if asked not in features:
         raise DatasetError(f"there is no column {asked!r}; the columns are {_described(features)}.")
     if asked not in images:
+        nested = holds_files(features[asked], Image)
         raise DatasetError(
             f"column {asked!r} holds {_kind(features[asked])}, not images. "
             f"Image columns here: {', '.join(images) or 'none'}. "
-            f'If it holds paths or bytes, write ds.cast_column("{asked}", datasets.Image()) first.'
+            f"{_unnested(asked, features[asked]) if nested else _CAST.format(asked)}"
         )
     return asked
+
+
+_CAST = 'If it holds paths or bytes, write ds.cast_column("{}", datasets.Image()) first.'
+
+
+def _unnested(column: str, feature: Any) -> str:
+    """What to write where images lie in lists or in structs."""
+    if isinstance(feature, dict):
+        return f"Column {column!r} holds its images in a struct: write ds.flatten() first."
+    if not isinstance(getattr(feature, "feature", None), Image):
+        return f"Column {column!r} holds its images in lists within lists: write a row for each image first."
+    return (
+        f"Column {column!r} holds lists of images: write a row for each image first, "
+        f"ds.cast_column({column!r}, datasets.List(datasets.Image(decode=False)))"
+        f'.map(lambda rows: {{"image": sum(rows[{column!r}], [])}}, batched=True, remove_columns=ds.column_names)'
+        '.cast_column("image", datasets.Image()).'
+    )
+
+
+def other_images(features: Features, column: str) -> list[str]:
+    """The columns beside the one of images that hold images, too, at any depth."""
+    return [name for name, feature in features.items() if name != column and holds_files(feature, Image)]
+
+
+def refuse_clean_twins(features: Features, column: str, keep_clean: Sequence[str] = ()) -> None:
+    """Refuse further columns of images, which would be published clean beside the protected one.
+
+    Args:
+        features: of the dataset.
+        column: that will be protected.
+        keep_clean: columns that may stay clean.
+
+    Raises:
+        DatasetError: a column that is not in `keep_clean`, or one of these that is none of the dataset's.
+    """
+    if unknown := [name for name in keep_clean if name not in features]:
+        raise DatasetError(f"there is no column {unknown[0]!r} to keep clean; the columns are {_described(features)}.")
+    for name in other_images(features, column):
+        if name not in keep_clean:
+            raise DatasetError(
+                f"column {name!r} holds images, too, and would be published clean beside the protected {column!r}: if "
+                "they show the same, nothing is protected. Leave the column out (ds.remove_columns), or write "
+                f"--keep-clean {name} (in Python, keep_clean=[{name!r}])."
+            )
 
 
 def label_column(features: Features, asked: str | None = None) -> str:
@@ -70,6 +115,23 @@ def _kind(feature: Any) -> str:
     return feature.dtype if isinstance(feature, Value) else type(feature).__name__
 
 
+def labels_of(dataset: datasets.Dataset, column: str) -> list[Any]:
+    """The label of every row, as its column holds it.
+
+    Raises:
+        DatasetError: a row without one: None, not a number, or, of a ClassLabel, the -1 of a test split on the Hub.
+    """
+    feature = dataset.features[column]
+    labels = dataset.with_format(None)[column][:]
+    for row, label in enumerate(labels):
+        if label is None or label != label or (isinstance(feature, ClassLabel) and label < 0):
+            raise DatasetError(
+                f"row {row}, column {column!r}, has no label. Leave such rows out: "
+                f"dataset.filter(lambda label: label not in (None, -1), input_columns={column!r})."
+            )
+    return labels
+
+
 def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str]:
     """The classes of a dataset in label order: a ClassLabel's names, or the different values as text.
 
@@ -80,7 +142,7 @@ def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str
     feature = dataset.features[column]
     if isinstance(feature, datasets.ClassLabel):
         return feature.names
-    names = sorted({class_name(feature, label) for label in dataset[column]})
+    names = sorted({class_name(feature, label) for label in labels_of(dataset, column)})
     if len(names) < 2:
         raise DatasetError(f"column {column!r} holds {len(names)} different labels; a classifier needs two or more.")
     return names

@@ -12,7 +12,7 @@ from PIL import Image
 
 from uc_hf.data import images
 from uc_hf.data.checks import check_all, check_dataset, undecoded
-from uc_hf.data.columns import image_column
+from uc_hf.data.columns import image_column, other_images
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import read_rows
@@ -91,6 +91,8 @@ def draw_sample(
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
+    if others := other_images(dataset.features, name):
+        logger.warning("Column %r holds images, too: they stay clean. Leave it out before you publish.", others[0])
     if check:
         check_dataset(dataset, name, settings.stored_as)
     values, limit = undecoded(dataset, name), settings.max_fit_images

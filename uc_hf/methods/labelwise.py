@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from uc_hf.data.columns import label_column as find_label_column
+from uc_hf.data.columns import labels_of
 from uc_hf.data.images import Picture
 from uc_hf.devices import to_worker_device
 from uc_hf.errors import DatasetError, SettingError
@@ -280,15 +281,7 @@ def image_seeds(canvases: Tensor) -> list[int]:
 
 def _own_labels(dataset: datasets.Dataset, column: str, rows: Sequence[int]) -> np.ndarray:
     """The labels of some rows as text, after a look at those of all rows."""
-    values = dataset.with_format(None)[column][:]
-    unknown = (None, -1) if isinstance(dataset.features[column], datasets.ClassLabel) else (None,)
-    bad = next((row for row, value in enumerate(values) if value in unknown), None)
-    if bad is not None:
-        raise DatasetError(
-            f"row {bad}, column {column!r}, has no label. Leave such rows out: "
-            f"dataset.filter(lambda label: label not in (None, -1), input_columns={column!r})."
-        )
-    labels = as_text(values)
+    labels = as_text(labels_of(dataset, column))
     fitted = labels[list(rows)]
     if missing := sorted(set(labels.tolist()) - set(fitted.tolist())):
         raise DatasetError(

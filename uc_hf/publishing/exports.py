@@ -15,7 +15,7 @@ import datasets
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
-from uc_hf.data.columns import class_name
+from uc_hf.data.columns import class_name, labels_of
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.pointers import Home, confined
@@ -47,6 +47,10 @@ EASYDL_ARCHIVE, EASYDL_IMAGE = 5 * 2**30, 4 * 2**20
 
 EASYDL_SHORTEST, EASYDL_LONGEST, EASYDL_ASPECT = 30, 4096, 3
 """Sides in pixels that a picture's lie between, both excluded, and the most that one is of the other."""
+
+
+LONGEST = 200
+"""In bytes, of a name from data: a file's may have 255, with what is put in front and behind."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def export_folders(
     with whole(out) as partial:
         partial.mkdir()
         for file in files:
-            if file.label in ("", ".", "..") or set(file.label) & set("/\\"):
+            if not _is_name(file.label):
                 raise DatasetError(f"the class {file.label!r} cannot be the name of a folder. Rename it.")
             (partial / file.label).mkdir(exist_ok=True)
             (partial / file.label / file.name).write_bytes(file.data)
@@ -185,11 +189,11 @@ def _check_easydl(row: int, file: _File) -> None:
 def _files(
     dataset: datasets.Dataset, image_column: str | None, label_column: str | None, formats: Mapping[str, str]
 ) -> Iterator[_File]:
-    """The rows as files; columns are found at once, rows are read one by one."""
+    """The rows as files; columns and labels are found at once, images are read one by one."""
     column = find_image_column(dataset.features, image_column)
     labels = find_label_column(dataset.features, label_column)
-    feature = dataset.features[labels]
-    stored = confined(undecoded(dataset, column, labels), Home(), str(dataset.split or "train"))
+    names = [class_name(dataset.features[labels], label) for label in labels_of(dataset, labels)]
+    stored = confined(undecoded(dataset, column), Home(), str(dataset.split or "train"))
 
     def read() -> Iterator[_File]:
         taken: set[str] = set()
@@ -205,13 +209,20 @@ def _files(
                     f"row {row}, column {column!r}: {image.format} is not taken there. Protect the originals with "
                     "container='png'."
                 )
-            stem = images.stem(example[column]) or f"{row:06}"
+            stem = images.stem(example[column])
+            stem = stem if stem is not None and _is_name(stem) else f"{row:06}"
             while stem.casefold() in taken:
                 stem = f"{row}-{stem}"
             taken.add(stem.casefold())
-            yield _File(stem, suffix, class_name(feature, example[labels]), data, *image.size)
+            yield _File(stem, suffix, names[row], data, *image.size)
 
     return read()
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text from data can name a file or folder, and no other place than it seems to."""
+    plain = text.isprintable() and not set(text) & set("/\\") and text not in ("", ".", "..")
+    return plain and len(text.encode()) <= LONGEST
 
 
 def _refuse_existing(out: Path) -> None:

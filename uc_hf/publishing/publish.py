@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 
 from uc_hf.data.checks import check_carried, check_dataset
-from uc_hf.data.columns import image_column
+from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
@@ -27,6 +27,7 @@ def publish(
     splits: Sequence[str] | None = None,
     source: str | None = None,
     files_in: str | Path | None = None,
+    keep_clean: Sequence[str] = (),
     private: bool | None = None,
     token: str | None = None,
 ) -> str:
@@ -49,6 +50,7 @@ def publish(
         source: the originals' name on the Hub, told in the card; a local path is never written down.
         files_in: a folder that rows may point into, as those of `load_dataset("imagefolder", ...)` point to files;
             without it they may point to files of `source` alone, since what a row names is published.
+        keep_clean: further columns of images that may be published as they are; without it they are refused.
         private: whether a new repository is private; None for what your account or organisation has as its default,
             which is public unless you have changed it.
         token: of the Hub; the saved one otherwise.
@@ -58,15 +60,16 @@ def publish(
 
     Raises:
         NotFittedError: the protector is not fitted.
-        DatasetError: no images, splits that cannot be one dataset, a row that cannot be read, or one that points to
-            a file outside `files_in` and `source`. Of a stream, when its turn comes.
+        DatasetError: no images, further columns of images, splits that cannot be one dataset, a row that cannot be
+            read, or one that points to a file outside `files_in` and `source`. Of a stream, when its turn comes.
         ImageError: a picture that cannot be protected, named by split and row. Of a stream, when its turn comes.
         OutputError: the repository cannot be written to, or holds other data.
     """
     column = protector.fitted.column
     parts = _by_split(dataset)
     chosen = choose_splits(parts, splits or [])
-    image_column(common_features(parts), column)
+    features = common_features(parts)
+    refuse_clean_twins(features, image_column(features, column), keep_clean)
     home = Home() if source is None else Home.on_hub(source)
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}

@@ -9,7 +9,7 @@ import torch
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
-from uc_hf.data.columns import class_name
+from uc_hf.data.columns import class_name, labels_of
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.progress import Bar
@@ -47,12 +47,16 @@ def load_images(
     image_column = find_image_column(dataset.features, image_column)
     label_column = find_label_column(dataset.features, label_column)
     feature = dataset.features[label_column]
-    values = undecoded(dataset, image_column, label_column)
+    values = undecoded(dataset, image_column)
     number = {text: index for index, text in enumerate(classes)}
     pixels = room(len(values), 3, size, size)
     labels = torch.empty(len(values), dtype=torch.int64)
+    try:
+        texts = [class_name(feature, label) for label in labels_of(dataset, label_column)]
+    except DatasetError as error:
+        raise DatasetError(f"the {name!r} set: {error}") from error
     for row, example in enumerate(Bar(values, desc=f"reading {name}", unit="image", leave=False)):
-        text = class_name(feature, example[label_column])
+        text = texts[row]
         if text not in number:
             raise DatasetError(f"row {row} of the {name!r} set has the label {text!r}, which the clean set lacks.")
         try:

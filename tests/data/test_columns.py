@@ -1,0 +1,103 @@
+"""Columns of a dataset: which holds the images, what would stay clean beside them, and which rows have no label."""
+
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, List, load_dataset
+from PIL import Image as PILImage
+
+from tests.commands import invoke, succeed
+from tests.minihub import MiniHub
+from uc_hf import UCProtector, publish
+from uc_hf.data.columns import class_names, image_column
+from uc_hf.errors import DatasetError
+from uc_hf.publishing.exports import export_azure, export_easydl, export_folders
+
+
+def pictures(count: int) -> list[PILImage.Image]:
+    return [PILImage.new("RGB", (40, 40), (30 * row, 90, 200)) for row in range(count)]
+
+
+def table(features: dict, **columns: object) -> Dataset:
+    return Dataset.from_dict(columns, features=Features(features))
+
+
+def test_images_in_lists_and_structs_come_with_a_line_that_works() -> None:
+    import datasets
+
+    lists = table({"images": List(Image())}, images=[pictures(2), [], pictures(3)])
+    with pytest.raises(DatasetError, match="holds lists of images: write a row for each image first") as caught:
+        image_column(lists.features)
+    line = str(caught.value).split("first, ")[1].rstrip(".")
+    rows = eval(line, {"ds": lists, "datasets": datasets})
+    assert image_column(rows.features) == "image" and len(rows) == 5 and rows[4]["image"].size == (40, 40)
+
+    structs = table({"x": {"image": Image()}}, x=[{"image": picture} for picture in pictures(3)])
+    with pytest.raises(DatasetError, match=r"holds its images in a struct: write ds.flatten\(\) first"):
+        image_column(structs.features, "x")
+    assert image_column(structs.flatten().features) == "x.image"
+
+
+@pytest.mark.parametrize("feature", [Image(), List(Image())], ids=["column", "nested"])
+def test_a_second_column_of_images_is_refused_unless_it_may_stay_clean(
+    hub: MiniHub, tmp_path: Path, fitted: UCProtector, feature: object
+) -> None:
+    small = [[picture] for picture in pictures(3)] if isinstance(feature, List) else pictures(3)
+    album = table({"image": Image(), "thumbnail": feature}, image=pictures(3), thumbnail=small)
+    album.to_parquet(tmp_path / "album.parquet")
+    fitted.save_pretrained(tmp_path / "key")
+    words = ["protect", tmp_path / "album.parquet", "--protector", tmp_path / "key", "--image-column", "image"]
+    for where in (["--out", tmp_path / "out"], ["--push-to", "me/twins"]):
+        result = invoke(*words, *where)
+        assert result.exit_code == 1 and "column 'thumbnail' holds images, too, and would be published clean" in (
+            result.stderr
+        )
+    assert not (tmp_path / "out").exists() and ("datasets", "me/twins") not in hub.repos
+    with pytest.raises(DatasetError, match=r"keep_clean=\['thumbnail'\]"):
+        publish(album, "me/twins", protector=fitted)
+    wrong = invoke(*words, "--out", tmp_path / "out", "--keep-clean", "thumb")
+    assert wrong.exit_code == 1 and "there is no column 'thumb' to keep clean" in wrong.stderr
+    succeed(*words, "--out", tmp_path / "out", "--keep-clean", "thumbnail")
+    assert load_dataset(str(tmp_path / "out"), split="train").column_names == ["image", "thumbnail"]
+
+
+@pytest.mark.parametrize("labels", [[0, -1, 1], [0, None, 1]], ids=["-1", "None"])
+def test_a_row_without_a_label_is_named_and_nothing_is_written(tmp_path: Path, labels: list[int | None]) -> None:
+    features = {"image": Image(), "label": ClassLabel(names=["a", "b"])}
+    some = table(features, image=pictures(3), label=labels)
+    place = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/p"
+    jobs = [
+        lambda: export_folders(some, tmp_path / "out"),
+        lambda: export_azure(some, tmp_path / "out", place),
+        lambda: export_easydl(some, tmp_path / "out"),
+    ]
+    for job in jobs:
+        with pytest.raises(DatasetError, match=r"row 1, column 'label', has no label\. .*dataset\.filter"):
+            job()
+    assert not list(tmp_path.iterdir())
+    plain = table({"image": Image()}, image=pictures(3)).add_column("label", ["x", None, "y"])
+    with pytest.raises(DatasetError, match="row 1, column 'label', has no label"):
+        class_names(plain)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\0b", "\x1b[2Jx", "x" * 300, "\u202egpj.exe"])
+def test_names_from_data_become_names_of_files_only_where_they_are_safe(tmp_path: Path, name: str) -> None:
+    features = Features({"image": Image(), "label": ClassLabel(names=["cat", "dog"])})
+    value = {"bytes": _png(), "path": f"{name}.png"}
+    named = Dataset.from_dict({"image": [value, value], "label": [0, 1]}, features=features)
+    export_folders(named, tmp_path / "out")
+    files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    stem = {"a/b": "b"}.get(name)
+    assert files == ({f"cat/{stem}.png", f"dog/1-{stem}.png"} if stem else {"cat/000000.png", "dog/000001.png"})
+    classes = Features({"image": Image(), "label": ClassLabel(names=["cat", name])})
+    with pytest.raises(DatasetError, match="cannot be the name of a folder"):
+        export_folders(named.cast(classes), tmp_path / "classes")
+    assert not (tmp_path / "classes").exists()
+
+
+def _png() -> bytes:
+    import io
+
+    file = io.BytesIO()
+    pictures(1)[0].save(file, "PNG")
+    return file.getvalue()
