@@ -37,9 +37,9 @@ from transformers import Trainer, TrainingArguments
 from benchmarks.machine import device_name, median_ratio, time_in_turn
 from uc_hf.data.container import Container
 from uc_hf.data.images import Picture, encode
-from uc_hf.devices import mixed_precision
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.trainer import augment, train_target
+from uc_hf.training.devices import mixed_precision
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import Target, build_target
 

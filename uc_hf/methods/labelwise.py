@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.columns import labels_of
 from uc_hf.data.images import Picture
-from uc_hf.devices import to_worker_device
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.embedding import embed, load_canvases, native_size
 from uc_hf.fitting.noise import CanvasNoise, Noise, stretch
@@ -28,6 +27,7 @@ from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
 from uc_hf.surrogates.backbones import load_classifier
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.training.devices import to_worker_device
 from uc_hf.training.labelled import LabelledImages
 
 

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
 from uc_hf.training.augmentations import random_pad_crop
+from uc_hf.training.devices import seeded
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import build_target
 from uc_hf.training.pgd import descend

@@ -17,7 +17,6 @@ from huggingface_hub import constants
 
 from uc_hf.data import images
 from uc_hf.data.images import Picture
-from uc_hf.devices import deterministic, to_worker_device
 from uc_hf.errors import DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
@@ -25,6 +24,7 @@ from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.saving import Shared
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble
+from uc_hf.training.devices import deterministic, to_worker_device
 
 
 FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"

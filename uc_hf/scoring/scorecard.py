@@ -18,7 +18,6 @@ from torch import Generator
 
 from uc_hf.data.columns import class_names
 from uc_hf.data.progress import Bar
-from uc_hf.devices import mixed_precision
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
@@ -27,6 +26,7 @@ from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Protocol, Recipe, find_protocol
 from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.trainer import train_target
+from uc_hf.training.devices import mixed_precision
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import BackboneTarget, Target, build_target, load_target
 

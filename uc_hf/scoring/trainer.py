@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from uc_hf.data.progress import Bar
-from uc_hf.devices import autocast, deterministic, seeded
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.training.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
+from uc_hf.training.devices import autocast, deterministic, seeded
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import BackboneTarget, Target
 

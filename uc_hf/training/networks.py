@@ -18,9 +18,9 @@ from transformers import (
     ViTConfig,
 )
 
-from uc_hf.devices import seeded
 from uc_hf.errors import SettingError
 from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.training.devices import seeded
 
 
 SMALL_IMAGE = 48

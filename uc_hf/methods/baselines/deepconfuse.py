@@ -17,12 +17,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from uc_hf.data.images import Picture
-from uc_hf.devices import seeded
 from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
 from uc_hf.methods import register
 from uc_hf.methods.label_sources import LABEL_SOURCES
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
+from uc_hf.training.devices import seeded
 from uc_hf.training.networks import build_target
 
 

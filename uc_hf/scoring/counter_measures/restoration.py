@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from uc_hf.devices import seeded
 from uc_hf.scoring.counter_measures.known import counter_measure
+from uc_hf.training.devices import seeded
 from uc_hf.training.labelled import LabelledImages
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Generator, Tensor, nn
 
-from uc_hf.devices import seeded
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.gradient import GradientFamily, LearntNoise
+from uc_hf.training.devices import seeded
 
 
 class GeneratedNoise(LearntNoise):

@@ -1,0 +1,208 @@
+"""`uc-hf protect`: what can be written."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uc_hf.cli.commands.options import EXPERT, METHOD, STRENGTH, WHERE, ImageColumn, Json, LabelColumn
+from uc_hf.cli.reporting import LEFT_OUT
+from uc_hf.data.container import CONTAINERS
+from uc_hf.fitting.epsilon import EPSILONS, describe_presets
+from uc_hf.methods import METHODS
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+
+
+EXAMPLES = (
+    "uc-hf protect ./photos --out ./photos-protected",
+    "uc-hf protect timm/oxford-iiit-pet --push-to me/pets-protected",
+    "uc-hf protect data.parquet --out out --surrogate uc_hf/tiny --epsilon 8/255 --container webp",
+    "uc-hf protect uoft-cs/cifar10 --out out --method emin --epsilon 8/255",
+)
+
+
+def _fraction(text: str) -> float | str:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        return text  # the settings say what to write instead, as of every other wrong epsilon
+
+
+def protect(
+    source: Annotated[
+        str, typer.Argument(help="A folder of images, a saved dataset, parquet files, or a dataset on the Hub.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A new or empty folder for the protected copy.", show_default=False, rich_help_panel=WHERE),
+    ] = None,
+    push_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER/NAME",
+            help="Push the protected copy to this dataset on the Hub; without --out piece by piece, and nothing but "
+            "the protector stays on this machine. A new one is as public as your account's default.",
+            show_default=False,
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    protector: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the protector: the key that removes the noise. Loaded where it exists.",
+            show_default="OUT.protector, else ./NAME.protector",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Split to protect; may be repeated.",
+            show_default="all but test and validation splits",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(CONTAINERS),
+            help="How protected images are stored; png and webp are lossless.",
+            show_default="png",
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            parser=_fraction,
+            metavar="|".join((*EPSILONS, "N/255")),
+            help=f"Largest change of a pixel: {describe_presets()}, or any number; 255/255 is white minus black.",
+            show_default="16/255",
+            rich_help_panel=STRENGTH,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help=f"Unlearnable Clusters (uc), or a baseline: {', '.join(name for name in METHODS if name != 'uc')}.",
+            show_default="uc",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="own|predicted|clusters",
+            help="Of a baseline: the dataset's own, the guesses of --surrogate (a classifier), or its clusters.",
+            show_default="own",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="Vision backbone: a name on the Hub (openai/clip-vit-base-patch32 unless said otherwise), a folder, "
+            "or uc_hf/tiny (built in).",
+            show_default=False,
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    surrogate_size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Side in pixels at which the surrogate looks; may be repeated: of photos two can tell more.",
+            show_default="its own",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
+    n_clusters: Annotated[
+        int | None, typer.Option(help="Number of clusters.", show_default="10", rich_help_panel=METHOD)
+    ] = None,
+    parametrisation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(FAMILIES), help="Family of the noise.", show_default="texture", rich_help_panel=EXPERT
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Textures that are tried, or steps of learning.",
+            show_default="10 per cluster, 1 of photos; 400",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
+    max_fit_images: Annotated[
+        int | None,
+        typer.Option(help="Fit on a sample of at most so many images.", show_default="5000", rich_help_panel=EXPERT),
+    ] = None,
+    canvas_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels of the noise, which a network that is trained at less than half of it does not see.",
+            show_default="the surrogate's, or the images'",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything random.", show_default="0", rich_help_panel=EXPERT)
+    ] = None,
+    keep_exif: Annotated[
+        bool, typer.Option("--keep-exif", help="Keep EXIF: camera, time, place.", rich_help_panel=WHERE)
+    ] = False,
+    image_column: ImageColumn = None,
+    keep_clean: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A further column of images that may be published as it is; may be repeated.",
+            show_default=False,
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
+    label_column: LabelColumn = None,
+    json: Json = False,
+) -> None:
+    """Protect a folder of images or a dataset.
+
+    Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
+    stopped. Exit code 3: done, but for pictures that were left out, which are named.
+    """
+    from uc_hf.cli import console
+    from uc_hf.cli import protect as command
+
+    console.quiet()
+    settings = {
+        "labels": labels,
+        "label_column": label_column,
+        "surrogate": surrogate,
+        "surrogate_size": surrogate_size or None,
+        "n_clusters": n_clusters,
+        "epsilon": epsilon,
+        "parametrisation": parametrisation,
+        "steps": steps,
+        "max_fit_images": max_fit_images,
+        "canvas_size": canvas_size,
+        "seed": seed,
+        "container": container,
+        "keep_exif": keep_exif or None,
+        "image_column": image_column,
+    }
+    result = command.protect(
+        source,
+        out,
+        method=method,
+        given={name: value for name, value in settings.items() if value is not None},
+        splits=split or [],
+        keep_clean=keep_clean or [],
+        key=protector,
+        push_to=push_to,
+    )
+    if json:
+        console.say_json(result.to_dict())
+    else:
+        command.say(result)
+    if result.outcome.left_out:
+        raise typer.Exit(LEFT_OUT)
