@@ -35,7 +35,7 @@ from uc_hf.methods.label_sources import LABEL_SOURCES
 from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import INK, MARGIN, PROTECTED, TIMES, new_figure, show, write
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard, accuracy_text
 from uc_hf.scoring.scorecard import score
@@ -126,7 +126,9 @@ def measure(args: argparse.Namespace) -> tuple[Scorecard, dict[str, Any]]:
     costs = json.loads(path.read_text()) if path.exists() else {"machine": device_name()}
     sets = {"clean": train} | {method: protect(method, train, args, costs) for method in args.method}
     if args.control:
-        made = train_sets(open_protector(str(args.out / f"{args.method[0]}.protector")), train, sets[args.method[0]])
+        made = with_controls(
+            open_protector(str(args.out / f"{args.method[0]}.protector")), train, sets[args.method[0]]
+        )
         sets |= {name: made[name] for name in args.control}
     draw_pictures(sets).savefig(args.out / "pictures.png", metadata={"Software": None})
     recipe = Recipe(

@@ -28,7 +28,7 @@ from uc_hf.data.sources import open_dataset
 from uc_hf.errors import SettingError
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.exports import export_folders
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Row, Scorecard
@@ -172,7 +172,7 @@ def main() -> None:
     clean, protected = open_dataset(args.clean), open_dataset(args.protected)["train"]
     sets = {"clean": clean["train"], "protected": protected}
     if args.protector:
-        sets = train_sets(open_protector(args.protector), clean["train"], protected)
+        sets = with_controls(open_protector(args.protector), clean["train"], protected)
     card = measure(sets, clean["test"], args.seeds, args.out)
     logger.info("\n%s", card.to_markdown())
 

@@ -36,7 +36,7 @@ from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.reports import markdown
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
@@ -118,7 +118,7 @@ def score_all(args: argparse.Namespace) -> Scorecard:
     for recipe in args.recipe:
         protector = UCProtector.from_pretrained(args.out / f"{recipe}.protector", surrogate=surrogate)
         if not sets:
-            made = train_sets(protector, train)
+            made = with_controls(protector, train)
             sets = {"clean": made["clean"], CONTROL: made[CONTROL], recipe: made["protected"]}
         else:
             sets[recipe] = train.map(protector, batched=True, batch_size=64, desc=f"making {recipe}")

@@ -26,7 +26,7 @@ from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.errors import SettingError
 from uc_hf.reports import figures, markdown
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, Summary
@@ -256,7 +256,7 @@ def prepare(args: argparse.Namespace) -> Setup:
     def load(name: str, dataset: Any) -> LabelledImages:
         return load_images(dataset, None, None, classes, recipe.image_size, name)
 
-    sets = {name: load(name, dataset) for name, dataset in train_sets(protector, train).items()}
+    sets = {name: load(name, dataset) for name, dataset in with_controls(protector, train).items()}
     return Setup(
         sets=sets,
         test=load("test", test),

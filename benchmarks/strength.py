@@ -30,7 +30,7 @@ from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.recipes import PROTOCOLS, Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
@@ -86,7 +86,7 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
             protector = build(method, surrogate, paper_epochs=args.paper_epochs, seed=number, **settings).fit(train)
             logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
-                made = train_sets(protector, train)
+                made = with_controls(protector, train)
                 yield from ((kind if kind == "clean" else f"{kind} ({short})", rows) for kind, rows in made.items())
             else:
                 yield f"{method} ({short})", train.map(protector, batched=True, batch_size=64, desc=f"making {method}")

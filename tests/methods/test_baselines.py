@@ -25,7 +25,7 @@ from uc_hf.methods.baselines.cuda import filtered
 from uc_hf.methods.baselines.ops import best_pixel
 from uc_hf.methods.labelwise import Baseline, Lesson
 from uc_hf.publishing.provenance import provenance
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.training.networks import build_target
 
 
@@ -242,7 +242,7 @@ def test_a_classifiers_guesses_serve_as_labels(tiles: Dataset, tmp_path: Path, s
 
 
 def test_controls_of_a_baseline_have_its_labels_and_its_epsilon(baselines: dict[str, Baseline], tiles: Dataset):
-    sets = train_sets(baselines["emin"], tiles)
+    sets = with_controls(baselines["emin"], tiles)
     assert stored(sets["protected"]) == stored(protected_by(baselines["emin"], tiles))
     assert not any(change.any() for change in changes(tiles, sets["clean"]))
     assert max(np.abs(change).max() for change in changes(tiles, sets["control-random"])) == 16

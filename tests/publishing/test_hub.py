@@ -176,7 +176,7 @@ def test_a_protectors_card_shows_what_it_has_learnt_and_a_picture_that_loading_d
     text, learnt = ModelCard.load(published).text, protector.fitted
     for cluster, (size, goal) in enumerate(zip(learnt.sizes, learnt.goals, strict=True)):
         assert f"| {cluster} | {size} | {goal} |" in text
-    for fact in (f"| fit | {learnt.told()} |", "| n_clusters | 4 |", "uc_hf 0.", "torch 2."):
+    for fact in (f"| fit | {learnt.summary()} |", "| n_clusters | 4 |", "uc_hf 0.", "torch 2."):
         assert fact in text
     assert "](noise.png)" in text
     with PILImage.open(BytesIO(hub.files("models", published)["noise.png"])) as picture:

@@ -23,7 +23,7 @@ from transformers import (
 import uc_hf
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, SettingError
-from uc_hf.scoring.controls import blocky_noise, random_sign_noise, train_sets
+from uc_hf.scoring.controls import blocky_noise, random_sign_noise, with_controls
 from uc_hf.scoring.detection import Detection
 from uc_hf.scoring.recipes import RECIPES, Recipe
 from uc_hf.scoring.results import Row, Scorecard
@@ -40,7 +40,7 @@ ROW = {"target", "protocol", "train_set", "counter_measure", "seed", "last", "pe
 @pytest.fixture(scope="module")
 def sets(tiles: Dataset, surrogate_folder: str) -> dict[str, Dataset]:
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=10, batch_size=16).fit(tiles)
-    return train_sets(protector, tiles)
+    return with_controls(protector, tiles)
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +310,7 @@ def test_training_sets_are_what_map_makes_and_each_picture_is_embedded_once(tile
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=10, batch_size=16).fit(shuffled)
     embedded: list[int] = []
     protector._ready_surrogate().register_forward_pre_hook(lambda _, inputs: embedded.append(len(inputs[0])))
-    made = train_sets(protector, shuffled)
+    made = with_controls(protector, shuffled)
     assert sum(embedded) == len(shuffled)
     mapped = shuffled.map(protector, batched=True)
     assert made["protected"].features == mapped.features

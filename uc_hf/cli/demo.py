@@ -16,7 +16,7 @@ from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.reports import figures
 from uc_hf.reports.html import Section, write_report
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.scorecard import Scorecard, score
 from uc_hf.scoring.trainer import Recipe
 
@@ -72,7 +72,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
     protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size, steps=demo.steps)
     protector.fit(train)
     typer.echo(repr(protector), err=True)
-    sets = train_sets(protector, train)
+    sets = with_controls(protector, train)
     size = min(LARGEST, protector.fitted.canvas_size)
     recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)
     scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)

@@ -34,7 +34,7 @@ def inspect(protector: Protector) -> dict[str, Any]:
         "column": learnt.column,
         "images_fitted": sum(learnt.sizes),
         "canvas_size": learnt.canvas_size,
-        "told": learnt.told(),
+        "summary": learnt.summary(),
         "learnt": learnt.facts(),
         "surrogate_revision": learnt.surrogate_revision,
         "surrogate_digest": learnt.surrogate_digest,
@@ -66,7 +66,7 @@ def say(facts: dict[str, Any]) -> None:
     typer.echo(f"A protector by the method {facts['method']!r} for the column {facts['column']!r}")
     say_lines(
         {
-            "learnt": facts["told"],
+            "learnt": facts["summary"],
             "noise": f"{canvas} x {canvas} pixels{cut}; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
             "epsilon": facts["bound"],

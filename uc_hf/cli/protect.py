@@ -157,7 +157,7 @@ def say(result: Result) -> None:
     before, after = outcome.bytes_before, outcome.bytes_after
     facts["size"] = f"{size(before)} -> {size(after)} ({after / before:.1f} times)"
     facts["time"] = duration(result.seconds)
-    facts["protector"] = f"{result.key} ({protector.fitted.told() if result.fitted else 'loaded'})"
+    facts["protector"] = f"{result.key} ({protector.fitted.summary() if result.fitted else 'loaded'})"
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to
     say_lines(facts)

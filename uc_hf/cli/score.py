@@ -22,7 +22,7 @@ from uc_hf.methods.registry import open_protector
 from uc_hf.reports import figures
 from uc_hf.reports.figures import percent
 from uc_hf.reports.html import Section, write_report
-from uc_hf.scoring.controls import train_sets as control_sets
+from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.imperceptibility import compare
 from uc_hf.scoring.recipes import PROTOCOLS, RECIPES, Recipe
 from uc_hf.scoring.results import Scorecard, describe_detection
@@ -136,7 +136,7 @@ def score_sets(
     tested = _test_set(originals, clean, test)
     key = None if protector is None else open_protector(protector)
     if key is not None:
-        train_sets = control_sets(key, train_sets["clean"], train_sets["protected"])
+        train_sets = with_controls(key, train_sets["clean"], train_sets["protected"])
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     card = score(

@@ -77,7 +77,7 @@ class Fit:
         """Each group of images, and how many there were: a line of a table each."""
         return [{"group": group, "images": images} for group, images in enumerate(self.sizes)]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In a few words."""
         return f"fitted on {sum(self.sizes)} images, groups of {min(self.sizes)} to {max(self.sizes)}"
 

@@ -100,7 +100,7 @@ class BaselineFit(Fit):
         """Each label, and its images in the sample."""
         return [{"label": name, "images": images} for name, images in zip(self.names, self.sizes, strict=True)]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In a few words."""
         return f"fitted on {sum(self.sizes)} images of {len(self.names)} labels"
 

@@ -295,7 +295,7 @@ class Protector(Shared[FitT], ABC):
 
     def __repr__(self) -> str:
         settings = self.settings
-        told = "not fitted" if self._fit is None else self._fit.told()
+        told = "not fitted" if self._fit is None else self._fit.summary()
         shown = ", ".join(f"{name}={settings.plain()[name]!r}" for name in self.shown)
         return (
             f"{type(self).__name__}({shown}, epsilon={self.limit}, "

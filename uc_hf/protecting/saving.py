@@ -236,7 +236,7 @@ class Shared(
         learnt, settings = self.fitted, self.settings
         groups = learnt.groups()
         facts = {
-            "fit": learnt.told(),
+            "fit": learnt.summary(),
             "column": learnt.column,
             "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
             "bound on the noise": self.limit,

@@ -23,7 +23,14 @@ from uc_hf.data.rows import Ahead, RowGroups, next_batch, plain_images, read_row
 from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
 from uc_hf.files import partial_path
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.destination import Destination, Held, describe, look, settle, shard_path
+from uc_hf.publishing.destination import (
+    Destination,
+    Held,
+    find_shards,
+    retry_on_conflict,
+    shard_path,
+    write_split_table,
+)
 from uc_hf.publishing.marks import MARK, Mark, Work
 from uc_hf.publishing.outcome import COMPARED, Outcome, spread
 
@@ -115,7 +122,7 @@ def protect_dataset(
             job.write_split(split, dataset)
     if not any(job.held[split].rows for split in protect):
         raise DatasetError(f"there are no rows in {', '.join(map(repr, protect))}: there is nothing to protect.")
-    settle(lambda: describe(destination, job.held, features), job.look)
+    retry_on_conflict(lambda: write_split_table(destination, job.held, features), job.find_shards)
     held = [job.held[split] for split in protect]
     return Outcome(
         images=sum(part.rows for part in held),
@@ -147,12 +154,12 @@ class _Job:
         self.destination, self.protector, self.work = destination, protector, work
         self.protected, self.features, self.as_they_are = protected, features, as_they_are
         self.column = protector.fitted.column
-        self.look()
+        self.find_shards()
         self.pairs: list[tuple[ImageValue, ImageValue]] = []
 
-    def look(self) -> None:
+    def find_shards(self) -> None:
         """Find out what the destination holds."""
-        self.held = look(self.destination, self.work, self.protected, self.features)
+        self.held = find_shards(self.destination, self.work, self.protected, self.features)
 
     def compare_rows(self, coming: int | None) -> None:
         """Choose the rows to keep for comparison: spread over those to come, the first where nobody knows how many."""
@@ -195,7 +202,7 @@ class _Job:
         try:
             n_rows, mark = self._fill(file, split, rows, held)
             size = file.stat().st_size
-            settle(lambda: self._take(file, split, held.shards), self.look)
+            retry_on_conflict(lambda: self._take(file, split, held.shards), self.find_shards)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise

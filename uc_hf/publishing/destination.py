@@ -85,7 +85,7 @@ def shard_path(split: str, number: int) -> str:
     return f"data/{split}-{number:05d}.parquet"
 
 
-def look(
+def find_shards(
     destination: Destination, work: Work, protected: Mapping[str, bool], features: datasets.Features
 ) -> dict[str, Held]:
     """What lies in a destination, by split; of each only the last shard is opened, and no row is read.
@@ -120,7 +120,7 @@ def look(
     return held
 
 
-def describe(destination: Destination, held: Mapping[str, Held], features: datasets.Features) -> None:
+def write_split_table(destination: Destination, held: Mapping[str, Held], features: datasets.Features) -> None:
     """Write into the README.md which files are which split and what the columns are; all else in it stays.
 
     Raises:
@@ -140,7 +140,7 @@ def describe(destination: Destination, held: Mapping[str, Held], features: datas
         destination.write_card(str(card))
 
 
-def settle(write: Callable[[], None], look_again: Callable[[], None]) -> None:
+def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None]) -> None:
     """Write to a destination, again when somebody else has written to it in between.
 
     Raises:

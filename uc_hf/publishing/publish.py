@@ -14,7 +14,7 @@ from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
-from uc_hf.publishing.destination import Held, describe, look, settle
+from uc_hf.publishing.destination import Held, find_shards, retry_on_conflict, write_split_table
 from uc_hf.publishing.hub import HubRepository, check_access
 from uc_hf.publishing.marks import Work
 
@@ -103,12 +103,12 @@ def push_shards(
     held: dict[str, Held] = {}
 
     def look_again() -> None:
-        held.update(look(repository, work, protected, features))
+        held.update(find_shards(repository, work, protected, features))
 
     look_again()
-    settle(lambda: repository.upload(folder), look_again)
+    retry_on_conflict(lambda: repository.upload(folder), look_again)
     look_again()
-    settle(lambda: describe(repository, held, features), look_again)
+    retry_on_conflict(lambda: write_split_table(repository, held, features), look_again)
 
 
 def _by_split(dataset: Any) -> Splits:

@@ -71,7 +71,7 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     return (levels * render(draw_gratings(shape[0], generator), shape[-1])).numpy().astype(np.int8)
 
 
-def train_sets(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
+def with_controls(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
     """The training sets of a scorecard, all with one protector's groups of images (clusters) and encoding.
 
     Args:

@@ -18,7 +18,7 @@ from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import Noise
 from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson, Family
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.scoring.controls import train_sets
+from uc_hf.scoring.controls import with_controls
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def test_it_is_inspected_and_compared_with_controls_as_any_other(protector: UCPr
     assert facts["canvas_size"] == 32 and facts["noise"]["max_change"] == 16
     assert sorted(round(group["mean_change"]) for group in facts["groups"])[0] < 2  # the quiet cluster
     assert all("goal" not in group for group in facts["groups"])
-    assert set(train_sets(protector, tiles)) >= {"clean", "protected", "control-grating"}
+    assert set(with_controls(protector, tiles)) >= {"clean", "protected", "control-grating"}
     nothing = protector.with_noise(np.zeros_like(protector.canvases()))
     assert np.array_equal(decode(nothing.transform(tiles[0]["image"])).pixels, decode(tiles[0]["image"]).pixels)
 

@@ -55,7 +55,7 @@ class ClusterFit(Fit):
             return rows
         return [row | {"goal": goal} for row, goal in zip(rows, self.goals, strict=True)]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In a few words."""
         moved = "" if self.moved is None else f", {self.moved:.0%} moved to their goal"
         return f"fitted on {sum(self.sizes)} images, clusters of {min(self.sizes)} to {max(self.sizes)}{moved}"
