@@ -6,13 +6,17 @@ And the one way in which it reads pictures: of regular files alone.
 import errno
 import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout, UnixFileLock
 
 from uc_hf.errors import NO_SPACE, OutputError, UCError
 
@@ -73,7 +77,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def partial_path(path: Path) -> Path:
     """A name beside a path that no other run writes to, by which it is known whose unfinished part it is."""
-    return path.with_name(f".{_mark(path)}{secrets.token_hex(4)}.partial")
+    return beside(path, f"{secrets.token_hex(4)}.partial")
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A hidden name beside a path that is the path's own, and short however long that is."""
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}{suffix}")
 
 
 def put(finished: Path, path: Path) -> None:
@@ -97,6 +106,42 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(lock: Path, place: str) -> Iterator[None]:
+    """Be the only run that writes to a place; however a run ends, the system frees its lock.
+
+    Args:
+        lock: a file that is made, with its folder, and removed again.
+        place: what messages call it.
+
+    Raises:
+        OutputError: another run has the lock, or it cannot be made.
+    """
+    made: list[Path] = []
+    held = FileLock(lock, timeout=0)
+    try:
+        made = [folder for folder in lock.parents if not folder.exists()]
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+        if isinstance(held, UnixFileLock):  # others keep their own notes in the file, or let nobody write to it
+            lock.write_text(f"process {os.getpid()} on {platform.node()}, since {time.ctime()}")
+    except Timeout as error:
+        raise OutputError(
+            f"another run writes to {place} ({_note(lock)}). Wait until it has ended, or stop it."
+        ) from error
+    except OSError as error:
+        raise cannot_write(place, error) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        held.release()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_writable(folder: Path, longest_name: str = "") -> None:
@@ -131,7 +176,7 @@ def remove_partials(folder: Path) -> None:
 
 def remove_partials_of(path: Path) -> None:
     """Remove what killed runs have left of one file or folder. No other run may be writing it."""
-    for partial in path.parent.glob(f".{_mark(path)}*.partial"):
+    for partial in path.parent.glob(beside(path, "*.partial").name):
         _remove(partial)
 
 
@@ -157,8 +202,11 @@ def cannot_write(path: Path | str, error: OSError, remedy: str | None = None) ->
     return refusal
 
 
-def _mark(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+def _note(lock: Path) -> str:
+    try:
+        return lock.read_text() or "which it is, is not known"
+    except OSError:
+        return "which it is, is not known"
 
 
 def _remove(partial: Path) -> None:

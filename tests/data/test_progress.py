@@ -10,6 +10,8 @@ from datasets import Dataset
 from uc_hf import UCProtector
 from uc_hf.data.progress import Bar, Progress, listening, warnings_heard
 from uc_hf.publishing.image_folder import protect_folder
+from uc_hf.publishing.manifest import Manifest
+from uc_hf.publishing.marks import Work
 
 
 def test_one_listener_hears_every_phase_of_a_fit_and_of_protecting(
@@ -21,7 +23,9 @@ def test_one_listener_hears_every_phase_of_a_fit_and_of_protecting(
     heard: list[Progress] = []
     with listening(heard.append):
         protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=3, batch_size=8)
-        protect_folder(tmp_path / "photos", tmp_path / "out", protector.fit(tiles))
+        fitted = protector.fit(tiles)
+        manifest = Manifest(tmp_path / "done.jsonl", Work.of(fitted, "photos"))
+        protect_folder(tmp_path / "photos", tmp_path / "out", fitted, manifest)
     assert {report.phase for report in heard} == {"checking images", "embedding", "trying textures", "protecting"}
     protecting = [report for report in heard if report.phase == "protecting"]
     assert [report.done for report in protecting] == list(range(21)) and {r.total for r in protecting} == {20}

@@ -1,5 +1,9 @@
 """Protected folders on disk: the same tree, the same names, and a job that goes on where it stopped."""
 
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +11,31 @@ import pytest
 from datasets import Dataset
 from PIL import Image as PILImage
 
-from tests.stored import snapshot
+from tests.stored import contents, snapshot
 from uc_hf import UCProtector
+from uc_hf.data.folders import list_folder
+from uc_hf.data.images import Container
 from uc_hf.errors import DatasetError, ImageError
-from uc_hf.publishing.image_folder import protect_folder
+from uc_hf.publishing import image_folder
+from uc_hf.publishing.image_folder import unfinished
+from uc_hf.publishing.manifest import Manifest, State, digest_of
+from uc_hf.publishing.marks import Work
+from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import compare
 
 
 EPSILON = 16
+
+
+def manifest_of(out: Path, protector: UCProtector) -> Manifest:
+    return Manifest(out.with_name(f"{out.name}.jsonl"), Work.of(protector, "album"))
+
+
+def protect_folder(source: Path, out: Path, protector: UCProtector, **options: object) -> Outcome:
+    """As a run of its own does it: all that it knows of earlier ones is on the disk."""
+    manifest = manifest_of(out, protector)
+    manifest.begin()
+    return image_folder.protect_folder(source, out, protector, manifest, **options)
 
 
 @pytest.fixture
@@ -74,6 +95,157 @@ def test_a_second_run_protects_what_was_added_and_leaves_the_rest_alone(
     second = snapshot(out)
     assert set(second) - set(first) == {"new.png"} and first.items() <= second.items()
     assert (outcome.images, outcome.already) == (7, 6)
+
+
+def crop(path: Path) -> None:
+    with PILImage.open(path) as picture:
+        picture.crop((0, 0, 20, 20)).save(path)
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def flip_a_bit_and_set_the_time_back(path: Path) -> None:
+    times = path.stat()
+    flip_a_bit(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "one bit": flip_a_bit,
+    "one bit, its time set back": flip_a_bit_and_set_the_time_back,
+    "another picture": lambda path: PILImage.new("RGB", (30, 30), "teal").save(path, "PNG"),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_copy_is_made_again_and_no_other(
+    album: Path, tmp_path: Path, fitted: UCProtector, damage: str
+) -> None:
+    out = tmp_path / "out"
+    protect_folder(album, out, fitted)
+    first = snapshot(out)
+    DAMAGE[damage](out / "trips" / "logo.png")
+    outcome = protect_folder(album, out, fitted)
+    second = snapshot(out)
+    assert {name for name in first if first[name] != second[name]} == {"trips/logo.png"}
+    assert second["trips/logo.png"][0] == first["trips/logo.png"][0]
+    assert (outcome.images, outcome.already, outcome.again) == (6, 5, 1)
+
+
+@pytest.mark.parametrize("set_back", [False, True])
+def test_an_edited_or_cropped_original_gets_a_new_copy(
+    album: Path, tmp_path: Path, fitted: UCProtector, set_back: bool
+) -> None:
+    out = tmp_path / "out"
+    protect_folder(album, out, fitted)
+    before, times = snapshot(out), (album / "web.webp").stat()
+    PILImage.new("RGB", (56, 40), "navy").save(album / "web.webp")
+    if set_back:
+        os.utime(album / "web.webp", ns=(times.st_atime_ns, times.st_mtime_ns))
+    crop(album / "trips" / "rome" / "drawing.png")
+    outcome = protect_folder(album, out, fitted)
+    after = snapshot(out)
+    assert {name for name in before if before[name] != after[name]} == {"web.png", "trips/rome/drawing.png"}
+    assert (outcome.already, outcome.again) == (4, 2)
+    assert compare(outcome.pairs).max_difference <= EPSILON
+    with PILImage.open(out / "trips" / "rome" / "drawing.png") as picture:
+        assert picture.size == (20, 20)
+
+
+def test_files_that_were_only_touched_or_moved_are_read_once_and_kept(
+    album: Path, tmp_path: Path, fitted: UCProtector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protect_folder(album, tmp_path / "out", fitted)
+    shutil.copytree(tmp_path / "out", tmp_path / "moved")
+    shutil.copy(tmp_path / "out.jsonl", tmp_path / "moved.jsonl")
+    os.utime(album / "first.jpg")
+    before = snapshot(tmp_path / "moved")
+    assert protect_folder(album, tmp_path / "moved", fitted).already == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", None)  # nothing is read any more
+        assert protect_folder(album, tmp_path / "moved", fitted).already == 6
+    assert snapshot(tmp_path / "moved") == before
+
+
+def test_to_verify_reads_what_looks_finished(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
+    out = tmp_path / "out"
+    protect_folder(album, out, fitted)
+    manifest, folder = manifest_of(out, fitted), list_folder(album)
+    copies = folder.copies(Container("png"))
+    # As a failing disk leaves it: other bytes, and nothing else that is not as it was noted.
+    flip_a_bit(out / "web.png")
+    original = manifest.seen((album / "web.webp").read_bytes(), State.of(album / "web.webp"))
+    manifest.add("web.png", out / "web.png", digest_of(b"what was written"), original)
+    assert unfinished(folder, [], copies, out, manifest) == []
+    assert unfinished(folder, [], copies, out, manifest, verify=True) == [Path("web.webp")]
+
+
+def test_a_copy_whose_original_is_gone_is_told_and_kept(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
+    out = tmp_path / "out"
+    assert protect_folder(album, out, fitted).orphans == []
+    (album / "first.jpg").unlink()
+    for _ in range(2):
+        outcome = protect_folder(album, out, fitted)
+        assert (outcome.images, outcome.orphans) == (5, ["first.png"]) and (out / "first.png").exists()
+    (out / "first.png").unlink()
+    assert protect_folder(album, out, fitted).orphans == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "gone"])
+def test_copies_that_no_manifest_vouches_for_are_made_again(
+    album: Path, tmp_path: Path, fitted: UCProtector, damage: str
+) -> None:
+    out = tmp_path / "out"
+    protect_folder(album, out, fitted)
+    before = contents(out)
+    DAMAGE[damage](tmp_path / "out.jsonl")
+    (out / "web.png").write_bytes((album / "first.jpg").read_bytes())  # a clean picture in the place of a copy
+    outcome = protect_folder(album, out, fitted)
+    assert contents(out) == before and outcome.already < 6
+    assert protect_folder(album, out, fitted).already == 6
+
+
+def test_a_picture_that_was_carried_over_clean_is_not_taken_for_a_protected_one(
+    album: Path, tmp_path: Path, fitted: UCProtector
+) -> None:
+    (tmp_path / "set").mkdir()
+    for split in ("train", "test"):
+        shutil.copytree(album / "trips", tmp_path / "set" / split)
+    for splits, clean in ((["train"], "test"), (["test"], "train"), (["train"], "test")):
+        outcome = protect_folder(tmp_path / "set", tmp_path / "out", fitted, splits=splits)
+        assert (outcome.images, outcome.carried) == (4, [clean])
+        name = "rome/drawing.png"
+        assert same_pixels(tmp_path / "out" / clean / name, tmp_path / "set" / clean / name)
+        assert not same_pixels(tmp_path / "out" / splits[0] / name, tmp_path / "set" / splits[0] / name)
+    assert protect_folder(tmp_path / "set", tmp_path / "out", fitted, splits=["train"]).already == 4
+
+
+def same_pixels(one: Path, other: Path) -> bool:
+    with PILImage.open(one) as first, PILImage.open(other) as second:
+        return np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_another_noise_has_finished_nothing(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
+    protect_folder(album, tmp_path / "out", fitted)
+    assert protect_folder(album, tmp_path / "out", fitted.with_noise(-fitted.fitted.noise)).already == 0
+
+
+def test_the_manifest_tells_nothing_of_an_original_without_the_noise(
+    album: Path, tmp_path: Path, fitted: UCProtector
+) -> None:
+    protect_folder(album, tmp_path / "out", fitted)
+    told = (tmp_path / "out.jsonl").read_text()
+    originals = [path.read_bytes() for path in album.rglob("*") if path.is_file()]
+    assert not any(hashlib.sha256(data).hexdigest()[:16] in told for data in originals)
+    assert "album" not in told and ".jpg" not in told
 
 
 def test_two_files_that_would_become_one_are_refused(album: Path, tmp_path: Path, fitted: UCProtector) -> None:

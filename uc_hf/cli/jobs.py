@@ -1,5 +1,6 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +11,18 @@ import datasets
 
 from uc_hf.data.checks import check_carried, check_dataset
 from uc_hf.data.columns import image_column, refuse_clean_twins
-from uc_hf.data.folders import Folder, check_folder, without_copy
+from uc_hf.data.folders import Folder, check_folder
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import SettingError
+from uc_hf.files import check_writable, read_file
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
 from uc_hf.publishing.hub import HubRepository
-from uc_hf.publishing.image_folder import clean_copy, protect_folder
+from uc_hf.publishing.image_folder import clean_copy, protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
+from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.publishing.publish import push_shards
 
@@ -31,8 +34,23 @@ class FolderJob:
     folder: Folder
     chosen: Sequence[str]
 
-    def check(self, column: str | None, settings: CommonSettings, out: Path | None) -> None:
-        """Look at every image that has no copy yet, before time is spent on any.
+    def check(
+        self,
+        column: str | None,
+        settings: CommonSettings,
+        out: Path | None,
+        manifest: Manifest | None,
+        *,
+        verify: bool,
+    ) -> None:
+        """Look at every image that has no finished copy, before time is spent on any.
+
+        Args:
+            column: the image column; a folder has none.
+            settings: of the protector.
+            out: the folder of the copies.
+            manifest: of what an earlier run has finished there; None where there was none.
+            verify: read all of that, however sure sizes and times are.
 
         Raises:
             DatasetError: two images that would have the same copy.
@@ -40,21 +58,25 @@ class FolderJob:
         """
         container = settings.stored_as
         copies = self.folder.copies(container, self._clean)
-        ahead = list(copies) if out is None else without_copy(copies, out)
+        ahead = list(copies)
+        if out is not None:
+            check_writable(out, max((copy.name for copy in copies.values()), key=lambda name: len(os.fsencode(name))))
+        if out is not None and manifest is not None:
+            ahead = unfinished(self.folder, self._clean, copies, out, manifest, verify=verify)
         chosen = {name for split in self.chosen for name in self.folder.splits[split]}
         check_folder(self.folder.root, [name for name in ahead if name in chosen], container)
         for name in ahead:
             if name not in chosen:
-                clean_copy(self.folder.root, name, settings.keep_exif)
+                clean_copy(name, read_file(self.folder.root / name), settings.keep_exif)
 
     def sample(self) -> datasets.Dataset:
         """The images to fit on."""
         rows = self.folder.rows()
         return datasets.concatenate_datasets([rows[split] for split in self.chosen])
 
-    def write(self, out: Path, protector: Protector) -> Outcome:
+    def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the protected copies into a folder."""
-        return protect_folder(self.folder, out, protector, splits=self.chosen, check=False)
+        return protect_folder(self.folder, out, protector, manifest, splits=self.chosen, check=False)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
@@ -88,7 +110,15 @@ class DatasetJob:
     chosen: Sequence[str]
     keep_clean: Sequence[str]
 
-    def check(self, column: str | None, settings: CommonSettings, out: Path | None) -> None:
+    def check(
+        self,
+        column: str | None,
+        settings: CommonSettings,
+        out: Path | None,
+        manifest: Manifest | None,
+        *,
+        verify: bool,
+    ) -> None:
         """Look at every row where they are at hand, before time is spent on any; a Hub's stream is not read through.
 
         Raises:
@@ -113,7 +143,7 @@ class DatasetJob:
             parts = [part.decode(False) for part in parts]
         return datasets.concatenate_datasets(parts)
 
-    def write(self, out: Path, protector: Protector) -> Outcome:
+    def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the shards into a folder."""
         return protect_dataset(self.splits, self.chosen, LocalFolder(out), protector, self._name)
 

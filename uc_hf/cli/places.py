@@ -1,16 +1,18 @@
 """Where `uc-hf protect` writes: nothing is overwritten, mixed up, or published together with its removal key."""
 
-import json
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from uc_hf.errors import OutputError
-from uc_hf.files import remove_partials_of, whole, write_whole
+from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.protector import Protector
 
 
-LEDGER = "outputs.json"
-"""Beside the protector's files: the outputs that it has written, and from what."""
+OUTPUTS = "outputs"
+"""The folder beside a protector's files that holds the manifest of each output which it has written."""
 
 
 def check_key(source: str, key: Path) -> None:
@@ -57,16 +59,38 @@ def check_places(source: str, out: Path, key: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file. Choose another name.")
-    if not _is_filled(out):
-        return
-    entry = _read(key).get(_entry(key, out))
-    if entry is None:
-        raise OutputError(
-            f"the output {out} is not empty, and not the work of the protector {key}. "
-            "Empty it, or choose another --out."
-        )
-    if entry != origin_of(source):
-        raise OutputError(f"the output {out} holds the protected copy of {entry}. Choose another --out.")
+
+
+def manifest_path(source: str, out: Path, key: Path) -> Path:
+    """Where the manifest of an output lies, by which it is known as a protector's work on a source."""
+    origin = str(Path(source).resolve()) if Path(source).exists() else source
+    place = os.path.relpath(out.resolve(), key.resolve())  # so that the two can be moved together
+    named = hashlib.sha256(os.fsencode(place) + b"\0" + os.fsencode(origin)).hexdigest()[:32]
+    return key / OUTPUTS / f"{named}.jsonl"
+
+
+@contextmanager
+def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
+    """Be the only run that writes to an output and a protector's folder, which are seen to take what is written.
+
+    Args:
+        source: as the user wrote it.
+        out: where the protected images go, if it is a folder.
+        key: the protector's folder.
+
+    Raises:
+        OutputError: another run is at work, one cannot be written to, or the output holds what is not this job's.
+    """
+    with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(alone(out / ".uc_hf.lock", str(out)))
+            check_writable(out)
+            _refuse_filled(source, out, key)
+            remove_partials(out)
+        stack.enter_context(alone(beside(key, ".lock"), str(key)))
+        check_writable(key.parent, key.name)
+        remove_partials_of(key)
+        yield
 
 
 def save_protector(protector: Protector, key: Path) -> None:
@@ -75,7 +99,6 @@ def save_protector(protector: Protector, key: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    remove_partials_of(key)
     with whole(key) as partial:
         protector.save_pretrained(partial)
         if key.is_dir():
@@ -84,26 +107,13 @@ def save_protector(protector: Protector, key: Path) -> None:
             key.rmdir()
 
 
-def enter(key: Path, out: Path, source: str) -> None:
-    """Note down that an output is this protector's work."""
-    entries = _read(key) | {_entry(key, out): origin_of(source)}
-    write_whole(key / LEDGER, (json.dumps(entries, indent=2) + "\n").encode())
-
-
-def origin_of(source: str) -> str:
-    """A source under a name that holds in any working directory."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
+def _refuse_filled(source: str, out: Path, key: Path) -> None:
+    if _is_filled(out) and not manifest_path(source, out, key).is_file():
+        raise OutputError(
+            f"the output {out} is not empty, and not the work of the protector {key} on {source}. "
+            "Empty it, or choose another --out."
+        )
 
 
 def _is_filled(folder: Path) -> bool:
     return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-
-
-def _entry(key: Path, out: Path) -> str:
-    """Relative, so that the two can be moved together."""
-    return os.path.relpath(out.resolve(), key.resolve())
-
-
-def _read(key: Path) -> dict[str, str]:
-    ledger = key / LEDGER
-    return json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}

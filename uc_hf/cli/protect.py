@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 
 from uc_hf.cli.console import duration, say_lines, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
-from uc_hf.cli.places import check_key, check_places, enter, save_protector
+from uc_hf.cli.places import check_key, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import summary
 from uc_hf.errors import OutputError, SettingError, shown
 from uc_hf.fitting.settings import CommonSettings
@@ -22,6 +22,8 @@ from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import FITS, Protector
 from uc_hf.publishing.hub import HubRepository, check_access, in_our_words
+from uc_hf.publishing.manifest import Manifest
+from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, compare
 
@@ -57,6 +59,8 @@ class Result:
             "out": None if self.out is None else str(self.out),
             "images": outcome.images,
             "already_done": outcome.already,
+            "made_again": outcome.again,
+            "copies_without_original": [shown(name) for name in outcome.orphans],
             "carried_over_clean": outcome.carried,
             "ignored_files": outcome.ignored,
             "left_out": {reason: [shown(name) for name in names] for reason, names in outcome.left_out.items()},
@@ -83,6 +87,7 @@ def protect(
     keep_clean: Sequence[str],
     key: Path | None,
     push_to: str | None,
+    verify: bool,
 ) -> Result:
     """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
 
@@ -95,43 +100,47 @@ def protect(
         keep_clean: further columns of images that may be published as they are.
         key: the protector's folder; None for the output's name with ".protector" appended.
         push_to: a dataset repository on the Hub.
+        verify: read every finished copy and its original, however sure their sizes and times are.
 
     Raises:
         UCError: of any kind, with the remedy.
     """
-    start = time.monotonic()
-    key = key or _beside(out, push_to)
-    saved = open_protector(str(key)) if (key / "config.json").is_file() else None
-    chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
-    settings = chosen.read_settings(given)
+    start, key = time.monotonic(), key or _beside(out, push_to)
     if out is not None:
         check_places(source, out, key)
     check_key(source, key)
-    if push_to is not None:
-        check_access(push_to)
-        _refuse_filled(push_to, saved, key)
-    if saved is not None:
-        _refuse_another(saved, method, settings, given, key)
-    job = open_job(source, splits, keep_clean, streaming=out is None)
-    protector = saved or chosen(**given)
-    column = settings.image_column if saved is None else saved.fitted.column
-    job.check(column, protector.settings, out)
-    repository = None if push_to is None else HubRepository.create(push_to)
-    if saved is None:
-        _fit(protector, job.sample(), key)
-    outcome = _run(job, protector, source, out, key, repository)
-    pairs = list(outcome.pairs)
-    seconds = time.monotonic() - start
-    return Result(
-        out=out,
-        key=key,
-        fitted=saved is None,
-        protector=protector,
-        outcome=outcome,
-        measured=compare(pairs) if pairs else None,
-        seconds=seconds,
-        pushed_to=None if repository is None else repository.url,
-    )
+    with only_run(source, out, key):
+        saved = open_protector(str(key)) if (key / "config.json").is_file() else None
+        chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
+        settings = chosen.read_settings(given)
+        if push_to is not None:
+            check_access(push_to)
+            _refuse_filled(push_to, saved, key)
+        if saved is not None:
+            _refuse_another(saved, method, settings, given, key)
+        job = open_job(source, splits, keep_clean, streaming=out is None)
+        protector = saved or chosen(**given)
+        column = settings.image_column if saved is None else saved.fitted.column
+        manifest = None if saved is None or out is None else _manifest(saved, source, out, key)
+        job.check(column, protector.settings, out, manifest, verify=verify)
+        repository = None if push_to is None else HubRepository.create(push_to)
+        if saved is None:
+            _fit(protector, job.sample(), key)
+        if out is not None:
+            manifest = manifest or _manifest(protector, source, out, key)
+        outcome = _run(job, protector, out, manifest, repository)
+        pairs = list(outcome.pairs)
+        seconds = time.monotonic() - start
+        return Result(
+            out=out,
+            key=key,
+            fitted=saved is None,
+            protector=protector,
+            outcome=outcome,
+            measured=compare(pairs) if pairs else None,
+            seconds=seconds,
+            pushed_to=None if repository is None else repository.url,
+        )
 
 
 def say(result: Result) -> None:
@@ -142,6 +151,13 @@ def say(result: Result) -> None:
     facts = {}
     if outcome.already:
         facts["already done"] = f"{outcome.already:,}, by an earlier run"
+    if outcome.again:
+        facts["made again"] = f"{outcome.again:,}, whose originals or copies have changed since"
+    if outcome.orphans:
+        facts["left over"] = (
+            f"{len(outcome.orphans):,} copies whose originals are gone or have others now (the first: "
+            f"{shown(outcome.orphans[0])}); remove what nobody is to see"
+        )
     if outcome.carried:
         facts["left clean"] = f"split {', '.join(outcome.carried)} (name it with --split to protect it)"
     if outcome.ignored:
@@ -178,6 +194,10 @@ def _fit(protector: Protector, sample: Any, key: Path) -> None:
     shutil.rmtree(unfinished)
 
 
+def _manifest(protector: Protector, source: str, out: Path, key: Path) -> Manifest:
+    return Manifest(manifest_path(source, out, key), Work.of(protector, source))
+
+
 def _refuse_another(
     saved: Protector, method: str | None, asked: CommonSettings, given: Mapping[str, Any], key: Path
 ) -> None:
@@ -201,7 +221,10 @@ _NOWHERE = "say where the protected copy goes: --out FOLDER, --push-to USER/NAME
 def _beside(out: Path | None, push_to: str | None) -> Path:
     """Where the protector lies unless the user says otherwise: beside the output, or in the working directory."""
     if out is not None:
-        return out.with_name(f"{out.name}.protector")
+        named = out if out.name not in ("", "..") else out.resolve()
+        if not named.name:
+            raise OutputError(f"the output {out} is a whole disk. Name a folder on it.")
+        return named.with_name(f"{named.name}.protector")
     if push_to is not None:
         return Path(f"{push_to.split('/')[-1]}.protector")
     raise OutputError(_NOWHERE)
@@ -221,17 +244,16 @@ def _refuse_filled(name: str, saved: Protector | None, key: Path) -> None:
 def _run(
     job: FolderJob | DatasetJob,
     protector: Protector,
-    source: str,
     out: Path | None,
-    key: Path,
+    manifest: Manifest | None,
     repository: HubRepository | None,
 ) -> Outcome:
     if out is None and repository is not None:
         return job.push(repository, protector)
-    if out is None:
+    if out is None or manifest is None:
         raise OutputError(_NOWHERE)
-    enter(key, out, source)
-    outcome = job.write(out, protector)
+    manifest.begin()
+    outcome = job.write(out, protector, manifest)
     if repository is not None:
         job.upload(out, repository, protector)
     return outcome

@@ -1,17 +1,21 @@
 """How commands end that could not do their work: one message and an exit code."""
 
+import errno
+import os
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from uc_hf.errors import UCError
+from uc_hf.errors import UCError, first_line, shown
 
 
 LEFT_OUT = 3
 """Exit code of a job that is done, but for pictures that it could not take."""
 
 INTERRUPTED = 130
+
+KEPT = "What was saved is kept: the same command goes on from there."
 
 
 class Reporting(TyperGroup):
@@ -21,9 +25,38 @@ class Reporting(TyperGroup):
         """Run a command: exit code 1 after an error that the user can mend, 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
-        except UCError as error:
-            typer.secho(f"Error: {error}", fg="red", err=True)
-            raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            typer.echo("Interrupted. What was saved is kept: the same command goes on from there.", err=True)
+            typer.echo(f"Interrupted. {KEPT}", err=True)
             raise typer.Exit(INTERRUPTED) from error
+        except (UCError, OSError, MemoryError, RuntimeError) as error:
+            told = _told(error)
+            if told is None:
+                raise
+            typer.secho(f"Error: {told}", fg="red", err=True)
+            raise typer.Exit(1) from error
+
+
+def _told(error: Exception) -> str | None:
+    """What a user can mend; None of a defect of the program, which ends in a traceback."""
+    if isinstance(error, UCError):
+        return str(error)
+    if _is_lack_of_memory(error):
+        return (
+            f"there is not enough memory ({first_line(error)}). Close other programs, or write a smaller --surrogate "
+            f"or --max-fit-images. {KEPT}"
+        )
+    if not isinstance(error, OSError) or error.errno == errno.EPIPE:  # whoever read our output has seen enough
+        return None
+    if error.filename is None:
+        return f"{first_line(error)}. {KEPT}"
+    path = os.fsdecode(error.filename)
+    remedy = "Mend that, or choose another place."
+    if (home := os.environ.get("HF_HOME")) and path.startswith(home):
+        remedy = "Set HF_HOME to a folder with room that you may write to."
+    return f"{shown(path)}: {error.strerror}. {remedy} {KEPT}"
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    # torch has an error of its own for a GPU, and none for the CPU.
+    of_torch = "OutOfMemory" in type(error).__name__ or "DefaultCPUAllocator" in str(error)
+    return of_torch or isinstance(error, MemoryError)

@@ -222,11 +222,6 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def without_copy(copies: Mapping[Path, Path], out: Path) -> list[Path]:
-    """Those of `Folder.copies` whose copy is not in the output yet."""
-    return [name for name, copy in copies.items() if not (out / copy).exists()]
-
-
 def check_folder(source: Path, names: Sequence[Path], container: Container) -> None:
     """Look at every picture of a folder before time is spent on any.
 

@@ -127,6 +127,8 @@ def protect_dataset(
     return Outcome(
         images=sum(part.rows for part in held),
         already=already,
+        again=0,
+        orphans=[],
         ignored={},
         left_out={},
         noted={},

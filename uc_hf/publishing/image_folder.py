@@ -1,20 +1,21 @@
 """A folder of images -> its protected copy on disk, written so that an interrupted job goes on where it stopped.
 
-A file is complete when it exists: each is written beside its final name and renamed. Datasets: `dataset`.
+A copy is finished when the manifest says so, and neither it nor its original has changed since. Datasets: `dataset`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from uc_hf.data import images
 from uc_hf.data.exif import without_metadata
-from uc_hf.data.folders import Folder, check_folder, list_folder, without_copy
+from uc_hf.data.folders import Folder, check_folder, list_folder
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import ImageError, OutputError, shown
-from uc_hf.files import read_file, write_whole
+from uc_hf.files import write_whole
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.manifest import Manifest, Seen, State, digest_of
 from uc_hf.publishing.outcome import Outcome, spread
 
 
@@ -22,20 +23,27 @@ BATCH = 16
 
 
 def protect_folder(
-    source: Path | Folder, out: Path, protector: Protector, *, splits: Sequence[str] = (), check: bool = True
+    source: Path | Folder,
+    out: Path,
+    protector: Protector,
+    manifest: Manifest,
+    *,
+    splits: Sequence[str] = (),
+    check: bool = True,
 ) -> Outcome:
     """Write the protected copy of a folder: the same tree, the same stems.
 
-    Copies that exist are taken to be done, so that the same call goes on after an interruption, and protects what has
-    been added since.
+    The same call goes on after an interruption, protects what has been added or edited since, and makes again what was
+    damaged.
 
     Args:
         source: a folder of pictures, or what `list_folder` has found in it.
         out: made where needed.
         protector: fitted.
+        manifest: of what is finished in `out`.
         splits: those to protect; none for all but those with a test split's name. The pictures of the others are
             carried over clean, without their EXIF unless the protector keeps it.
-        check: look at every picture that has no copy yet before the first is written.
+        check: look at every picture that is not finished before the first is written.
 
     Raises:
         DatasetError: no picture, or two that would have the same copy; an unknown split.
@@ -48,23 +56,32 @@ def protect_folder(
     carried = [split for split in parts if split not in choose_splits(parts, splits)]
     clean = {name for split in carried for name in parts[split]}
     copies = folder.copies(container, carried)
-    ahead = without_copy(copies, out)
+    ahead = unfinished(folder, carried, copies, out, manifest)
     if check:
         check_folder(folder.root, [name for name in ahead if name not in clean], container)
     done = {name: copy for name, copy in copies.items() if name not in clean}
     coming = [name for name in ahead if name not in clean]
     already = len(done) - len(coming)
-    with Bar(total=len(done), initial=already, desc="protecting", unit="image") as bar:
+    with manifest, Bar(total=len(done), initial=already, desc="protecting", unit="image") as bar:
         for batch in _batches(coming):
-            for name, data in zip(batch, _protected(folder, batch, protector), strict=True):
+            read = [_read(folder.root, name, manifest) for name in batch]
+            made = _protected(folder, {name: data for name, (_, data) in zip(batch, read, strict=True)}, protector)
+            for name, (original, _), data in zip(batch, read, made, strict=True):
                 _write(out / copies[name], data, bar)
+                manifest.add(str(copies[name]), out / copies[name], digest_of(data), original)
                 bar.update()
+            manifest.sync()
         for name in (name for name in ahead if name in clean):
-            _write(out / copies[name], clean_copy(folder.root, name, protector.settings.keep_exif), bar)
+            original, data = _read(folder.root, name, manifest)
+            data = clean_copy(name, data, protector.settings.keep_exif)
+            _write(out / copies[name], data, bar)
+            manifest.add(str(copies[name]), out / copies[name], digest_of(data), original, protected=False)
     names = list(done)
     return Outcome(
         images=len(done),
         already=already,
+        again=len(manifest.changed.intersection(str(copies[name]) for name in coming)),
+        orphans=_orphans(copies, out, manifest),
         ignored=dict(Counter(path.suffix.lower() or path.name for path in folder.others)),
         left_out=folder.left_out,
         noted=folder.noted,
@@ -75,29 +92,70 @@ def protect_folder(
     )
 
 
-def _protected(folder: Folder, names: Sequence[Path], protector: Protector) -> list[bytes]:
+def unfinished(
+    folder: Folder,
+    clean: Sequence[str],
+    copies: Mapping[Path, Path],
+    out: Path,
+    manifest: Manifest,
+    *,
+    verify: bool = False,
+) -> list[Path]:
+    """The pictures of a folder that have no finished copy, or have changed since, or whose copy has.
+
+    Args:
+        folder: of the originals.
+        clean: splits that are carried over clean.
+        copies: what the copy of each picture is called.
+        out: where the copies lie.
+        manifest: of what is finished there.
+        verify: read every original and copy, however sure their sizes and times are.
+    """
+    carried = {name for split in clean for name in folder.splits[split]}
+
+    def holds(name: Path, copy: Path) -> bool:
+        protected = name not in carried
+        return manifest.holds(str(copy), out / copy, folder.root / name, protected=protected, verify=verify)
+
+    return [name for name, copy in copies.items() if not holds(name, copy)]
+
+
+def _orphans(copies: Mapping[Path, Path], out: Path, manifest: Manifest) -> list[str]:
+    without = set(manifest.names).difference(map(str, copies.values()))
+    return sorted(name for name in without if (out / name).exists())
+
+
+def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
+    try:
+        state = State.of(root / name)  # before it is read: one that changes meanwhile is another next time
+        data = images.file_bytes(root / name)
+    except (ImageError, OSError) as error:
+        raise ImageError(f"{shown(name)}: {error}") from error
+    return manifest.seen(data, state), data
+
+
+def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:
     _, classes = folder.classes
-    pictures = [protector.as_stored(_decoded(folder.root, name)) for name in names]
-    groups = protector.assign(pictures, [classes.get(name) for name in names] if classes else None)
+    pictures = [protector.as_stored(_decoded(name, data)) for name, data in files.items()]
+    groups = protector.assign(pictures, [classes.get(name) for name in files] if classes else None)
     return protector.protect(pictures, groups)
 
 
-def clean_copy(root: Path, name: Path, keep_exif: bool) -> bytes:
+def clean_copy(name: Path, data: bytes, keep_exif: bool) -> bytes:
     """The bytes of a picture that is carried over clean.
 
     Raises:
         ImageError: it is damaged, so that its EXIF cannot be taken out.
     """
-    data = read_file(root / name)
     try:
         return data if keep_exif else without_metadata(data)
     except ImageError as error:
         raise ImageError(f"{shown(name)}: {error}") from error
 
 
-def _decoded(root: Path, name: Path) -> images.Picture:
+def _decoded(name: Path, data: bytes) -> images.Picture:
     try:
-        return images.decode(root / name)
+        return images.decode(data)
     except ImageError as error:
         raise ImageError(f"{shown(name)}: {error}") from error
 

@@ -20,6 +20,8 @@ class Outcome:
     Attributes:
         images: protected images in the output.
         already: how many of them an earlier run had written.
+        again: how many of the others an earlier run had written, too, before they or their originals changed.
+        orphans: copies of an earlier run whose original is gone, or has another copy now.
         ignored: files that are not images, by their suffix.
         left_out: why pictures of the source, or folders that may hold some, have no copy -> their paths or rows.
         noted: what else was not followed -> its paths; no picture is missing for it.
@@ -32,6 +34,8 @@ class Outcome:
 
     images: int
     already: int
+    again: int
+    orphans: list[str]
     ignored: Mapping[str, int]
     left_out: Mapping[str, Sequence[Any]]
     noted: Mapping[str, Sequence[Any]]

@@ -163,6 +163,14 @@ def protect(
         ),
     ] = None,
     label_column: LabelColumn = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read all that an earlier run has finished, rather than trust sizes and times.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Protect a folder of images or a dataset.
@@ -199,6 +207,7 @@ def protect(
         keep_clean=keep_clean or [],
         key=protector,
         push_to=push_to,
+        verify=verify,
     )
     if json:
         console.say_json(result.to_dict())
