@@ -235,7 +235,7 @@ def same_pixels(one: Path, other: Path) -> bool:
 
 def test_another_noise_has_finished_nothing(album: Path, tmp_path: Path, fitted: UCProtector) -> None:
     protect_folder(album, tmp_path / "out", fitted)
-    assert protect_folder(album, tmp_path / "out", fitted.with_noise(-fitted.fitted.noise)).already == 0
+    assert protect_folder(album, tmp_path / "out", fitted.with_noise(-fitted.canvases())).already == 0
 
 
 def test_the_manifest_tells_nothing_of_an_original_without_the_noise(
