@@ -115,7 +115,7 @@ def embedding(work: Work) -> tuple[dict[str, list[float]], Table]:
 def k_means(work: Work) -> tuple[dict[str, list[float]], Table]:
     """K-means on the embeddings, as often restarted by one as by the other."""
     _, embeddings = work.embed()
-    n_clusters, seed = work.protector.settings.n_clusters, work.protector.settings.seed
+    n_clusters, seed = work.protector.settings.p, work.protector.settings.seed
     found: dict[str, np.ndarray] = {}
 
     def faiss() -> None:

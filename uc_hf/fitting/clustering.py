@@ -128,7 +128,7 @@ def goals(centroids: np.ndarray, rule: str) -> np.ndarray:
         [1, 2, 3, 0]
 
     Args:
-        centroids: float [p, d], p >= 2.
+        centroids: float [p, d]; a single one has no other to be pushed to, and is its own goal.
         rule: "next" for g(i) = i + 1 mod p (the paper's code); "farthest" for the permutation with the largest total
             distance between a centroid and its goal.
 
@@ -136,7 +136,7 @@ def goals(centroids: np.ndarray, rule: str) -> np.ndarray:
         int64 [p].
     """
     p = len(centroids)
-    if rule == "next":
+    if rule == "next" or p == 1:
         return np.roll(np.arange(p), -1)
     cost = -cdist(centroids, centroids)
     np.fill_diagonal(cost, np.inf)

@@ -31,6 +31,16 @@ class Noise(ABC):
             int8 [3, H, W].
         """
 
+    def carried(self, picture: Picture, group: int) -> np.ndarray:
+        """The noise that a protected picture carries, where it is of that group: what its owner takes away again.
+
+        As it stands, for noise that depends on a picture's size alone; other noise is found in the picture here.
+
+        Returns:
+            int8 [3, H, W].
+        """
+        return self.for_picture(picture, group)
+
     @abstractmethod
     def canvases(self, size: int | None = None) -> np.ndarray:
         """The noise of each group on a square, for figures, measures and controls.
@@ -45,6 +55,10 @@ class Noise(ABC):
     @abstractmethod
     def weakened(self, group: int, times: int) -> Self:
         """The same noise, but for one group, whose noise is so many times weaker and nowhere less than one level."""
+
+    @abstractmethod
+    def scaled(self, share: float) -> Self:
+        """The same noise, so many times as strong, and nowhere less than one level where there is any."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -86,6 +100,11 @@ class CanvasNoise(Noise):
         levels = self.levels.copy()
         levels[group] = np.sign(levels[group]) * np.maximum(np.abs(levels[group]) // times, 1)
         return type(self)(levels)
+
+    def scaled(self, share: float) -> Self:
+        """As `Noise.scaled`, rounded to whole levels."""
+        strength = np.maximum(np.rint(np.abs(self.levels.astype(np.float64)) * share), 1)
+        return type(self)((np.sign(self.levels) * strength).astype(np.int8))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The canvases, under the name "noise"."""

@@ -18,6 +18,13 @@ from uc_hf.surrogates.surrogate import Surrogate
 SurrogateSpec = str | Surrogate | tuple[str | Surrogate, ...]
 
 
+CLUSTERS = 10
+"""The paper's number of clusters."""
+
+PER_CLUSTER = 10
+"""Images that a cluster should hold at least, where their number is not set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
     """What every method lets you choose.
@@ -28,7 +35,8 @@ class CommonSettings:
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
         surrogate_size: side in pixels at which the surrogate looks; None for its processor's. With a tuple of several
             it looks at each: (128, 224) told photographs better apart than either (with MobileNetV2).
-        n_clusters: p of the paper, at least 2.
+        n_clusters: p of the paper; None for ten, or for one of each ten images where there are fewer than a hundred. A
+            single cluster means that all images get the same noise.
         epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; or "subtle"
             (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
@@ -47,7 +55,7 @@ class CommonSettings:
     surrogate: SurrogateSpec = "openai/clip-vit-base-patch32"
     surrogate_revision: str | None = None
     surrogate_size: Size | None = None
-    n_clusters: int = 10
+    n_clusters: int | None = None
     epsilon: float = 16 / 255
     seed: int = 0
     image_column: str | None = None
@@ -71,9 +79,9 @@ class CommonSettings:
             sizes = all_sizes(self.surrogate_size)
             object.__setattr__(self, "surrogate_size", sizes[0] if len(sizes) == 1 else sizes)
         object.__setattr__(self, "epsilon", read_epsilon(self.epsilon))
-        for name, least in (("n_clusters", 2), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("batch_size", 1), ("seed", 0)):
             at_least(name, getattr(self, name), least)
-        for name, least in (("max_fit_images", 2), ("canvas_size", 8)):
+        for name, least in (("n_clusters", 1), ("max_fit_images", 2), ("canvas_size", 8)):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), least)
         if self.surrogate_size == ():
@@ -106,6 +114,17 @@ class CommonSettings:
     def stored_as(self) -> Container:
         """`container`, read."""
         return Container.parse(self.container)
+
+    @property
+    def p(self) -> int:
+        """The number of clusters: as set, or that of a large set."""
+        return CLUSTERS if self.n_clusters is None else self.n_clusters
+
+    def for_set(self, n_images: int) -> Self:
+        """The settings with as many clusters as suit so many images, where no number is set."""
+        if self.n_clusters is not None:
+            return self
+        return self.changed(n_clusters=min(CLUSTERS, max(n_images // PER_CLUSTER, 1)))
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON values; a surrogate of the user's own is None, since no name brings it back."""

@@ -179,7 +179,7 @@ class Baseline(Protector[BaselineFit]):
         label_column: str | None,
         options: FitOptions,
     ) -> BaselineFit:
-        names, key = source.learn(evidence, self.settings.n_clusters, self.settings.seed)
+        names, key = source.learn(evidence, self.settings.for_set(len(evidence)).p, self.settings.seed)
         labels = source.read(evidence, names, key)
         surrogate = self._surrogate
         digest = None if surrogate is None else surrogate.digest
@@ -209,6 +209,16 @@ class Baseline(Protector[BaselineFit]):
         shown = self.restored(self.settings, learnt, surrogate)
         parts = [shown._levels(canvases[first[part]], part) for part in torch.arange(len(names)).split(AT_ONCE)]
         return replace(learnt, noise=CanvasNoise(np.concatenate(parts)))
+
+    def with_epsilon(self, epsilon: float | str) -> Self:
+        """Refused: what a baseline learns, it learns for one strength.
+
+        Raises:
+            SettingError: always.
+        """
+        raise SettingError(
+            f"the noise of {self.method!r} is learnt for its epsilon: fit again with epsilon={epsilon!r}."
+        )
 
     @property
     def columns(self) -> list[str]:

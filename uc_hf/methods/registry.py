@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 
 from uc_hf.errors import SettingError
 from uc_hf.methods import METHODS
+from uc_hf.protecting.key_file import unpacked_key
 from uc_hf.protecting.protector import Protector
 
 
@@ -35,12 +36,15 @@ def protector_for(method: str, **settings: Any) -> Protector:
 
 
 def open_protector(source: str) -> Protector:
-    """Load a saved protector of any method from a folder or the Hub.
+    """Load a saved protector of any method from a folder, a key's file or the Hub.
 
     Raises:
         SettingError: there is none, or it cannot be read.
     """
     path = Path(source)
+    if path.is_file():
+        with unpacked_key(path) as folder:
+            return _load_protector(str(folder), folder / "config.json")
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise SettingError(f"{source} holds no protector: it has no config.json. {_PROTECTOR_REMEDY}")

@@ -17,10 +17,21 @@ def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
         noise: int8 [3, H, W] in 8-bit levels; it is clipped to the bound.
         levels: the bound.
     """
+    return replace(picture, pixels=add_levels(picture.pixels, as_added(picture, noise, levels)))
+
+
+def as_added(picture: Picture, noise: np.ndarray, levels: int) -> np.ndarray:
+    """What is added to the pixels of a picture: int8 [H, W, 3], or [H, W, 1] for all channels of a gray one.
+
+    Args:
+        picture: of any size.
+        noise: int8 [3, H, W] in 8-bit levels.
+        levels: the bound, to which it is clipped.
+    """
     bounded = noise.clip(-levels, levels).transpose(1, 2, 0)
     if picture.mode in images.GRAY:
-        bounded = np.rint(bounded @ np.array(images.LUMA))[..., None].astype(np.int8)
-    return replace(picture, pixels=add_levels(picture.pixels, bounded))
+        return np.rint(bounded @ np.array(images.LUMA))[..., None].astype(np.int8)
+    return bounded
 
 
 def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:

@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Self, overload
 
 import datasets
 import multiprocess
@@ -16,12 +18,16 @@ from datasets.formatting.formatting import LazyBatch, LazyRow
 from huggingface_hub import constants
 
 from uc_hf.data import images
-from uc_hf.data.images import Picture
+from uc_hf.data.container import Container
+from uc_hf.data.given import as_dataset
+from uc_hf.data.images import ImageValue, Picture
 from uc_hf.errors import DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
+from uc_hf.protecting.key_file import pack_key
 from uc_hf.protecting.noise import add, check_bound
+from uc_hf.protecting.removal import original_of
 from uc_hf.protecting.saving import Shared
 from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble
 from uc_hf.training.devices import deterministic, to_worker_device
@@ -53,7 +59,7 @@ class Protector(Shared[FitT], ABC):
 
     shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
 
-    def __init__(self, *, fit_to: datasets.Dataset | datasets.IterableDataset | None = None, **settings: Any) -> None:
+    def __init__(self, *, fit_to: Any = None, **settings: Any) -> None:
         self.settings = self.read_settings(settings)
         self._fit = None
         self._surrogate = None
@@ -62,7 +68,7 @@ class Protector(Shared[FitT], ABC):
 
     def fit(
         self,
-        dataset: datasets.Dataset | datasets.IterableDataset,
+        dataset: Any,
         *,
         embed_batch_size: int = 64,
         num_workers: int = 0,
@@ -76,7 +82,8 @@ class Protector(Shared[FitT], ABC):
         An interrupted fit goes on where it stopped when the same call is made again.
 
         Args:
-            dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read).
+            dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read); a
+                folder of pictures, or a list of pictures, in any form that `as_dataset` takes.
             embed_batch_size: images per forward pass of the surrogate while embedding.
             num_workers: processes that decode images.
             accelerator: for mixed precision or several processes; a default one otherwise.
@@ -88,18 +95,13 @@ class Protector(Shared[FitT], ABC):
             self, fitted.
 
         Raises:
-            DatasetError: empty, a DatasetDict, or no image column; of a method for the images' own labels also a
-                stream, no label column, a row without a label, or fewer than two labels.
+            DatasetError: empty, a DatasetDict, no dataset at all, or no image column; of a method for the images' own
+                labels also a stream, no label column, a row without a label, or fewer than two labels.
             ImageError: images that cannot be protected, named by row.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
             OutputError: `checkpoint_dir` cannot be written to.
         """
-        if isinstance(dataset, dict):
-            raise DatasetError(
-                f"this is a DatasetDict with the splits {', '.join(map(repr, dataset))}. Fit on one of them: "
-                f"protector.fit(ds[{next(iter(dataset), 'train')!r}])."
-            )
         folder = FITS if checkpoint_dir is None else Path(checkpoint_dir)
         check_place(folder)
         options = FitOptions(
@@ -111,7 +113,7 @@ class Protector(Shared[FitT], ABC):
             check=check,
         )
         with deterministic():
-            self._fit = self._fit_to(dataset, options)
+            self._fit = self._fit_to(as_dataset(dataset), options)
         return self
 
     @abstractmethod
@@ -217,13 +219,22 @@ class Protector(Shared[FitT], ABC):
         pairs = zip(pictures, self.perturbed(pictures, groups), strict=True)
         return [self.store(before, after) for before, after in pairs]
 
-    def transform(self, image: PIL.Image.Image) -> PIL.Image.Image:
-        """The protected version of one PIL picture, at its own size, in the mode it is stored in.
+    @overload
+    def transform(self, image: PIL.Image.Image) -> PIL.Image.Image: ...
+
+    @overload
+    def transform(self, image: Sequence[PIL.Image.Image]) -> list[PIL.Image.Image]: ...
+
+    def transform(self, image: Any) -> Any:
+        """The protected version of one PIL picture or of each of a list, at its own size, in the mode it is stored in.
 
         Raises:
             NotFittedError: before `fit`.
-            ImageError: the picture cannot be protected.
+            ImageError: a picture cannot be protected.
         """
+        if isinstance(image, Sequence) and not isinstance(image, str | bytes):
+            protected = self.protect([images.decode(picture) for picture in image])
+            return [images.open_image(data) for data in protected]
         return images.open_image(self.protect([images.decode(image)])[0])
 
     def as_stored(self, picture: Picture) -> Picture:
@@ -246,6 +257,46 @@ class Protector(Shared[FitT], ABC):
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture at its own size, int8 [3, H, W] in 8-bit levels: what its group gets."""
         return map(self.fitted.noise.for_picture, pictures, groups.tolist())
+
+    def with_epsilon(self, epsilon: float | str) -> Self:
+        """A protector with the same groups and the same noise, at another strength, without a new fit.
+
+        A new fit at that epsilon may choose another noise.
+
+        Args:
+            epsilon: as the setting.
+
+        Raises:
+            EpsilonError: epsilon is an unknown word, no number, or out of its range.
+            SettingError: the method's noise is learnt for one strength.
+        """
+        learnt, settings = self.fitted, self.settings.changed(epsilon=epsilon)
+        noise = learnt.noise.scaled(settings.levels / self.settings.levels)
+        return self.restored(settings, replace(learnt, noise=noise), self._surrogate)
+
+    def remove(self, image: PIL.Image.Image | ImageValue) -> PIL.Image.Image:
+        """The original of a protected picture, which the owner of this key gets back.
+
+        Exact wherever the noise did not lead beyond black or white; a pixel that was clipped there comes back within
+        epsilon. A copy that was stored as JPEG since comes back with what JPEG has done to it.
+
+        Args:
+            image: as it was published.
+
+        Raises:
+            ImageError: another key protected it, or none; or its noise was scaled or compressed away.
+        """
+        return images.open_image(images.encode(original_of(self, image), Container("png")))
+
+    def save_key(self, file: str | Path) -> None:
+        """Save the protector as one file, to be put away: whoever has it can remove the noise.
+
+        Args:
+            file: by custom NAME.uckey; `open_protector` opens it.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            pack_key(Path(folder), Path(file))
 
     def store(self, before: Picture, after: Picture) -> bytes:
         """A perturbed picture, encoded in the container of the settings.

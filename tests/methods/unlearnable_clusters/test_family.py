@@ -51,6 +51,9 @@ class Waves(Noise):
         waves[group, 2] = max(waves[group, 2] // times, 1)
         return replace(self, waves=waves)
 
+    def scaled(self, share: float) -> Self:
+        return replace(self, waves=self.waves * np.array([1, 1, share]))
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {"waves": self.waves, "key": self.key}
 
@@ -88,7 +91,7 @@ class WaveFamily(Family[WaveSettings]):
         return 0
 
     def learn(self, lesson: ClusterLesson[WaveSettings]) -> Waves:
-        settings, p = lesson.settings, lesson.settings.n_clusters
+        settings, p = lesson.settings, lesson.settings.p
         angles = np.linspace(0, math.pi, p, endpoint=False)
         waves = np.stack([angles, np.full(p, settings.period), np.full(p, settings.levels)], axis=1)
         return Waves(waves, np.frombuffer(hashlib.sha256(b"secret").digest()[:16], dtype=np.uint8))

@@ -118,7 +118,10 @@ def protect(
         ),
     ] = None,
     n_clusters: Annotated[
-        int | None, typer.Option(help="Number of clusters.", show_default="10", rich_help_panel=METHOD)
+        int | None,
+        typer.Option(
+            help="Number of clusters.", show_default="10; of fewer than 100 images fewer", rich_help_panel=METHOD
+        ),
     ] = None,
     parametrisation: Annotated[
         str | None,

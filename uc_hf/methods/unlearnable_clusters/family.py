@@ -45,6 +45,11 @@ class ClusterLesson(Generic[SettingsT]):
     accelerator: Accelerator
     checkpoint: Path
 
+    @property
+    def pulls(self) -> Tensor:
+        """Where each cluster's noise pulls embeddings, float [p, d]: to its goal; a single cluster's, away from it."""
+        return self.centroids[self.goals] if len(self.centroids) > 1 else -self.centroids
+
 
 class Family(ABC, Generic[SettingsT]):
     """A family of noise. The first line of its docstring is what the command line and the pages say of it.
@@ -81,7 +86,7 @@ class Family(ABC, Generic[SettingsT]):
             size: side S of the canvas in pixels.
         """
         if settings.epochs is not None:
-            return math.ceil(settings.n_clusters * settings.epochs * n_images / settings.batch_size)
+            return math.ceil(settings.p * settings.epochs * n_images / settings.batch_size)
         return settings.steps or self.default_steps(settings, size)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,15 @@ from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
 from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
 
+
+logger = logging.getLogger(__name__)
+
+FEW = (
+    "%d images are few: they make %s, and all images of a cluster get the same noise. It marks them as a group, which "
+    "a model that is trained on them may read in place of what they show. How much that protects so few was not "
+    "measured."
+)
+"""What small sets are told, where the number of clusters is not set."""
 
 QUIETER = 4
 """How many times weaker the noise of the quiet cluster is: as good as none to a network, and every image has some."""
@@ -81,7 +91,10 @@ def fit(
         batch_size=options.embed_batch_size,
         num_workers=options.num_workers,
     )
-    return options.once(lambda: _learn(views, embeddings, sample, surrogate, settings, options))
+    chosen = settings.for_set(len(sample))
+    if chosen.p < settings.p:
+        logger.warning(FEW, len(sample), "1 cluster" if chosen.p == 1 else f"{chosen.p} clusters")
+    return options.once(lambda: _learn(views, embeddings, sample, surrogate, chosen, options))
 
 
 def _learn(
@@ -95,8 +108,9 @@ def _learn(
     looked_at = views.shape[-1]
     size = settings.canvas_size or looked_at
     canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
-    clustering = settings.clustering or ("spectral" if size > PHOTOGRAPH else "kmeans")
-    clusters = find_clusters(embeddings, settings.n_clusters, settings.seed, clustering)
+    alone = settings.p == 1
+    clustering = settings.clustering or ("spectral" if size > PHOTOGRAPH and not alone else "kmeans")
+    clusters = find_clusters(embeddings, settings.p, settings.seed, clustering)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
     family = FAMILIES.find(settings.parametrisation)
     goal = goals(clusters.centroids, settings.goal)
@@ -111,16 +125,16 @@ def _learn(
     )
     noise = family.learn(lesson)
     options.finish(checkpoint)
-    if settings.quiet_cluster:
+    if settings.quiet_cluster and not alone:
         noise = noise.weakened(tightest(embeddings, clusters), QUIETER)
     moved = None
-    if family.has_goals:
+    if family.has_goals and not alone:
         embedded = _embed_protected(lesson, noise, clusters.assignment)
         moved = float((nearest(embedded, clusters.centroids) == goal[clusters.assignment]).mean())
     return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,
-        goals=goal.tolist() if family.has_goals else [],
+        goals=goal.tolist() if family.has_goals and not alone else [],
         sizes=clusters.sizes.tolist(),
         moved=moved,
         column=sample.column,

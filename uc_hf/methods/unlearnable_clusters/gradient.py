@@ -92,7 +92,7 @@ class GradientFamily(Family[GradientSettings]):
         settings, canvases, device = lesson.settings, lesson.canvases, lesson.accelerator.device
         generator = torch.Generator().manual_seed(settings.seed)
         size = canvases.shape[-1]
-        noise = self.build(settings.n_clusters, size, settings.epsilon, generator).to(device)
+        noise = self.build(settings.p, size, settings.epsilon, generator).to(device)
         optimizer = lesson.accelerator.prepare_optimizer(
             noise.optimizer(settings.learning_rate or noise.default_learning_rate)
         )
@@ -101,7 +101,7 @@ class GradientFamily(Family[GradientSettings]):
             optimizer, total, eta_min=0.01 * optimizer.defaults["lr"]
         )
         state = FitState(noise, optimizer, schedule, generator)
-        pulls = lesson.centroids[lesson.goals].to(device)
+        pulls = lesson.pulls.to(device)
         for step in state.steps(total, lesson.checkpoint, "learning noise"):
             index = torch.randint(len(canvases), (settings.batch_size,), generator=generator)
             clusters = noise.clusters(step, settings.batch_size)
@@ -122,6 +122,6 @@ class GradientFamily(Family[GradientSettings]):
 @torch.no_grad()
 def _rounded(noise: LearntNoise, settings: Settings) -> np.ndarray:
     """In whole 8-bit levels, int8 [p, 3, S, S]."""
-    learnt = torch.cat([noise(torch.tensor([cluster])) for cluster in range(settings.n_clusters)])
+    learnt = torch.cat([noise(torch.tensor([cluster])) for cluster in range(settings.p)])
     levels = (learnt * 255).round().clamp(-settings.levels, settings.levels)
     return levels.cpu().numpy().astype(np.int8)

@@ -135,10 +135,10 @@ class TextureSettings(Settings):
     def __post_init__(self) -> None:
         """As `Settings`: refuse what is out of range."""
         super().__post_init__()
-        if self.steps is not None and self.steps < self.n_clusters:
+        if self.steps is not None and self.steps < self.p:
             raise SettingError(
-                f"steps={self.steps} tries fewer textures than the {self.n_clusters} clusters need. "
-                f"Write steps={self.n_clusters} or more, or leave it out: enough are tried then."
+                f"steps={self.steps} tries fewer textures than the {self.p} clusters need. "
+                f"Write steps={self.p} or more, or leave it out: enough are tried then."
             )
 
 
@@ -149,11 +149,11 @@ class Texture(Family[TextureSettings]):
 
     def default_steps(self, settings: TextureSettings, size: int) -> int:
         """A number for each cluster, by the size of the pictures."""
-        return settings.n_clusters * (OF_LARGER if size > THUMBNAIL else OF_THUMBNAILS)
+        return settings.p * (OF_LARGER if size > THUMBNAIL else OF_THUMBNAILS)
 
     def n_steps(self, settings: TextureSettings, n_images: int, size: int) -> int:
         """As many as clusters at least."""
-        return max(super().n_steps(settings, n_images, size), settings.n_clusters)
+        return max(super().n_steps(settings, n_images, size), settings.p)
 
     def learn(self, lesson: ClusterLesson[TextureSettings]) -> CanvasNoise:
         """Of `n_steps` textures, the p that bring images nearest to the p goals; every value is at the bound.
@@ -174,11 +174,11 @@ FAMILIES["texture"] = Texture()
 
 def _distances(tried: Tensor, lesson: ClusterLesson[TextureSettings], generator: Generator) -> Tensor:
     """How far each texture leaves images from each cluster's goal: float [n, p]."""
-    canvases, goals, settings = lesson.canvases, lesson.goals, lesson.settings
+    canvases, settings = lesson.canvases, lesson.settings
     checkpoint, accelerator, surrogate = lesson.checkpoint, lesson.accelerator, lesson.surrogate
     size, device, total = canvases.shape[-1], accelerator.device, len(tried)
-    pulls = lesson.centroids[goals].to(device)
-    scores = torch.zeros(total, len(goals))
+    pulls = lesson.pulls.to(device)
+    scores = torch.zeros(total, len(pulls))
     done = _load(checkpoint, scores, generator)
     every = math.ceil(total / CHECKPOINTS)
     with torch.inference_mode(), Bar(total=total, initial=done, desc="trying textures", unit="texture") as bar:

@@ -1,0 +1,82 @@
+"""What a person gives to `fit`, a dataset or not -> a dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL.Image import Image
+
+from uc_hf.data import images
+from uc_hf.data.container import Container
+from uc_hf.data.folders import list_folder
+from uc_hf.data.splits import choose_splits
+from uc_hf.errors import DatasetError, ImageError
+
+
+ONE_PICTURE = (Image, np.ndarray, bytes)
+
+
+def as_dataset(given: Any) -> datasets.Dataset | datasets.IterableDataset:
+    """The images to fit on, as rows.
+
+    Args:
+        given: a `Dataset` or `IterableDataset` as it is; a folder of pictures, of which test splits are left out; a
+            picture, or a list of them: PIL images, files, bytes, uint8 arrays.
+
+    Raises:
+        DatasetError: something else, with the line to write.
+        ImageError: one of a list is no picture.
+    """
+    if isinstance(given, datasets.Dataset | datasets.IterableDataset):
+        return given
+    if isinstance(given, dict):
+        raise DatasetError(
+            f"this is a DatasetDict with the splits {', '.join(map(repr, given))}. Fit on one of them: "
+            f"protector.fit(ds[{next(iter(given), 'train')!r}])."
+        )
+    if isinstance(given, str | Path):
+        return _at(Path(given))
+    if isinstance(given, ONE_PICTURE):
+        return _rows([given])
+    if isinstance(given, Sequence) and given:
+        return _rows(given)
+    raise DatasetError(
+        f"{type(given).__name__} is not a dataset. Give a Dataset (load_dataset(..., split='train')), a folder of "
+        "pictures, or a list of pictures."
+    )
+
+
+def _at(path: Path) -> datasets.Dataset:
+    if path.is_dir():
+        folder = list_folder(path)
+        if not folder.pictures:
+            raise DatasetError(f"the folder {path} holds no images.")
+        rows = folder.rows()
+        return datasets.concatenate_datasets([rows[split] for split in choose_splits(rows, [])])
+    if path.is_file():
+        return _rows([path])
+    raise DatasetError(
+        f"there is no file or folder {str(path)!r}. Of a dataset on the Hub write "
+        f"protector.fit(load_dataset({str(path)!r}, split='train'))."
+    )
+
+
+def _rows(values: Sequence[Any]) -> datasets.Dataset:
+    rows = []
+    for index, value in enumerate(values):
+        try:
+            rows.append(_stored(value))
+        except ImageError as error:
+            raise ImageError(f"picture {index} of the list: {error}") from error
+    return datasets.Dataset.from_dict({"image": rows}, features=datasets.Features({"image": datasets.Image()}))
+
+
+def _stored(value: Any) -> dict[str, Any]:
+    """A picture as a row holds it: a file by its path, another losslessly, where `datasets` would choose JPEG."""
+    if isinstance(value, str | Path):
+        return {"bytes": None, "path": str(value)}
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    return {"bytes": images.encode(images.decode(value), Container("png")), "path": None}
