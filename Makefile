@@ -7,7 +7,7 @@ BIN := .venv/bin
 DEMO_OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(SURROGATE),--surrogate $(SURROGATE)) \
 	$(if $(SURROGATE_SIZE),--surrogate-size $(SURROGATE_SIZE)) $(if $(STEPS),--steps $(STEPS))
 
-.PHONY: demo test check format notebooks docs
+.PHONY: demo test check format notebooks docs results address
 
 demo: .venv/installed
 	$(BIN)/uc-hf demo --out demo $(DEMO_OPTIONS)
@@ -30,6 +30,15 @@ notebooks: .venv/installed-docs
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict
+
+# The tables of the README and of docs/reference/results.md, from the scorecards.
+results: .venv/installed
+	$(BIN)/python -m benchmarks.results
+
+# The repository has moved to github.com/ADDRESS: make address ADDRESS=owner/uc_hf
+OLD_ADDRESS = $(shell sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml)
+address:
+	git grep -lI "github.*$(OLD_ADDRESS)" | xargs sed -i "s,\(github\(\.com\)\?/\)$(OLD_ADDRESS),\1$(ADDRESS),g"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,8 @@ LARGEST_NOTEBOOK = 400_000
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`([^`]+)`")
-PUBLISHED = re.compile(r"github(?:\.com)?/uc-hf/uc_hf/(?:blob|tree)/main/([\w./-]+)")
+ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+PUBLISHED = re.compile(rf"github(?:\.com)?/{ADDRESS.split('github.com/')[1]}/(?:blob|tree)/main/([\w./-]+)")
 COMMANDS = get_command(app).commands
 
 
@@ -117,10 +120,23 @@ def test_a_notebook_is_stored_as_it_ran_with_its_pictures_and_small(path: Path) 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
 def test_a_notebook_opens_itself_in_colab_and_installs_the_library_first(path: Path) -> None:
     title, first, *_ = ("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
-    assert f"](https://colab.research.google.com/github/uc-hf/uc_hf/blob/main/{named(path)})" in title
+    address = ADDRESS.replace("https://github.com", "https://colab.research.google.com/github")
+    assert f"]({address}/blob/main/{named(path)})" in title
     assert "%pip install" in first
 
 
 def test_every_notebook_is_listed_where_readers_look() -> None:
-    for page in (ROOT / "notebooks" / "README.md", ROOT / "docs" / "notebooks.md"):
+    for page in (ROOT / "notebooks" / "README.md", ROOT / "docs" / "tutorials" / "notebooks.md"):
         assert {path.name for path in NOTEBOOKS} == set(re.findall(r"(\w+\.ipynb)", page.read_text()))
+
+
+def test_the_repositorys_address_is_everywhere_that_of_pyproject_toml() -> None:
+    name = ADDRESS.split("/")[-1]
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [path for path in map(ROOT.joinpath, files) if path.suffix in (".py", ".md", ".ipynb", ".txt", ".toml")]
+    found = {
+        address
+        for path in texts
+        for address in re.findall(rf"github(?:\.com)?/([\w.-]+/{name})\b", path.read_text(encoding="utf-8"))
+    }
+    assert found == {ADDRESS.removeprefix("https://github.com/")}

@@ -240,7 +240,7 @@ class Protector(Shared[FitT], ABC):
     def as_stored(self, picture: Picture) -> Picture:
         """A picture in the mode in which it will be stored: in colour where the set has coloured ones.
 
-        A few pictures without coloured noise would teach a network to look at the pictures (docs/limits.md).
+        A few pictures without coloured noise would teach a network to look at the pictures (docs/concepts/limits.md).
         """
         return images.in_colour(picture) if self.fitted.coloured else picture
 

@@ -7,7 +7,7 @@ images larger than thumbnails it draws no more than there are clusters, and choo
 
 Half of the clusters get green and blue opposed, for pictures hardly hold such colours and networks read them soonest.
 The other half get red and green opposed, or on thumbnails a fine pattern of brightness, which JPEG and a conversion to
-gray leave alone (docs/method.md, "Two kinds of texture").
+gray leave alone (docs/concepts/method.md, "Two kinds of texture").
 """
 
 import hashlib
@@ -36,7 +36,7 @@ PERIODS = (3.0, 8.0)
 
 WIDE = (7.0, 14.0)
 """The same of opposed colours: more of them is left where JPEG halves the colours, or where a photograph is shrunk
-again, and they are read as soon (docs/experiments.md)."""
+again, and they are read as soon (docs/log/periods.md)."""
 
 FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 """Of thumbnails' brightness, which is mistaken for what pictures show where it is coarser, and the blue beside it."""
@@ -44,7 +44,7 @@ FINE, COARSE = (2.2, 3.3), (5.0, 9.0)
 OF_THUMBNAILS, OF_LARGER = 10, 1
 """Textures tried for each cluster. Of thumbnails one left four points more than ten behind JPEG. Of photographs more
 than one do harm: those that move embeddings furthest look alike, and a network cannot tell the clusters by them
-(docs/experiments.md)."""
+(docs/log/choosing.md)."""
 
 KINDS = 2
 

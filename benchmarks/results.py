@@ -1,0 +1,185 @@
+"""Write the tables of measured results into the pages: the results page and the README.
+
+    python -m benchmarks.results           # what `make results` does
+    python -m benchmarks.results --check   # write nothing; fail if a page is not up to date
+
+docs/scorecards/results.toml lists the tables, their columns and, row by row, the scorecard that each row shows. A
+page holds a table between `<!-- results: NAME -->` and `<!-- end of results -->`; what stands between them is
+replaced. No figure is typed by hand.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.strength import DRAW, mean_and_deviation
+from uc_hf.errors import SettingError
+from uc_hf.reports import markdown
+from uc_hf.reports.page import TIMES
+from uc_hf.scoring.results import NONE, Scorecard, Summary
+
+
+ROOT = Path(__file__).parents[1]
+SCORECARDS = ROOT / "docs" / "scorecards"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "reference" / "results.md")
+
+BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: a scorecard, and which of its trainings are shown.
+
+    Attributes:
+        name: text of the first column.
+        files: text of a link -> the JSON it shows, in docs/scorecards.
+        card: the scorecard.
+        protected: name of the set that the row is about.
+        surrogate: part of a set's name in brackets, where the file compares several surrogates; None for any.
+        counter_measure: the only one that is shown.
+        seen: measures of visibility, such as psnr, ssim, flip and jod; empty where none are given.
+    """
+
+    name: str
+    files: dict[str, str]
+    card: Scorecard
+    protected: str
+    surrogate: str | None
+    counter_measure: str | None
+    seen: dict[str, float]
+
+    def draws(self, set_name: str) -> list[Summary]:
+        """The summaries over seeds of a set, one for each draw of its noise; empty if it was not trained on."""
+        surrogate = r"[^,()]+" if self.surrogate is None else re.escape(self.surrogate)
+        pattern = rf"{re.escape(set_name)}( \({surrogate}({DRAW}\d+)?\))?"
+        return [
+            of
+            for of in self.card.summaries()
+            if re.fullmatch(pattern, of.train_set) and of.counter_measure == self.counter_measure
+        ]
+
+    def controls(self) -> list[list[Summary]]:
+        """The draws of each control that was trained on."""
+        names = dict.fromkeys(of.train_set.split(" (")[0] for of in self.card.summaries())
+        found = [self.draws(name) for name in names if name.startswith("control-")]
+        return [draws for draws in found if draws]
+
+
+def cell(line: Line, shown: str, set_name: str) -> str:
+    """The text of one cell.
+
+    Args:
+        line: the row.
+        shown: "last", "peak", "early", "drop", "best control", "draws", "chance", or a measure of visibility.
+        set_name: the training set, for those that need one; "protected" is the row's own.
+    """
+    if shown == "chance":
+        return _percent(line.card.chance)
+    if shown == "best control":
+        draws = min(line.controls(), key=lambda draws: mean_and_deviation(draws)[0], default=[])
+    elif set_name:
+        draws = line.draws(line.protected if set_name == "protected" else set_name)
+    else:
+        return f"{line.seen[shown]:.{1 if shown == 'psnr' else 2}f}" if shown in line.seen else DASH
+    if not draws:
+        return DASH
+    mean, deviation = mean_and_deviation(draws)
+    if shown in ("last", "best control"):
+        return _percent(mean) + (f" ± {100 * deviation:.1f}" if len(draws) > 1 or draws[0].seeds > 1 else "")
+    if shown == "drop":
+        clean = line.draws("clean")
+        return f"{100 * (mean_and_deviation(clean)[0] - mean):.1f}" if clean else DASH
+    if shown == "draws":
+        seeds = sorted({of.seeds for of in draws})
+        return f"{len(draws)} {TIMES} {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}"
+    values = [getattr(of, shown) for of in draws]
+    return DASH if None in values else _percent(statistics.mean(values))
+
+
+def lines(row: dict[str, Any]) -> Iterator[Line]:
+    """The rows that an entry of results.toml stands for: one, or one for each counter-measure, the worst first."""
+    card = Scorecard.load(SCORECARDS / row["file"])
+    seen, _, place = row.get("visibility", "").partition(":")
+    line = Line(
+        name=row.get("name", ""),
+        files={"JSON": row["file"]} | ({"visibility": seen} if seen else {}),
+        card=card,
+        protected=row.get("protected", "protected"),
+        surrogate=row.get("surrogate"),
+        counter_measure=row.get("counter_measure"),
+        seen=_measures(seen, place) if seen else {},
+    )
+    if not row.get("every_counter_measure"):
+        yield line
+        return
+    measures = dict.fromkeys(of.counter_measure for of in card.summaries())
+    found = [replace(line, name=f"`{measure or NONE}`", counter_measure=measure) for measure in measures]
+    yield from sorted(
+        (line for line in found if line.draws(line.protected)),
+        key=lambda line: -statistics.mean(of.scraper for of in line.draws(line.protected)),
+    )
+
+
+def table(name: str, page: Path) -> str:
+    """One table of results.toml as Markdown, its files linked from a page.
+
+    Raises:
+        SettingError: there is no such table.
+    """
+    tables = tomllib.loads((SCORECARDS / "results.toml").read_text())
+    if name not in tables:
+        raise SettingError(f"{page} asks for the table {name!r}, but results.toml has {', '.join(tables)}.")
+    spec = tables[name]
+    rows = [
+        {spec["rows"]: line.name}
+        | {heading: cell(line, *what.partition(" of ")[::2]) for heading, what in spec["columns"].items()}
+        | {
+            "data": ", ".join(
+                f"[{text}]({os.path.relpath(SCORECARDS / file, page.parent)})" for text, file in line.files.items()
+            )
+        }
+        for row in spec["row"]
+        for line in lines(row)
+    ]
+    return markdown.table(rows)
+
+
+def filled(page: Path) -> str:
+    """The text of a page with its tables up to date."""
+    return BLOCK.sub(lambda found: f"{found[1]}{table(found[2], page)}\n{found[3]}", page.read_text())
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def _measures(file: str, place: str) -> dict[str, float]:
+    """The numbers at a place in a JSON file: keys separated by dots, such as "kodak.strong"."""
+    found = json.loads((SCORECARDS / file).read_text())
+    for key in filter(None, place.split(".")):
+        found = found[key]
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not up to date")
+    if parser.parse_args().check:
+        old = [str(page.relative_to(ROOT)) for page in PAGES if filled(page) != page.read_text()]
+        sys.exit(f"not up to date: {', '.join(old)}. Run `make results`." if old else 0)
+    for page in PAGES:
+        page.write_text(filled(page))
+
+
+if __name__ == "__main__":
+    main()

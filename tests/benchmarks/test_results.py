@@ -1,0 +1,57 @@
+"""The figures of the pages are those of the scorecards."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from uc_hf.reports.page import TIMES
+from uc_hf.scoring.results import Row, Scorecard
+
+
+ROOT = Path(__file__).parents[2]
+LOG = ROOT / "docs" / "log"
+BY_HAND = [page for page in sorted((ROOT / "docs").rglob("*.md")) if LOG not in page.parents]
+
+
+def line(rows: list[Row], **options: object) -> results.Line:
+    given = {"name": "n", "files": {}, "card": Scorecard(0.1, rows), "protected": "protected", "surrogate": None}
+    return results.Line(**(given | {"counter_measure": None, "seen": {}} | options))  # type: ignore[arg-type]
+
+
+def row(train_set: str, last: float, seed: int = 0, counter_measure: str | None = None) -> Row:
+    return Row("resnet-small", "from-scratch", train_set, counter_measure, seed, last, peak=last + 0.1)
+
+
+def test_the_tables_of_the_pages_are_up_to_date() -> None:
+    assert [page.name for page in results.PAGES if results.filled(page) != page.read_text()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *BY_HAND], ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_accuracy_is_typed_by_hand_outside_the_log(page: Path) -> None:
+    assert re.findall(r"\d[\d.]* ?%", results.BLOCK.sub("", page.read_text())) == []
+
+
+def test_a_cell_is_a_mean_over_draws_with_their_deviation_or_over_seeds() -> None:
+    drawn = [row("protected (tiny)", 0.1), row("protected (tiny)", 0.3, seed=1), row("protected (tiny, draw 1)", 0.4)]
+    assert results.cell(line(drawn), "last", "protected") == "30.0 % ± 14.1"
+    assert results.cell(line(drawn[:2]), "last", "protected") == "20.0 % ± 14.1"
+    assert results.cell(line(drawn[2:]), "last", "protected") == "40.0 %"
+    assert results.cell(line(drawn), "draws", "protected") == f"2 {TIMES} 1 to 2"
+    assert results.cell(line(drawn), "peak", "protected") == "40.0 %"
+
+
+def test_sets_of_other_surrogates_variants_and_counter_measures_are_left_out() -> None:
+    rows = [row("protected (tiny)", 0.2), row("protected (tiny, 5 to 11 px)", 0.4), row("protected (clip)", 0.6)]
+    rows.append(row("protected (tiny)", 0.8, counter_measure="gray"))
+    assert results.cell(line(rows, surrogate="tiny"), "last", "protected") == "20.0 %"
+    assert results.cell(line(rows, surrogate="tiny", counter_measure="gray"), "last", "protected") == "80.0 %"
+
+
+def test_the_best_control_is_the_one_that_protects_most_and_what_was_not_run_is_a_dash() -> None:
+    rows = [row("clean", 0.9), row("control-random (tiny)", 0.7), row("control-grating (tiny)", 0.5)]
+    assert results.cell(line(rows), "best control", "") == "50.0 %"
+    assert results.cell(line(rows), "drop", "control-grating") == "40.0"
+    assert [results.cell(line(rows), *what) for what in (("last", "protected"), ("psnr", ""))] == [results.DASH] * 2
+    assert results.cell(line(rows, seen={"psnr": 25.26, "jod": 7.104}), "jod", "") == "7.10"
