@@ -375,7 +375,7 @@ def test_exif_goes_unless_it_is_asked_for(container: Container) -> None:
 
 def test_a_damaged_exif_block_does_not_cost_the_image(caplog: pytest.LogCaptureFixture) -> None:
     data = saved(photo(), "JPEG", exif=b"Exif\0\0MM\0\x96\0\0\0\x08")
-    with caplog.at_level(logging.WARNING, "uc_hf.data.images"):
+    with caplog.at_level(logging.WARNING, "uc_hf.data.orientation"):
         picture = decode(data)
     assert picture.exif is None and "EXIF" in caplog.text
     np.testing.assert_array_equal(picture.pixels, rgb(Image.open(BytesIO(data))))

@@ -4,7 +4,6 @@ Everything that can go wrong with a picture is found here and said in words; no 
 prefix it ("row 1234, column 'image': ").
 """
 
-import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,19 +15,21 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import PIL
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from uc_hf.data.colours import to_rgb, to_srgb
 from uc_hf.data.container import Container
 from uc_hf.data.headers import read_header
+from uc_hf.data.orientation import upright
 from uc_hf.data.samples import samples_of, to_8_bits
 from uc_hf.errors import ImageError, first_line, shown
 from uc_hf.files import read_file
 
 
-logger = logging.getLogger(__name__)
+STRIP = 256
+"""So many rows of a large picture are worked on at once, so that what is made of them between takes little memory."""
 
 MIN_SIDE = 8
 MAX_ASPECT = 32
@@ -48,16 +49,6 @@ GRAY = ("L", "LA")
 LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue weigh in gray (ITU-R 601)."""
 
-# ImageOps.exif_transpose does the same but writes the EXIF anew, and fails where one of its other tags is damaged.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Measured on flowers17 with +-16 noise (252 kB raw; size, time per picture on one core). PNG: level 1 with Z_RLE
 # 158 to 169 kB in 9 ms, level 1 alone 169 to 183 kB in 12 ms, level 6 157 to 169 kB in 18 to 33 ms: noise leaves
 # deflate no strings to find. WebP: method 0 141 to 170 kB in 5 ms, method 4 132 to 160 kB in 110 to 140 ms.
@@ -107,8 +98,8 @@ def open_image(value: ImageValue) -> Image.Image:
             image = Image.open(BytesIO(pillows))
     except UnidentifiedImageError as reason:
         raise ImageError(
-            f"not an image that Pillow {PIL.__version__} reads, or damaged in its header: {len(data)} bytes, "
-            f"beginning with {data[:16]!r}. Remove it, or convert it to PNG or JPEG."
+            f"not an image that Pillow {PIL.__version__} reads, or cut off or damaged in its header: {len(data)} "
+            f"bytes, beginning with {data[:16]!r}. Remove it, or convert it to PNG or JPEG."
         ) from reason
     image.info.update(told)
     return image
@@ -131,16 +122,14 @@ def decode(value: ImageValue) -> Picture:
     with _damage_named():
         samples = samples_of(image)
         image.load()
-    orientation, exif = _read_exif(image)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    image, exif = upright(image)
     image = to_rgb(to_8_bits(image, samples))
     mode: Any = _DECODED_MODE[image.mode]
     if image.has_transparency_data and not mode.endswith("A"):
         mode += "A"
     image, icc = to_srgb(_converted(image, mode))
-    alpha = np.array(image.getchannel("A")) if mode.endswith("A") else None
-    return Picture(np.array(_converted(image, "RGB")), mode, alpha, icc, exif)
+    alpha = _array(image.getchannel("A")) if mode.endswith("A") else None
+    return Picture(_array(_converted(image, "RGB")), mode, alpha, icc, exif)
 
 
 def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -> bytes:
@@ -236,6 +225,15 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
+def n_pixels(value: ImageValue) -> int:
+    """Width times height, by the header; 0 where it cannot be read, as `decode` will say."""
+    try:
+        width, height = open_image(value).size
+    except ImageError:
+        return 0
+    return width * height
+
+
 def stem(value: ImageValue) -> str | None:
     """The file name without folder and suffix of a value that carries a path, else None."""
     path = value if isinstance(value, str | Path) else getattr(value, "filename", None)
@@ -279,7 +277,8 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
     if not isinstance(value, str | Path):
         raise ImageError(
             f"{type(value).__name__} is not an image: give a PIL image, bytes, a path, a dict with 'bytes' or 'path', "
-            "or a uint8 array. Rows without an image have to be removed."
+            "or a uint8 array (of a stream with a format, write .with_format(None) first). Rows without an image have "
+            "to be removed."
         )
     try:
         return read_file(value)
@@ -322,18 +321,13 @@ def _refuse_by_header(image: Image.Image) -> None:
         )
 
 
-def _read_exif(image: Image.Image) -> tuple[Any, bytes | None]:
-    """The orientation a loaded image asks for, and its EXIF without that tag; what is damaged counts as absent."""
-    orientation = None
-    try:
-        if "exif" not in image.info and not image.getexif():
-            return None, None
-        exif = image.copy().getexif()  # of a copy: the tag is taken out of PIL's own cached object
-        orientation = exif.pop(ExifTags.Base.Orientation, None)
-        return orientation, exif.tobytes() if exif else None
-    except Exception as reason:  # as in `_damage_named`
-        logger.warning("The EXIF of an image is damaged and left out: %s", reason)
-        return orientation, None
+def _array(image: Image.Image) -> np.ndarray:
+    """The pixels, uint8 [H, W] or [H, W, C], in strips: asked for all, Pillow makes two copies besides."""
+    width, height = image.size
+    pixels = np.empty((height, width, *([3] if image.mode == "RGB" else [])), np.uint8)
+    for top in range(0, height, STRIP):
+        pixels[top : top + STRIP] = np.asarray(image.crop((0, top, width, min(height, top + STRIP))))
+    return pixels
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 from httpx2 import HTTPError
 
+from uc_hf.data.batches import PIXELS, n_pixels
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.pointers import changed_files, holds_files, taken_in
 from uc_hf.errors import DatasetError, ImageError, UCError, first_line
@@ -103,13 +104,21 @@ def read_rows(dataset: datasets.Dataset | datasets.IterableDataset, where: str, 
         start += 1
 
 
-def next_batch(rows: Iterator[pa.Table], limit: int, schema: pa.Schema) -> pa.Table:
-    """The next rows in one table, files under their bare names: at most `limit`, fewer when they are large."""
-    batch, size = [], 0
+def next_batch(rows: Iterator[pa.Table], limit: int, schema: pa.Schema, column: str) -> pa.Table:
+    """The next rows in one table, files under their bare names: at most `limit`, fewer when they are large.
+
+    Args:
+        rows: tables of one row.
+        limit: of rows.
+        schema: of the table.
+        column: of the images whose pixels count.
+    """
+    batch, size, pixels = [], 0, 0
     for row in islice(rows, limit):
         batch.append(row)
         size += files_size(row)
-        if size >= BATCH_BYTES:
+        pixels += n_pixels(row[column][0].as_py())
+        if size >= BATCH_BYTES or pixels >= PIXELS:
             break
     table = pa.concat_tables(batch).combine_chunks().cast(schema)
     return embed_table_storage(table)

@@ -139,9 +139,9 @@ def resize_noise(noise: Tensor, size: tuple[int, int]) -> Tensor:
         return noise
     shifted = (noise ^ -128).view(torch.uint8)  # n + 128: resized like pixels, and as fast
     stretched = resize(shifted.permute(1, 2, 0).contiguous().permute(2, 0, 1), size)
-    stretched = stretched.view(torch.int8) ^ -128
+    stretched = stretched.view(torch.int8).bitwise_xor_(-128)  # in place: of a large photo each copy is large
     least, strength = (int(bound) for bound in noise.abs().aminmax())
     if least < strength:
         return stretched
-    negative = stretched >> 7  # -1 or 0; torch.where takes three times as long
-    return negative.mul_(2 * strength).add_(strength)
+    # -1 or 0, then the two levels; torch.where takes three times as long.
+    return stretched.bitwise_right_shift_(7).mul_(2 * strength).add_(strength)

@@ -1,5 +1,6 @@
 """Noise is added to a picture, within its bound."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,10 @@ def add(picture: Picture, noise: np.ndarray, levels: int) -> Picture:
         noise: int8 [3, H, W] in 8-bit levels; it is clipped to the bound.
         levels: the bound.
     """
-    return replace(picture, pixels=add_levels(picture.pixels, as_added(picture, noise, levels)))
+    pixels = np.empty_like(picture.pixels)
+    for rows in _strips(len(pixels)):
+        pixels[rows] = add_levels(picture.pixels[rows], as_added(picture, noise[:, rows], levels))
+    return replace(picture, pixels=pixels)
 
 
 def as_added(picture: Picture, noise: np.ndarray, levels: int) -> np.ndarray:
@@ -45,8 +49,11 @@ def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
     Raises:
         BoundError: a pixel differs by more.
     """
-    stored = images.decode(encoded).pixels
-    difference = int((np.maximum(stored, picture.pixels) - np.minimum(stored, picture.pixels)).max())
+    after, before = images.decode(encoded).pixels, picture.pixels
+    difference = max(
+        int((np.maximum(after[rows], before[rows]) - np.minimum(after[rows], before[rows])).max())
+        for rows in _strips(len(before))
+    )
     if difference > levels:
         raise BoundError(f"a saved pixel differs by {difference}/255 from its original; the bound is {levels}/255.")
 
@@ -62,3 +69,7 @@ def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
         uint8 [H, W, 3].
     """
     return np.add(pixels, noise, dtype=np.int16).clip(0, 255).astype(np.uint8)
+
+
+def _strips(height: int) -> Iterator[slice]:
+    return (slice(top, top + images.STRIP) for top in range(0, height, images.STRIP))

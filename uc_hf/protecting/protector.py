@@ -1,8 +1,8 @@
 """Apply: a fitted protector of any method as a pure function of one image that any `datasets.map` can call."""
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +14,10 @@ import numpy as np
 import PIL.Image
 import torch
 from accelerate import Accelerator
-from datasets.formatting.formatting import LazyBatch, LazyRow
 from huggingface_hub import constants
 
 from uc_hf.data import images
+from uc_hf.data.batches import in_batches
 from uc_hf.data.container import Container
 from uc_hf.data.given import as_dataset
 from uc_hf.data.images import ImageValue, Picture
@@ -25,6 +25,7 @@ from uc_hf.errors import DatasetError, ImageError, SurrogateError
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
+from uc_hf.protecting.examples import open_examples
 from uc_hf.protecting.key_file import pack_key
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.removal import original_of
@@ -38,6 +39,9 @@ FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"
 
 AT_ONCE = 64
 """Pictures in one forward pass while applying, however large the batch that map hands over."""
+
+LARGEST_BATCH = 2**31 - 1
+"""In bytes."""
 
 
 class Protector(Shared[FitT], ABC):
@@ -156,54 +160,41 @@ class Protector(Shared[FitT], ABC):
             DatasetError: the rows lack the column that the protector was fitted on; the method needs labels, and there
                 is none or one that it was not fitted on.
         """
-        column = self.fitted.column
-        if not isinstance(examples, Mapping):
-            many = isinstance(examples, list)
-            protected = self._protect_values(examples if many else [examples], column, position)
-            return {column: protected if many else protected[0]}
-        if column not in examples:
-            raise DatasetError(
-                f"these rows have no column {column!r}, on which the protector was fitted, but {', '.join(examples)}: "
-                f"write dataset.rename_column('THE IMAGES', {column!r}) first."
-            )
-        if isinstance(examples, (LazyBatch, LazyRow)):
-            # As stored, not as `datasets` decodes it: the mode, ICC profile and file name would be lost.
-            table = examples.pa_table
-            read = {name: table[name].to_pylist() for name in self.columns if name in table.column_names}
-            many = isinstance(examples, LazyBatch)
-        else:
-            many = isinstance(examples[column], list)
-            read = {name: examples[name] if many else [examples[name]] for name in self.columns if name in examples}
-        labels = next((read[name] for name in self.columns if name != column and name in read), None)
-        protected = self._protect_values(read[column], column, position, labels)
-        examples[column] = protected if many else protected[0]
-        return examples
+        handed = open_examples(examples, self.columns, sys._getframe(1))
+        column, *label = handed.columns
+        labels = handed.columns[label[0]] if label else None
+        return handed.replace(list(self._protect_rows(handed.columns[column], labels, position)))
 
-    def _protect_values(
-        self, values: Sequence[Any], column: str, position: Sequence[Any], labels: Sequence[Any] | None = None
-    ) -> list[dict[str, Any]]:
-        rows = position[0] if position and isinstance(position[0], list) else None
-        where = [f"image {i} of this batch" if rows is None else f"row {rows[i]}" for i in range(len(values))]
-        pictures = []
-        for name, value in zip(where, values, strict=True):
-            with _named(f"{name}, column {column!r}"):
-                pictures.append(self.as_stored(images.decode(value)))
+    def _protect_rows(
+        self, values: Sequence[Any], labels: Sequence[Any] | None, position: Sequence[Any]
+    ) -> Iterator[dict[str, Any]]:
+        """What is stored of each row's image."""
+        numbers = position[0] if position and isinstance(position[0], list) else None
         suffix = self.settings.stored_as.suffix
-        groups = self.assign(pictures, labels)
-        protected = []
-        for name, value, before, after in zip(where, values, pictures, self.perturbed(pictures, groups), strict=True):
-            with _named(f"{name}, column {column!r}"):
-                data = self.store(before, after)
-            stem = images.stem(value)
-            protected.append({"bytes": data, "path": None if stem is None else stem + suffix})
-        return protected
+        done = size = 0
+        for batch in in_batches(values, lambda value: value):
+            rows = range(done, done + len(batch))
+            names = [f"image {row} of this batch" if numbers is None else f"row {numbers[row]}" for row in rows]
+            pictures = [self._read(name, value) for name, value in zip(names, batch, strict=True)]
+            encoded = self.protect(pictures, None if labels is None else [labels[row] for row in rows])
+            done, size = rows.stop, size + sum(map(len, encoded))
+            _refuse_batch(size, done, len(values))
+            for value, data in zip(batch, encoded, strict=True):
+                stem = images.stem(value)
+                yield {"bytes": data, "path": None if stem is None else stem + suffix}
 
-    def protect(self, pictures: Sequence[Picture], groups: np.ndarray | None = None) -> list[bytes]:
+    def _read(self, name: str, value: ImageValue) -> Picture:
+        try:
+            return images.check(value, self.settings.stored_as)
+        except ImageError as error:
+            raise ImageError(f"{name}, column {self.fitted.column!r}: {error}") from error
+
+    def protect(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> list[bytes]:
         """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
 
         Args:
             pictures: decoded pictures of any size and mode.
-            groups: int64 [N], where `assign` was asked already; None asks it.
+            labels: of each, where the method asks for that column (`columns`).
 
         Returns:
             one encoded image each, in the container of the settings.
@@ -212,11 +203,10 @@ class Protector(Shared[FitT], ABC):
             NotFittedError: before `fit`.
             ImageError: a picture with transparency is to be stored as JPEG.
             BoundError: a losslessly stored picture is further than epsilon from its original.
-            DatasetError: the method needs the images' own labels, which pictures do not have.
+            DatasetError: the method needs the images' own labels, and there are none.
         """
         pictures = [self.as_stored(picture) for picture in pictures]
-        groups = self.assign(pictures) if groups is None else groups
-        pairs = zip(pictures, self.perturbed(pictures, groups), strict=True)
+        pairs = zip(pictures, self.perturbed(pictures, self.assign(pictures, labels)), strict=True)
         return [self.store(before, after) for before, after in pairs]
 
     @overload
@@ -365,10 +355,16 @@ class Protector(Shared[FitT], ABC):
             torch.set_num_threads(1)
 
 
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Say which image an error is about."""
-    try:
-        yield
-    except ImageError as error:
-        raise ImageError(f"{where}: {error}") from error
+def _refuse_batch(size: int, done: int, total: int) -> None:
+    """Refuse a batch as soon as it is seen to become larger than `datasets` can write at once.
+
+    Args:
+        size: bytes of the protected images so far.
+        done: how many these are.
+        total: how many the batch has.
+    """
+    if size > LARGEST_BATCH / 16 and size * total > LARGEST_BATCH * done:
+        raise DatasetError(
+            f"the {total} protected images of this batch would take {size * total / done / 2**30:.1f} GB, and "
+            f"`datasets` writes 2 GB at once. Write map(..., batch_size={max(1, LARGEST_BATCH * done // size // 8)})."
+        )

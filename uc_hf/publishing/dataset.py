@@ -231,7 +231,7 @@ class _Job:
         ):
             groups = RowGroups(writer)
             while not rows.ended and n_rows < SHARD_ROWS and size < SHARD_BYTES:
-                batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - n_rows), schema)
+                batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - n_rows), schema, self.column)
                 originals = self._originals(batch)
                 last, bytes_before = originals[-1], bytes_before + sum(map(len, originals))
                 if not self.protector.settings.keep_exif:

@@ -4,10 +4,11 @@ A copy is finished when the manifest says so, and neither it nor its original ha
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uc_hf.data import images
+from uc_hf.data.batches import in_batches
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.folders import Folder, check_folder, list_folder
 from uc_hf.data.progress import Bar
@@ -17,9 +18,6 @@ from uc_hf.files import write_whole
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.manifest import Manifest, Seen, State, digest_of
 from uc_hf.publishing.outcome import Outcome, spread
-
-
-BATCH = 16
 
 
 def protect_folder(
@@ -63,10 +61,10 @@ def protect_folder(
     coming = [name for name in ahead if name not in clean]
     already = len(done) - len(coming)
     with manifest, Bar(total=len(done), initial=already, desc="protecting", unit="image") as bar:
-        for batch in _batches(coming):
-            read = [_read(folder.root, name, manifest) for name in batch]
-            made = _protected(folder, {name: data for name, (_, data) in zip(batch, read, strict=True)}, protector)
-            for name, (original, _), data in zip(batch, read, made, strict=True):
+        files = ((name, *_read(folder.root, name, manifest)) for name in coming)
+        for batch in in_batches(files, lambda file: file[2]):
+            made = _protected(folder, {name: data for name, _, data in batch}, protector)
+            for (name, original, _), data in zip(batch, made, strict=True):
                 _write(out / copies[name], data, bar)
                 manifest.add(str(copies[name]), out / copies[name], digest_of(data), original)
                 bar.update()
@@ -136,9 +134,8 @@ def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
 
 def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:
     _, classes = folder.classes
-    pictures = [protector.as_stored(_decoded(name, data)) for name, data in files.items()]
-    groups = protector.assign(pictures, [classes.get(name) for name in files] if classes else None)
-    return protector.protect(pictures, groups)
+    pictures = [_decoded(name, data) for name, data in files.items()]
+    return protector.protect(pictures, [classes.get(name) for name in files] if classes else None)
 
 
 def clean_copy(name: Path, data: bytes, keep_exif: bool) -> bytes:
@@ -158,10 +155,6 @@ def _decoded(name: Path, data: bytes) -> images.Picture:
         return images.decode(data)
     except ImageError as error:
         raise ImageError(f"{shown(name)}: {error}") from error
-
-
-def _batches(names: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
 
 
 def _write(path: Path, data: bytes, bar: Bar) -> None:
