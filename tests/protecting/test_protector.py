@@ -19,13 +19,14 @@ from PIL import Image as PILImage
 from torch import nn
 
 from tests.workers import WORKERS
-from uc_hf import Surrogate, UCProtector, devices
+from uc_hf import Surrogate, UCProtector
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset
 from uc_hf.data.container import Container
 from uc_hf.errors import BoundError, ImageError, NotFittedError, SettingError, SurrogateError
 from uc_hf.methods.registry import protector_for
 from uc_hf.surrogates.surrogate import load_surrogate
+from uc_hf.training import devices
 
 
 EPSILON = 16
