@@ -1,6 +1,9 @@
 """Every error that a user can mend: the message says what is wrong, where, and what to write instead."""
 
 import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -25,6 +28,45 @@ class DatasetError(UCError, ValueError):
 
 class ImageError(UCError, ValueError):
     """An image cannot be read or protected; callers prefix the message with the row or the file."""
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be protected.
+
+    Attributes:
+        place: where it is: its path in a folder, its row in a dataset.
+        name: of the place, as a message gives it.
+        reason: what is wrong, and the remedy.
+        split: of a dataset.
+    """
+
+    place: Path | int
+    name: str
+    reason: str
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class BadImages(ImageError):
+    """Images that cannot be protected, all that there are; the message names the first.
+
+    Attributes:
+        found: each of them.
+    """
+
+    SHOWN = 5
+    """So many are named in the message."""
+
+    def __init__(
+        self, found: Sequence[BadImage], looked_at: int, remedy: str = "Mend them, or leave them out."
+    ) -> None:
+        self.found, self.looked_at = list(found), looked_at
+        more = [f"  and {len(found) - self.SHOWN} more"] if len(found) > self.SHOWN else []
+        named = "\n".join([*(f"  {bad}" for bad in found[: self.SHOWN]), *more])
+        super().__init__(f"{len(found)} of {looked_at} images cannot be protected:\n{named}\n{remedy}")
 
 
 class SurrogateError(UCError, ValueError):
@@ -55,3 +97,8 @@ def first_line(error: BaseException) -> str:
 def shown(text: object) -> str:
     """A name or a text from data as a terminal may show it: control characters and line ends as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def printable(text: str) -> str:
+    """A message of several lines as a terminal may show it, as `shown` does for each."""
+    return "\n".join(map(shown, text.split("\n")))

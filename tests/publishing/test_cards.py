@@ -321,3 +321,34 @@ def test_the_command_says_what_is_wrong(protected: DatasetDict, protector: UCPro
     }.items():
         result = invoke("card", *words, "--protector", key)
         assert result.exit_code == 1 and reason in result.stderr
+
+
+def test_what_stands_in_other_peoples_cards_and_names_is_shown_and_never_acts(
+    protector: UCProtector, scorecard: Scorecard
+):
+    evil = f"{END} <img src=x onerror=alert(1)> [free](http://evil.example) | www.evil.example `x` **b**\nnext"
+    original = DatasetCard("---\nlicense: other\n---\n")
+    original.data["license_name"], original.data["pretty_name"] = evil, {"a": ["mapping"]}
+    original.data["language"], original.data["license_link"] = [evil, 3], "javascript:alert(1)"
+    rows = [replace(row, target=evil) for row in scorecard.rows]
+    card = filled(
+        protector,
+        source_name="owner/tiles",
+        source_card=original,
+        protected_splits=["train`", evil],
+        scorecard=replace(scorecard, rows=rows),
+    )
+    text = card.text
+    assert text.count(BEGIN) == text.count(END) == 1 and text.rstrip().endswith(END)
+    assert "<img" not in text and "](http://evil" not in text and "http://evil" not in text.replace("`", "")
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text and "pretty_name" not in card.data.to_dict()
+    assert "language" not in card.data.to_dict()
+    assert card.data["license_link"].endswith("/datasets/owner/tiles/blob/main/javascript:alert(1)")
+    again = filled(protector, card.content, source_name="owner/tiles", source_card=original)
+    assert again.text.count(BEGIN) == again.text.count(END) == 1 and "evil" in again.text
+
+
+@pytest.mark.parametrize("stated", ["{a: b}", "[1, 2]", "[mit, {a: b}]", "3", "[]", "true"])
+def test_a_licence_that_is_no_text_counts_as_unknown(protector: UCProtector, stated: str):
+    card = filled(protector, source_name="owner/x", source_card=DatasetCard(f"---\nlicense: {stated}\n---\n"))
+    assert "The licence of [owner/x]" in card.text and "is unknown" in card.text

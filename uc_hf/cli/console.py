@@ -1,22 +1,43 @@
 """How the commands speak: results on stdout, everything else on stderr."""
 
 import json
+import logging
 import math
 from typing import Any
 
 import datasets
 import transformers
 import typer
+from rich.text import Text
+
+from uc_hf.errors import printable, shown
 
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def quiet() -> None:
-    """Silence what means nothing to a user: reports of weights left out, bars of maps that last a moment."""
+    """Silence what means nothing to a user: reports of weights left out, bars of maps that last a moment.
+
+    Warnings are printed on stderr as `say_text` prints.
+    """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    handler, logger = logging.StreamHandler(), logging.getLogger("uc_hf")
+    handler.setFormatter(_Printable())
+    logger.handlers = [other for other in logger.handlers if not isinstance(other.formatter, _Printable)] + [handler]
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, with escapes for what would act on a terminal."""
+        return printable(super().format(record))
+
+
+def say_text(text: str, **style: Any) -> None:
+    """Print text for a person; names in it cannot act on the terminal."""
+    typer.secho(printable(text), **style)
 
 
 def say_json(result: Any) -> None:
@@ -28,7 +49,12 @@ def say_lines(lines: dict[str, str]) -> None:
     """Print named facts below each other, the facts aligned."""
     width = max(map(len, lines)) + 2
     for name, fact in lines.items():
-        typer.echo(f"  {name:<{width}}{fact}")
+        typer.echo(f"  {shown(name):<{width}}{shown(fact)}")
+
+
+def cell(value: Any) -> Text:
+    """A value of a table as it is, without what rich would take for markup."""
+    return Text(shown(value))
 
 
 def size(n_bytes: int) -> str:

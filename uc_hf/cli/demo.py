@@ -5,8 +5,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-import typer
 
+from uc_hf.cli.console import say_text
 from uc_hf.cli.score import accuracy_sections, banner, picture_sections
 from uc_hf.data import images
 from uc_hf.data.columns import image_column
@@ -71,7 +71,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
     train, test = train_and_test(splits, demo.dataset, train_images=demo.train_images, test_images=demo.test_images)
     protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size, steps=demo.steps)
     protector.fit(train)
-    typer.echo(repr(protector), err=True)
+    say_text(repr(protector), err=True)
     sets = with_controls(protector, train)
     size = min(LARGEST, protector.fitted.canvas_size)
     recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from uc_hf.cli.console import say_lines
+from uc_hf.cli.console import cell, say_lines, say_text
 from uc_hf.errors import OutputError
 from uc_hf.protecting.protector import Protector
 from uc_hf.protecting.saving import UNBOUNDED
@@ -63,7 +62,7 @@ def say(facts: dict[str, Any]) -> None:
     """Print the facts for a person."""
     settings, noise, canvas = facts["settings"], facts["noise"], facts["canvas_size"]
     cut = ", here cut off at epsilon" if facts["bound"] == UNBOUNDED else ""
-    typer.echo(f"A protector by the method {facts['method']!r} for the column {facts['column']!r}")
+    say_text(f"A protector by the method {facts['method']!r} for the column {facts['column']!r}")
     say_lines(
         {
             "learnt": facts["summary"],
@@ -81,5 +80,5 @@ def say(facts: dict[str, Any]) -> None:
         table.add_column(_TITLES.get(title, title), justify="right")
     for row in facts["groups"]:
         change, bound = f"{row['mean_change']:.1f}/255", f"{row['at_bound']:.0%}"
-        table.add_row(*(str(value) for value in (row | {"mean_change": change, "at_bound": bound}).values()))
+        table.add_row(*(cell(value) for value in (row | {"mean_change": change, "at_bound": bound}).values()))
     Console().print(table)

@@ -9,18 +9,18 @@ from typing import Any
 
 import datasets
 
-from uc_hf.data.checks import check_carried, check_dataset
+from uc_hf.data.checks import Look
 from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.folders import Folder, check_folder
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import SettingError
-from uc_hf.files import check_writable, read_file
+from uc_hf.files import check_writable
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
 from uc_hf.publishing.hub import HubRepository
-from uc_hf.publishing.image_folder import clean_copy, protect_folder, unfinished
+from uc_hf.publishing.image_folder import protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.outcome import Outcome
@@ -63,11 +63,8 @@ class FolderJob:
             check_writable(out, max((copy.name for copy in copies.values()), key=lambda name: len(os.fsencode(name))))
         if out is not None and manifest is not None:
             ahead = unfinished(self.folder, self._clean, copies, out, manifest, verify=verify)
-        chosen = {name for split in self.chosen for name in self.folder.splits[split]}
-        check_folder(self.folder.root, [name for name in ahead if name in chosen], container)
-        for name in ahead:
-            if name not in chosen:
-                clean_copy(name, read_file(self.folder.root / name), settings.keep_exif)
+        clean = {name for split in self._clean for name in self.folder.splits[split]}
+        check_folder(self.folder.root, ahead, container, clean, keep_exif=settings.keep_exif)
 
     def sample(self) -> datasets.Dataset:
         """The images to fit on."""
@@ -128,13 +125,14 @@ class DatasetJob:
         features = common_features(self.splits)
         column = image_column(features, column)
         refuse_clean_twins(features, column, self.keep_clean)
+        look = Look(settings.stored_as)
         for split, part in self.splits.items():
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
-            protected = column if split in self.chosen else None
-            if protected is not None:
-                check_dataset(part, protected, settings.stored_as, split)
-            check_carried(part, split, settings.keep_exif, protected)
+            if split in self.chosen:
+                look.at_rows(part, column, split)
+            look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None)
+        look.end()
 
     def sample(self) -> Any:
         """The rows to fit on."""

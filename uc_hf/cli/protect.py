@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from huggingface_hub import HfApi
 
-from uc_hf.cli.console import duration, say_lines, size
+from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import summary
@@ -147,7 +146,7 @@ def say(result: Result) -> None:
     """Print a result for a person."""
     outcome, measured, protector = result.outcome, result.measured, result.protector
     container = protector.settings.stored_as
-    typer.echo(f"Protected {outcome.images:,} images, each at its own size: {result.out or result.pushed_to}")
+    say_text(f"Protected {outcome.images:,} images, each at its own size: {result.out or result.pushed_to}")
     facts = {}
     if outcome.already:
         facts["already done"] = f"{outcome.already:,}, by an earlier run"
@@ -179,8 +178,8 @@ def say(result: Result) -> None:
     say_lines(facts)
     for told, found in (("Not published", outcome.left_out), ("Not followed", outcome.noted)):
         for kind, names in found.items():
-            typer.secho(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
-    typer.echo(
+            say_text(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
+    say_text(
         f"Keep {result.key} private: it is the key that removes the noise.\n"
         "Take down the originals: while they are public, the protected copies protect nothing."
     )

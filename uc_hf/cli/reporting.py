@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from uc_hf.errors import UCError, first_line, shown
+from uc_hf.errors import UCError, first_line, printable, shown
 
 
 LEFT_OUT = 3
@@ -32,7 +32,7 @@ class Reporting(TyperGroup):
             told = _told(error)
             if told is None:
                 raise
-            typer.secho(f"Error: {told}", fg="red", err=True)
+            typer.secho(f"Error: {printable(told)}", fg="red", err=True)
             raise typer.Exit(1) from error
 
 

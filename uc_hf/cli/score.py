@@ -7,11 +7,11 @@ from typing import Any
 
 import datasets
 import numpy as np
-import typer
 from PIL.Image import Image
 from rich.console import Console
 from rich.table import Table
 
+from uc_hf.cli.console import cell, say_text
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
@@ -177,20 +177,20 @@ def say(card: Scorecard) -> None:
     for name in shown:
         table.add_column(name, justify="left" if name in SHARED else "right")
     for row in rows:
-        table.add_row(*(row[name] for name in shown))
+        table.add_row(*(cell(row[name]) for name in shown))
     console = Console()
     # A file or a pipe has no width to keep to.
     (console if console.is_terminal else Console(width=WIDE)).print(table)
-    typer.echo(f"\nguessing: {percent(card.chance)}\n")
+    say_text(f"\nguessing: {percent(card.chance)}\n")
     verdict = judge(card)
     if verdict is not None:
-        typer.secho(verdict.word, fg=COLOURS.get(verdict.word), bold=True)
-        typer.echo(f"{verdict.why}\n")
-    typer.echo(card.headline())
+        say_text(verdict.word, fg=COLOURS.get(verdict.word), bold=True)
+        say_text(f"{verdict.why}\n")
+    say_text(card.headline())
     for note in card.notes:
-        typer.echo(note)
+        say_text(note)
     if card.detection is not None:
-        typer.echo(describe_detection(card.detection))
+        say_text(describe_detection(card.detection))
 
 
 def _train_split(splits: datasets.DatasetDict, source: str) -> datasets.Dataset:

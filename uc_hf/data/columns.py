@@ -27,7 +27,7 @@ def image_column(features: Features, asked: str | None = None) -> str:
     if not columns:
         nested = [name for name, feature in features.items() if holds_files(feature, Image)]
         remedy = _unnested(nested[0], features[nested[0]]) if nested else _CAST.format("NAME")
-        raise DatasetError(f"no column holds an image a row; the columns are {_described(features)}. {remedy}")
+        raise DatasetError(f"no column holds images; the columns are {_described(features)}. {remedy}")
     raise DatasetError(f"several columns hold images: {', '.join(columns)}. Write image_column={columns[0]!r}.")
 
 

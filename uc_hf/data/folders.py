@@ -6,17 +6,19 @@ Whatever is made of a folder starts from this walk: the check, the fit, the prot
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import datasets
 
-from uc_hf.data.checks import check_all
+from uc_hf.data.checks import Look
 from uc_hf.data.container import Container
+from uc_hf.data.exif import without_metadata
+from uc_hf.data.images import file_bytes
 from uc_hf.data.splits import TEST_SPLITS
-from uc_hf.errors import DatasetError, shown
+from uc_hf.errors import BadImage, DatasetError, ImageError, shown
 
 
 IMAGE_SUFFIXES = frozenset(
@@ -222,13 +224,35 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def check_folder(source: Path, names: Sequence[Path], container: Container) -> None:
+def check_folder(
+    root: Path,
+    names: Sequence[Path],
+    container: Container,
+    clean: Collection[Path] = (),
+    *,
+    keep_exif: bool = False,
+) -> None:
     """Look at every picture of a folder before time is spent on any.
 
+    Args:
+        root: the folder.
+        names: of its pictures.
+        container: what they will be stored in.
+        clean: those that will be carried over clean, without their EXIF.
+        keep_exif: with it.
+
     Raises:
-        ImageError: pictures that cannot be protected, named by their path.
+        BadImages: there are some that cannot be protected, or not be carried over.
     """
-    check_all(((shown(name), source / name) for name in names), len(names), container)
+    look = Look(container)
+    protected = [name for name in names if name not in clean]
+    look.at(((BadImage(name, shown(name), ""), root / name) for name in protected), len(protected))
+    for name in (name for name in names if name in clean and not keep_exif):
+        try:
+            without_metadata(file_bytes(root / name))
+        except ImageError as error:
+            look.bad.append(BadImage(name, shown(name), str(error)))
+    look.end()
 
 
 def summary(paths: Sequence[Path]) -> str:

@@ -144,14 +144,19 @@ def plain_images(table: pa.Table, features: datasets.Features, where: str, start
         values = []
         for row, value in enumerate(table[field.name].to_pylist(), start):
             try:
-                values.append(changed_files(value, feature, _plain))
+                values.append(changed_files(value, feature, plain_image))
             except ImageError as error:
                 raise ImageError(f"row {row} of {where}, column {field.name!r}: {error}") from error
         table = table.set_column(position, field, pa.chunked_array([pa.array(values, field.type)]))
     return table
 
 
-def _plain(file: dict[str, Any], feature: Any) -> dict[str, Any]:
+def plain_image(file: dict[str, Any], feature: Any) -> dict[str, Any]:
+    """A file as it is stored, without its metadata if it is an image.
+
+    Raises:
+        ImageError: it is damaged, so that what it holds cannot be told.
+    """
     if not isinstance(feature, datasets.Image) or not file["bytes"]:
         return file
     return file | {"bytes": without_metadata(file["bytes"])}

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from uc_hf.data import images
-from uc_hf.data.checks import check_all, check_dataset, undecoded
+from uc_hf.data.checks import Look, check_dataset, undecoded
 from uc_hf.data.columns import image_column, other_images
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import read_rows
-from uc_hf.errors import DatasetError, ImageError
+from uc_hf.errors import BadImage, DatasetError, ImageError
 from uc_hf.fitting.settings import CommonSettings
 
 
@@ -124,8 +124,10 @@ def _draw_from_stream(stream: datasets.IterableDataset, settings: CommonSettings
             values[place] = _small_enough(value, side)
     if not values:
         raise DatasetError("the stream is empty: there is nothing to protect.")
-    named = ((f"row {row} of the sample, column {name!r}", value) for row, value in enumerate(values))
-    check_all(named, len(values), settings.stored_as)
+    look = Look(settings.stored_as)
+    named = (BadImage(row, f"row {row} of the sample, column {name!r}", "") for row in range(len(values)))
+    look.at(zip(named, values, strict=True), len(values))
+    look.end()
     return Sample(column=name, rows=range(len(values)), values=values)
 
 

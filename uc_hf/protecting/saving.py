@@ -234,14 +234,14 @@ class Shared(
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card of the protector's repository: that it is the removal key, and what it has learnt."""
         learnt, settings = self.fitted, self.settings
-        groups = learnt.groups()
+        groups, digest = learnt.groups(), learnt.surrogate_digest
         facts = {
             "fit": learnt.summary(),
             "column": learnt.column,
             "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
             "bound on the noise": self.limit,
             "surrogate's revision": learnt.surrogate_revision or "none: it is not on the Hub",
-            "surrogate's digest": "none" if learnt.surrogate_digest is None else f"`{learnt.surrogate_digest}`",
+            "surrogate's digest": "none" if digest is None else markdown.code(digest),
         }
         shown = "each group" if len(groups) <= DRAWN else f"the first {DRAWN} of {len(groups)} groups"
         return super().generate_model_card(

@@ -8,6 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from uc_hf.errors import SettingError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
 from uc_hf.reports import markdown, templates
+from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import PAPER
 from uc_hf.scoring.results import Scorecard
 
@@ -146,14 +148,14 @@ def dataset_card(
     section = templates.fill(
         "dataset-section.md",
         protected=_listed(protected_splits),
-        title=protector.title,
-        reference=protector.reference,
+        title=Markdown(protector.title),
+        reference=Markdown(protector.reference),
         slug=protector.slug,
-        reach=protector.reach,
+        reach=Markdown(protector.reach),
         facts=_facts(protector, protected_splits, clean_splits),
-        contact_sheet=CONTACT_SHEET if contact_sheet else None,
+        contact_sheet=Markdown(CONTACT_SHEET) if contact_sheet else None,
         scores=None if scorecard is None else _scores(scorecard),
-        source="the originals" if source_name is None else f"[{source_name}]({_page(source_name)})",
+        source="the originals" if source_name is None else Markdown(f"[{source_name}]({_page(source_name)})"),
         licence=None if source_card is None else _licence(source_card),
     )
     filled.text = _with_section(filled.text, f"{BEGIN}\n{section}\n{END}")
@@ -221,7 +223,7 @@ def _carried_over(card: DatasetCard, source: DatasetCard, source_name: str) -> d
     carried: dict[str, Any] = {}
     for group in _CARRIED_OVER:
         if not any(card.data.get(name) for name in group):
-            carried |= {name: value for name in group if (value := source.data.get(name)) is not None}
+            carried |= {name: value for name in group if _is_text(value := source.data.get(name))}
     if "language" in carried:
         # YAML 1.1, which Python reads, takes the code of Norwegian for a false.
         carried["language"] = ["no" if code is False else code for code in _united(carried["language"])]
@@ -230,53 +232,63 @@ def _carried_over(card: DatasetCard, source: DatasetCard, source_name: str) -> d
     return carried
 
 
+def _is_text(value: Any) -> bool:
+    """Whether a value from somebody's YAML is a text or a list of such; False is a language."""
+    return all(isinstance(item, str) or item is False for item in _several(value)) and value not in (None, [])
+
+
 def _licence(card: DatasetCard) -> str | None:
     """The name of a licence, None when it is not known."""
-    names = [name for name in _united(card.data.get("license")) if name != "unknown"]
-    if "other" in names and card.data.get("license_name"):
-        names = [card.data.get("license_name") if name == "other" else name for name in names]
+    stated, own = card.data.get("license"), card.data.get("license_name")
+    names = [name for name in _united(stated) if name != "unknown"] if _is_text(stated) else []
+    if "other" in names and isinstance(own, str) and own:
+        names = [own if name == "other" else name for name in names]
     return ", ".join(names) or None
 
 
 def _united(values: Any, more: Iterable[str] = ()) -> list[Any]:
     """One value or several or none, as a list without duplicates that ends in `more`."""
-    several = [] if values is None else values if isinstance(values, list) else [values]
-    return list(dict.fromkeys([*several, *more]))
+    return list(dict.fromkeys([*_several(values), *more]))
 
 
-def _listed(splits: Sequence[str]) -> str:
-    return f"the split{'s' if len(splits) > 1 else ''} {', '.join(f'`{split}`' for split in splits)}"
+def _several(values: Any) -> list[Any]:
+    return [] if values is None else values if isinstance(values, list) else [values]
 
 
-def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> str:
+def _listed(splits: Sequence[str]) -> Markdown:
+    return Markdown(f"the split{'s' if len(splits) > 1 else ''} {', '.join(map(markdown.code, splits))}")
+
+
+def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> Markdown:
     facts = provenance(protector)
     container = protector.settings.stored_as
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
-    models = [f"{name}, revision `{commit}`" if commit else name for name, commit in public_surrogates(protector)]
+    models = [
+        f"{markdown.plain(name)}, revision {markdown.code(commit)}" if commit else markdown.plain(name)
+        for name, commit in public_surrogates(protector)
+    ]
     rows = {
         "protected splits": ", ".join(protected_splits),
         "clean splits": ", ".join(clean_splits) or "none",
         "largest change of a pixel": facts["epsilon"],
         "groups of images": facts["n_clusters"],
-        "surrogate": "; ".join(models),
+        "surrogate": Markdown("; ".join(models)),
         "stored as": stored,
         "made with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
-        "hash of the settings": f"`{facts['config_hash']}`",
+        "hash of the settings": markdown.code(facts["config_hash"]),
     }
     return markdown.table([{"fact": name, "value": value} for name, value in rows.items()])
 
 
-def _scores(scorecard: Scorecard) -> str:
+def _scores(scorecard: Scorecard) -> Markdown:
     trained = {row.train_set for row in scorecard.rows}
     if missing := [name for name in ("clean", "protected") if name not in trained]:
         raise SettingError(
             f"the scorecard lacks the set {missing[0]!r} (it has {', '.join(sorted(trained))}): a card tells what was "
             "learnt from the protected set beside the clean one."
         )
-    text = scorecard.to_markdown()
-    for target in {row.target for row in scorecard.rows}:
-        text = text.replace(target, public_name(target))
-    return text.strip()
+    public = [replace(row, target=public_name(row.target)) for row in scorecard.rows]
+    return Markdown(replace(scorecard, rows=public).to_markdown().strip())
 
 
 def _with_section(text: str, section: str) -> str:

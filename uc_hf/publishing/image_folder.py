@@ -56,7 +56,7 @@ def protect_folder(
     copies = folder.copies(container, carried)
     ahead = unfinished(folder, carried, copies, out, manifest)
     if check:
-        check_folder(folder.root, [name for name in ahead if name not in clean], container)
+        check_folder(folder.root, ahead, container, clean, keep_exif=protector.settings.keep_exif)
     done = {name: copy for name, copy in copies.items() if name not in clean}
     coming = [name for name in ahead if name not in clean]
     already = len(done) - len(coming)

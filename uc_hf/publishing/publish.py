@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 
-from uc_hf.data.checks import check_carried, check_dataset
+from uc_hf.data.checks import Look
 from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.splits import choose_splits
@@ -74,11 +74,13 @@ def publish(
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}
     check_access(repo_id, token)
+    look = Look(protector.settings.stored_as)
     for split, part in parts.items():
         if isinstance(part, datasets.Dataset):
             if split in chosen:
-                check_dataset(part, column, protector.settings.stored_as, split)
-            check_carried(part, split, protector.settings.keep_exif, column if split in chosen else None)
+                look.at_rows(part, column, split)
+            look.at_carried(part, split, protector.settings.keep_exif, column if split in chosen else None)
+    look.end()
     repository = HubRepository.create(repo_id, private=private, token=token)
     protect_dataset(parts, chosen, repository, protector, source or "")
     repository.introduce(protector, source, chosen, [split for split in parts if split not in chosen])

@@ -257,7 +257,11 @@ class Scorecard:
     def to_markdown(self) -> str:
         """Headline, table and chance as Markdown, for a dataset card."""
         rows = self.table()
-        lines = [] if not {"clean", "protected"} <= {row.train_set for row in self.rows} else [self.headline(), ""]
+        lines = (
+            []
+            if not {"clean", "protected"} <= {row.train_set for row in self.rows}
+            else [markdown.plain(self.headline()), ""]
+        )
         lines += [markdown.table(rows)]
         seeds = max(summary.seeds for summary in self.summaries())
         spread = f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed"
@@ -268,7 +272,7 @@ class Scorecard:
         if self.detection is not None:
             lines += ["", describe_detection(self.detection)]
         for note in self.notes:
-            lines += ["", note]
+            lines += ["", markdown.plain(note)]
         return "\n".join(lines) + "\n"
 
 

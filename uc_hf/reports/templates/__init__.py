@@ -1,18 +1,17 @@
-"""Templates that ship with the package. HTML ones escape every value that they are filled with."""
+"""Templates that ship with the package. They escape every value that they are filled with."""
 
 from importlib import resources
 from typing import Any
 
 import jinja2
 
+from uc_hf.reports import markdown
 
-_environment = jinja2.Environment(
-    loader=jinja2.FunctionLoader(lambda name: text(name)),
-    autoescape=jinja2.select_autoescape(["html"]),
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+
+_plain: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+_loader = jinja2.FunctionLoader(lambda name: text(name))
+_html = jinja2.Environment(loader=_loader, autoescape=True, **_plain)
+_markdown = jinja2.Environment(loader=_loader, finalize=markdown.plain, **_plain)
 
 
 def text(name: str) -> str:
@@ -22,4 +21,4 @@ def text(name: str) -> str:
 
 def fill(name: str, **values: Any) -> str:
     """A template with its values; one that it names and does not get is an error."""
-    return _environment.get_template(name).render(values)
+    return (_html if name.endswith(".html") else _markdown).get_template(name).render(values)
