@@ -85,6 +85,10 @@ class BoundError(UCError, AssertionError):
     """A saved image differs from its original by more than epsilon: a defect of uc_hf, never of the data."""
 
 
+class SuspectError(UCError, ValueError):
+    """A model that is suspected cannot be asked, or answers what is not understood."""
+
+
 class OutputError(UCError, OSError):
     """The output cannot be written: it is not empty, or there is no space left."""
 

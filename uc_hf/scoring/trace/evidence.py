@@ -1,0 +1,185 @@
+"""What a trace has found: one sentence, and all that it rests on."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from uc_hf.scoring.trace.exact import Null
+
+
+SURE = 0.01
+"""The p-value at or below which `uc_hf` speaks of evidence."""
+
+POWER = 0.95
+"""Share of the cases in which an effect is to be seen: 19 of 20."""
+
+NAMES = {
+    "pairs": "published pictures against their opposites",
+    "textures": "textures' votes",
+}
+
+ASSUMPTIONS = {
+    "pairs": "The phase of each picture's noise was drawn from the key, and who trained the suspect did not know it.",
+    "textures": "Which cluster has which texture was drawn from the key, and who trained the suspect did not know it.",
+    "asking": "The suspect answers each question by the picture alone.",
+    "key": "The key was made before the suspect was trained: the commitment shows it.",
+}
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test at one look.
+
+    Attributes:
+        name: "pairs" or "textures".
+        null: the statistic beside its exact null distribution.
+        share: of the error rate that is this test's; all shares add up to one.
+        witnesses: independent observations: scenes, or textures.
+        questions: asked for it so far.
+    """
+
+    name: str
+    null: Null
+    share: float
+    witnesses: int
+    questions: int
+
+    @property
+    def p(self) -> float:
+        """Of this test alone."""
+        return self.null.p
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, without the distribution."""
+        return {
+            "test": NAMES[self.name],
+            "p": self.p,
+            "share_of_error_rate": self.share,
+            "statistic": self.null.observed,
+            "standard_deviation_under_null": self.null.spread,
+            "witnesses": self.witnesses,
+            "questions": self.questions,
+            "assumption": ASSUMPTIONS[self.name],
+        }
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What the owner has published of the key, and whether this key is the one.
+
+    Attributes:
+        digest: of the key that was used.
+        date: on which it was published, as the card or the file tells it; None where there is no commitment.
+        where: it was found.
+    """
+
+    digest: str
+    date: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The result of `uc_hf.trace`.
+
+    Attributes:
+        suspect: its name.
+        tests: in the order in which they were made; at each look the test of pairs once more.
+        scenes: that were asked about.
+        commitment: of the key.
+        own_labels: whether the suspect uses the owner's labels; else its own answers were taken as labels.
+        repeats: originals left out since an earlier one shows the same scene.
+        strangers: originals left out since the published set does not hold their copy.
+        stopped_early: whether the budget was not spent since the evidence was enough.
+    """
+
+    suspect: str
+    tests: list[Test]
+    scenes: int
+    commitment: Commitment
+    own_labels: bool
+    repeats: int = 0
+    strangers: int = 0
+    stopped_early: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def p(self) -> float:
+        """Over all tests and looks: the least p-value divided by its share of the error rate (weighted Bonferroni).
+
+        It is at most a with probability a under the null, however the tests hang together.
+        """
+        return min(1.0, min(test.p / test.share for test in self.tests))
+
+    @property
+    def found(self) -> bool:
+        """Whether this is evidence."""
+        return self.p <= SURE
+
+    @property
+    def questions(self) -> int:
+        """Asked in all."""
+        return sum(max(t.questions for t in self.tests if t.name == name) for name in {t.name for t in self.tests})
+
+    @property
+    def least_effect(self) -> float | None:
+        """The mean difference of a pair, in its standard deviations, that so many scenes show in 19 of 20 cases."""
+        share = sum(test.share for test in self.tests if test.name == "pairs") and self.tests_of("pairs")[-1].share
+        if not share:
+            return None
+        return float((norm.isf(SURE * share) + norm.ppf(POWER)) / np.sqrt(self.scenes))
+
+    @property
+    def scenes_needed(self) -> int | None:
+        """How many scenes an effect as large as the observed one needs to be seen in 19 of 20 cases; None without."""
+        pairs = self.tests_of("pairs")
+        if not pairs or pairs[-1].null.observed <= 0:
+            return None
+        z = pairs[-1].null.observed / pairs[-1].null.spread
+        needed = (norm.isf(SURE * pairs[-1].share) + norm.ppf(POWER)) / z
+        return int(np.ceil(pairs[-1].witnesses * needed**2))
+
+    def tests_of(self, name: str) -> list[Test]:
+        """The looks of one test."""
+        return [test for test in self.tests if test.name == name]
+
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        what = f"{p_text(self.p)} on {self.scenes:,} pictures and {self.questions:,} questions"
+        if self.found:
+            return f"{self.suspect} was trained on this set: {what}."
+        return f"No evidence that {self.suspect} was trained on this set: {what}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        used = {test.name for test in self.tests}
+        return {
+            "sentence": self.sentence(),
+            "found": self.found,
+            "p": self.p,
+            "combined_by": "weighted Bonferroni over tests and looks",
+            "scenes": self.scenes,
+            "questions": self.questions,
+            "stopped_early": self.stopped_early,
+            "owner_s_labels": self.own_labels,
+            "left_out_as_repeats": self.repeats,
+            "left_out_as_not_published": self.strangers,
+            "tests": [test.to_dict() for test in self.tests],
+            "power": {
+                "of_19_in_20_at_p": SURE,
+                "least_effect_in_standard_deviations": self.least_effect,
+                "pictures_needed_for_the_observed_effect": self.scenes_needed,
+            },
+            "assumptions": [text for name, text in ASSUMPTIONS.items() if name in used or name in ("asking", "key")],
+            "commitment": asdict(self.commitment),
+            "notes": self.notes,
+        }
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is written: "p = 2e-9", "p = 0.31", "p < 1e-300"."""
+    if p < 1e-300:
+        return "p < 1e-300"
+    return f"p = {p:.1g}".replace("e-0", "e-") if p < 0.001 else f"p = {p:.2g}"

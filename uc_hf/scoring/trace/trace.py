@@ -1,0 +1,162 @@
+"""Was this model trained on my set? Top to bottom: open, find the published copies, ask, test."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from uc_hf.data import images
+from uc_hf.data.checks import undecoded
+from uc_hf.data.columns import class_names, image_column, label_column
+from uc_hf.data.images import Picture
+from uc_hf.errors import DatasetError, SettingError
+from uc_hf.protecting.commitment import digest
+from uc_hf.protecting.protector import Protector
+from uc_hf.scoring.trace.asking import Plan, Reader, ask_pairs
+from uc_hf.scoring.trace.evidence import Commitment, Evidence, Test
+from uc_hf.scoring.trace.exact import permutations, sign_flips
+from uc_hf.scoring.trace.journal import Journal
+from uc_hf.scoring.trace.pairs import Keyed, Pairs, Published, find_pairs
+from uc_hf.scoring.trace.suspects import open_suspect
+from uc_hf.scoring.trace.votes import ask_votes
+
+
+BUDGET = 20_000
+"""Questions unless said otherwise: 500 pictures in 18 views and their opposites are 18,000."""
+
+UNSEEN = 20
+"""Pictures on which every texture is put, at the most."""
+
+LEAST = 20
+"""Questions without which no p-value can be below one in a thousand."""
+
+SHARES = {"pairs": 0.8, "textures": 0.2}
+"""Of the error rate. Where few of the pictures were trained on, the pairs alone show it."""
+
+
+def trace(
+    model: Any,
+    *,
+    protector: Protector,
+    originals: datasets.Dataset,
+    published: datasets.Dataset | None = None,
+    unseen: datasets.Dataset | None = None,
+    budget: int = BUDGET,
+    stop_at: float | None = None,
+    label: str | None = None,
+    token: str | None = None,
+    journal: Path | None = None,
+    commitment: Commitment | None = None,
+    seed: int = 0,
+) -> Evidence:
+    """Was a model trained on a protected set? An exact test of its answers, by the owner's key and no other model.
+
+    Examples:
+        >>> evidence = trace("them/classifier", protector=key, originals=ds["train"])  # doctest: +SKIP
+        >>> print(evidence.sentence())  # doctest: +SKIP
+
+    Args:
+        model: the name of an image classifier on the Hub, a folder, an endpoint's address, a pipeline, or a function
+            from a list of PIL pictures to probabilities; see `uc_hf.scoring.trace.suspects`.
+        protector: the key that the set was protected with.
+        originals: the rows as they were before.
+        published: the rows as they were published, where they are at hand; only these are asked about then. Without
+            them every original is taken to be published.
+        unseen: other pictures, on which no suspect was trained: the textures are put on them as well.
+        budget: questions at most, each about one picture.
+        stop_at: end as soon as the p-value is at or below this; None spends the budget, and the p-value is not raised
+            by looks before the end.
+        label: the column of the owner's labels; None for the only ClassLabel or a usual name, if there is one.
+        token: that an endpoint asks for.
+        journal: a file that keeps the answers; the same call goes on with it.
+        commitment: what the owner has published of the key.
+        seed: of the sample of pictures and the order of questions.
+
+    Returns:
+        the evidence: a sentence, p-values, what they assume, the power.
+
+    Raises:
+        SettingError: the protector gives pictures no phase of their own, the budget is too small, `stop_at` is not in
+            (0, 1), or the journal belongs to another trace.
+        DatasetError: no original has a published copy.
+        ImageError: a picture that cannot be read.
+        SuspectError: the model cannot be asked.
+    """
+    _check(protector, budget, stop_at)
+    labels, names = _labels(originals, label)
+    suspect = open_suspect(model, names, token)
+    pictures = [] if unseen is None else _pictures(unseen, min(UNSEEN, budget // (4 * len(protector.fitted.sizes))))
+    left = budget - len(pictures) * len(protector.fitted.sizes)
+    known = None if published is None else Published(published, image_column(published.features))
+    pairs = find_pairs(protector, originals, labels, known, left // 2, seed)
+    plan = Plan.within(left, len(pairs), early=stop_at is not None)
+    facts = _facts(suspect.name, pairs, plan, len(pictures), seed)
+    answers = Journal(journal, facts)
+    tests: list[Test] = []
+
+    def evidence(stopped: bool = False) -> Evidence:
+        return Evidence(
+            suspect=suspect.name,
+            tests=tests,
+            scenes=plan.pairs,
+            commitment=commitment or Commitment(facts["key"]),
+            own_labels=reader.shares_names,
+            repeats=pairs.repeats,
+            strangers=pairs.strangers,
+            stopped_early=stopped,
+        )
+
+    reader = Reader(names)
+    whole = SHARES["pairs"] if pictures else 1.0
+    looks = ask_pairs(suspect, pairs, plan, reader, answers, seed)
+    for (asked, share), differences in zip(plan.looks, looks, strict=True):
+        tests.append(Test("pairs", sign_flips(differences), whole * share, len(differences), 2 * asked))
+        if stop_at is not None and evidence().p <= stop_at:
+            return evidence(stopped=asked < plan.looks[-1][0] or bool(pictures))
+    if pictures:
+        votes = ask_votes(suspect, pairs, pictures, answers, named=reader.shares_names)
+        questions = len(pictures) * len(votes)
+        tests.append(Test("textures", permutations(votes), SHARES["textures"], len(votes), questions))
+    return evidence()
+
+
+def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
+    if not isinstance(protector, Keyed):
+        raise SettingError(
+            f"this {type(protector).__name__} gives no picture a phase of its own, so no copy could have been "
+            "published in place of another: nothing can be tested. Sets that `uc-hf protect` makes now can be traced."
+        )
+    if budget < LEAST:
+        raise SettingError(f"budget={budget} is too small: no evidence can be had from fewer than {LEAST} questions.")
+    if stop_at is not None and not 0 < stop_at < 1:
+        raise SettingError(f"stop_at={stop_at} is not a p-value above 0 and below 1: write for example 0.001.")
+
+
+def _labels(originals: datasets.Dataset, asked: str | None) -> tuple[str | None, list[str]]:
+    """The column of labels and the names of its classes; None and no names where there is none."""
+    try:
+        column = label_column(originals.features, asked)
+        return column, class_names(originals, column)
+    except DatasetError:
+        if asked is not None:
+            raise
+        return None, []
+
+
+def _pictures(dataset: datasets.Dataset, limit: int) -> list[Picture]:
+    column = image_column(dataset.features)
+    chosen = np.random.default_rng(0).permutation(len(dataset))[:limit]
+    return [images.decode(value) for value in undecoded(dataset, column).select(chosen)[column]]
+
+
+def _facts(suspect: str, pairs: Pairs, plan: Plan, unseen: int, seed: int) -> dict[str, Any]:
+    """What makes the questions of two traces the same ones."""
+    return {
+        "suspect": suspect,
+        "key": digest(pairs.protector),
+        "originals": hashlib.sha256(repr(pairs.scenes).encode()).hexdigest(),
+        "plan": [plan.pairs, plan.views, [list(look) for look in plan.looks], unseen],
+        "seed": seed,
+    }
