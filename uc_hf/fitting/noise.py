@@ -70,6 +70,17 @@ class Noise(ABC):
         """What `arrays` gave, put together again."""
 
 
+class KeyedNoise(Noise):
+    """Noise that begins on each picture at a phase of its own, drawn from a secret key and the picture.
+
+    Which of a picture's phases was published is known to the key's owner alone: that testifies (uc_hf.scoring.trace).
+    """
+
+    @abstractmethod
+    def opposite(self, picture: Picture, group: int) -> np.ndarray:
+        """The noise that the picture would have got as likely, its phase half a turn on: int8 [3, H, W]."""
+
+
 @dataclass(frozen=True)
 class CanvasNoise(Noise):
     """Noise that is kept as the pixels of a canvas and stretched over each picture.

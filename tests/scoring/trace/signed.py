@@ -1,39 +1,44 @@
-"""A protector whose pictures each have a phase of their own, and suspects that have or have not seen its work."""
+"""Noise whose pictures each have a phase of their own, and suspects that have or have not seen it."""
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from uc_hf import UCProtector
 from uc_hf.data.images import Picture
+from uc_hf.fitting.noise import CanvasNoise, KeyedNoise
 
 
-class Signed(UCProtector):
+@dataclass(frozen=True)
+class SignedNoise(CanvasNoise, KeyedNoise):
     """Each picture gets its cluster's noise or its negative, by the key: a phase of two values."""
 
-    key = b"0"
+    key: bytes = b""
 
-    def _turned(self, pictures: Sequence[Picture], groups: np.ndarray, turn: int) -> Iterator[Picture]:
-        for picture, group in zip(pictures, groups, strict=True):
-            toss = hmac.digest(self.key, picture.pixels.tobytes(), hashlib.sha256)[0]
-            yield self.add(picture, self.fitted.noise[group] * (-1) ** (toss + turn))
+    def for_picture(self, picture: Picture, group: int) -> np.ndarray:
+        toss = hmac.digest(self.key, picture.pixels.tobytes(), hashlib.sha256)[0] % 2
+        return super().for_picture(picture, group) * np.int8(1 - 2 * toss)
 
-    def perturbed(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
-        return self._turned(pictures, groups, 0)
+    def opposite(self, picture: Picture, group: int) -> np.ndarray:
+        return -self.for_picture(picture, group)
 
-    def opposite(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
-        return self._turned(pictures, groups, 1)
+    def arrays(self) -> dict[str, np.ndarray]:
+        return super().arrays() | {"key": np.frombuffer(self.key, np.uint8)}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> "SignedNoise":
+        return cls(arrays["noise"], arrays["key"].tobytes())
 
 
-def with_key(fitted: UCProtector, key: bytes) -> Signed:
-    """A fitted protector with another key."""
-    protector = Signed()
-    protector.__dict__ |= fitted.__dict__
-    protector.key = key
-    return protector
+def with_key(fitted: UCProtector, key: bytes) -> UCProtector:
+    """A fitted protector whose noise has a key."""
+    learnt = fitted.fitted
+    keyed = replace(learnt, noise=SignedNoise(learnt.noise.levels, key))
+    return UCProtector.restored(fitted.settings, keyed, fitted._surrogate)
 
 
 class Stranger:

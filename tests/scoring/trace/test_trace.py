@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from tests.scoring.trace.signed import Signed, Stranger, Trained, with_key
+from tests.scoring.trace.signed import Stranger, Trained, with_key
 from uc_hf import UCProtector
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SuspectError
@@ -24,7 +24,7 @@ trace = partial(trace_in_all_views, budget=ONE_VIEW)
 
 
 @pytest.fixture(scope="module")
-def key(fitted: UCProtector) -> Signed:
+def key(fitted: UCProtector) -> UCProtector:
     return with_key(fitted, b"the owner's")
 
 
@@ -34,7 +34,7 @@ def pictures(tiles: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def published(key: Signed, pictures: Dataset) -> Dataset:
+def published(key: UCProtector, pictures: Dataset) -> Dataset:
     return pictures.map(key, batched=True)
 
 

@@ -4,9 +4,8 @@ Where the noise of a picture begins, its phase, is drawn from the owner's secret
 phase is half a turn on was as likely to be published, and to whoever does not know the key the two are alike.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import datasets
 import numpy as np
@@ -17,20 +16,14 @@ from uc_hf.data.columns import class_name
 from uc_hf.data.images import Container, ImageValue, Picture
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, ImageError
+from uc_hf.fitting.noise import KeyedNoise
+from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.trace.duplicates import Scenes
 
 
 AT_ONCE = 64
 """Rows that are decoded and put into groups at once."""
-
-
-@runtime_checkable
-class Keyed(Protocol):
-    """A protector that gives each picture a phase of its own, drawn from its key."""
-
-    def opposite(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
-        """Each picture with its noise half a turn on."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +67,12 @@ class Pairs:
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The published copy of a scene and the opposite one, each uint8 [H, W, 3]."""
-        picture, groups = self.original(index), np.array([self.scenes[index].group])
-        assert isinstance(self.protector, Keyed)
-        (published,) = self.protector.perturbed([picture], groups)
-        (opposite,) = self.protector.opposite([picture], groups)
-        return as_published(self.protector, picture, published), as_published(self.protector, picture, opposite)
+        picture, noise = self.original(index), self.protector.fitted.noise
+        assert isinstance(noise, KeyedNoise)
+        both = (make(picture, self.scenes[index].group) for make in (noise.for_picture, noise.opposite))
+        levels = self.protector.settings.levels
+        published, opposite = (as_published(self.protector, picture, add(picture, n, levels)) for n in both)
+        return published, opposite
 
 
 def find_pairs(

@@ -12,13 +12,14 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_names, image_column, label_column
 from uc_hf.data.images import Picture
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.protecting.commitment import digest
 from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.trace.asking import Plan, Reader, ask_pairs
 from uc_hf.scoring.trace.evidence import Commitment, Evidence, Test
 from uc_hf.scoring.trace.exact import permutations, sign_flips
 from uc_hf.scoring.trace.journal import Journal
-from uc_hf.scoring.trace.pairs import Keyed, Pairs, Published, find_pairs
+from uc_hf.scoring.trace.pairs import Pairs, Published, find_pairs
 from uc_hf.scoring.trace.suspects import open_suspect
 from uc_hf.scoring.trace.votes import ask_votes
 
@@ -123,7 +124,7 @@ def trace(
 
 
 def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
-    if not isinstance(protector, Keyed):
+    if not isinstance(protector.fitted.noise, KeyedNoise):
         raise SettingError(
             f"this {type(protector).__name__} gives no picture a phase of its own, so no copy could have been "
             "published in place of another: nothing can be tested. Sets that `uc-hf protect` makes now can be traced."
