@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from uc_hf.methods.unlearnable_clusters.protector import UCProtector
     from uc_hf.publishing.cards import push_dataset_card
     from uc_hf.publishing.publish import publish
+    from uc_hf.scoring.trace.trace import trace
     from uc_hf.surrogates.surrogate import Surrogate
 
 __version__ = version("uc_hf")
@@ -22,6 +23,7 @@ __all__ = [
     "protector_for",
     "publish",
     "push_dataset_card",
+    "trace",
 ]
 
 _HOMES = {
@@ -31,6 +33,7 @@ _HOMES = {
     "protector_for": "uc_hf.methods.registry",
     "publish": "uc_hf.publishing.publish",
     "push_dataset_card": "uc_hf.publishing.cards",
+    "trace": "uc_hf.scoring.trace.trace",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uc_hf.errors import OutputError
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
+from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
 
 
@@ -101,6 +102,7 @@ def save_protector(protector: Protector, key: Path) -> None:
     """
     with whole(key) as partial:
         protector.save_pretrained(partial)
+        write_commitment(protector, partial)
         if key.is_dir():
             for file in key.iterdir():  # hidden ones, as `check_key` knows
                 file.replace(partial / file.name)

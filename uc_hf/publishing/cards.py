@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue
 from uc_hf.errors import SettingError
+from uc_hf.protecting.commitment import commitment
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
 from uc_hf.reports import markdown, templates
@@ -144,7 +145,8 @@ def dataset_card(
     data["tags"] = _united(data.get("tags"), ["unlearnable", protector.slug, "uc_hf", "data-protection"])
     if source_name is not None:
         data["source_datasets"] = _united(data.get("source_datasets"), [source_name])
-    data["uc_hf"] = provenance(protector)
+    committed = commitment(protector, dict(data.get("uc_hf") or {}).get("commitment"))
+    data["uc_hf"] = provenance(protector) | {"commitment": committed}
     section = templates.fill(
         "dataset-section.md",
         protected=_listed(protected_splits),
@@ -152,7 +154,7 @@ def dataset_card(
         reference=Markdown(protector.reference),
         slug=protector.slug,
         reach=Markdown(protector.reach),
-        facts=_facts(protector, protected_splits, clean_splits),
+        facts=_facts(protector, protected_splits, clean_splits, committed),
         contact_sheet=Markdown(CONTACT_SHEET) if contact_sheet else None,
         scores=None if scorecard is None else _scores(scorecard),
         source="the originals" if source_name is None else Markdown(f"[{source_name}]({_page(source_name)})"),
@@ -259,7 +261,9 @@ def _listed(splits: Sequence[str]) -> Markdown:
     return Markdown(f"the split{'s' if len(splits) > 1 else ''} {', '.join(map(markdown.code, splits))}")
 
 
-def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str]) -> Markdown:
+def _facts(
+    protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str], committed: dict[str, str]
+) -> Markdown:
     facts = provenance(protector)
     container = protector.settings.stored_as
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
@@ -276,6 +280,7 @@ def _facts(protector: Protector, protected_splits: Sequence[str], clean_splits: 
         "stored as": stored,
         "made with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
         "hash of the settings": markdown.code(facts["config_hash"]),
+        "commitment to the key": Markdown(f"{markdown.code(committed['digest'])}, {committed['date']}"),
     }
     return markdown.table([{"fact": name, "value": value} for name, value in rows.items()])
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
+from uc_hf.methods.unlearnable_clusters.texture import Texture
 
 from uc_hf import UCProtector
 from uc_hf.data.images import Picture
 from uc_hf.fitting.noise import CanvasNoise, KeyedNoise
+from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class SignedNoise(CanvasNoise, KeyedNoise):
     def opposite(self, picture: Picture, group: int) -> np.ndarray:
         return -self.for_picture(picture, group)
 
+    def weakened(self, group: int, times: int) -> "SignedNoise":
+        return replace(self, levels=super().weakened(group, times).levels)
+
     def arrays(self) -> dict[str, np.ndarray]:
-        return super().arrays() | {"key": np.frombuffer(self.key, np.uint8)}
+        return {"signed": self.levels, "key": np.frombuffer(self.key, np.uint8)}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> "SignedNoise":
-        return cls(arrays["noise"], arrays["key"].tobytes())
+        return cls(arrays["signed"], arrays["key"].tobytes())
 
 
 def with_key(fitted: UCProtector, key: bytes) -> UCProtector:
@@ -66,3 +71,16 @@ class Trained(Stranger):
                 answer *= 1 - self.surer
                 answer[label] += self.surer
         return answers
+
+
+class SignedTexture(Texture):
+    """Gratings with a sign for each picture."""
+
+    noise_type = SignedNoise
+
+    def learn(self, lesson: ClusterLesson) -> SignedNoise:
+        levels = super().learn(lesson).levels
+        return SignedNoise(levels, hashlib.sha256(levels.tobytes()).digest())
+
+
+FAMILIES["signed"] = SignedTexture()

@@ -63,7 +63,7 @@ def test_another_owner_finds_nothing_in_the_same_model(fitted, pictures, thief):
 
 
 def test_p_values_of_strangers_are_uniform(key, fitted, pictures):
-    pairs = find_pairs(key, pictures, "label", None, limit=8, seed=0)
+    pairs = find_pairs(key, pictures, "image", "label", None, limit=8, seed=0)
     plan = Plan.within(16, 8, early=False)
 
     def p_value(other: int) -> float:

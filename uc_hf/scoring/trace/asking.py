@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from uc_hf.data.progress import Bar
+from uc_hf.scoring.trace.answers import Answer, Suspect
 from uc_hf.scoring.trace.journal import Journal
 from uc_hf.scoring.trace.pairs import Pairs
-from uc_hf.scoring.trace.suspects import Answer, Suspect
 from uc_hf.scoring.trace.views import VIEWS
 
 

@@ -11,7 +11,7 @@ import httpx2
 from PIL import Image
 
 from uc_hf.errors import SuspectError, first_line
-from uc_hf.scoring.trace.suspects import Answer, read_answer
+from uc_hf.scoring.trace.answers import Answer, read_answer
 
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """What a trace has found: one sentence, and all that it rests on."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Test:
     def p(self) -> float:
         """Of this test alone."""
         return self.null.p
+
+    @property
+    def z(self) -> float:
+        """The statistic in standard deviations of its null, whose mean is 0."""
+        return self.null.observed / (self.null.spread or 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without the distribution."""
@@ -103,7 +109,6 @@ class Evidence:
     repeats: int = 0
     strangers: int = 0
     stopped_early: bool = False
-    notes: list[str] = field(default_factory=list)
 
     @property
     def p(self) -> float:
@@ -125,25 +130,30 @@ class Evidence:
 
     @property
     def least_effect(self) -> float | None:
-        """The mean difference of a pair, in its standard deviations, that so many scenes show in 19 of 20 cases."""
-        share = sum(test.share for test in self.tests if test.name == "pairs") and self.tests_of("pairs")[-1].share
-        if not share:
-            return None
-        return float((norm.isf(SURE * share) + norm.ppf(POWER)) / np.sqrt(self.scenes))
+        """The least effect that so many scenes show in 19 of 20 cases; see `observed_effect` for its unit.
+
+        It is the mean of normal observations that this test finds so often: a guide, not a p-value.
+        """
+        pairs = self._last_look
+        return None if pairs is None else _needed_z(pairs) / np.sqrt(pairs.witnesses)
+
+    @property
+    def observed_effect(self) -> float | None:
+        """The mean difference of a pair in standard deviations of a single one."""
+        pairs = self._last_look
+        return None if pairs is None else pairs.z / np.sqrt(pairs.witnesses)
 
     @property
     def scenes_needed(self) -> int | None:
-        """How many scenes an effect as large as the observed one needs to be seen in 19 of 20 cases; None without."""
-        pairs = self.tests_of("pairs")
-        if not pairs or pairs[-1].null.observed <= 0:
+        """How many scenes an effect as large as the observed one needs to be seen in 19 of 20 cases."""
+        pairs = self._last_look
+        if pairs is None or pairs.z <= 0:
             return None
-        z = pairs[-1].null.observed / pairs[-1].null.spread
-        needed = (norm.isf(SURE * pairs[-1].share) + norm.ppf(POWER)) / z
-        return int(np.ceil(pairs[-1].witnesses * needed**2))
+        return math.ceil(pairs.witnesses * (_needed_z(pairs) / pairs.z) ** 2)
 
-    def tests_of(self, name: str) -> list[Test]:
-        """The looks of one test."""
-        return [test for test in self.tests if test.name == name]
+    @property
+    def _last_look(self) -> Test | None:
+        return next((test for test in reversed(self.tests) if test.name == "pairs"), None)
 
     def sentence(self) -> str:
         """The result in one sentence."""
@@ -170,12 +180,17 @@ class Evidence:
             "power": {
                 "of_19_in_20_at_p": SURE,
                 "least_effect_in_standard_deviations": self.least_effect,
+                "observed_effect_in_standard_deviations": self.observed_effect,
                 "pictures_needed_for_the_observed_effect": self.scenes_needed,
             },
             "assumptions": [text for name, text in ASSUMPTIONS.items() if name in used or name in ("asking", "key")],
             "commitment": asdict(self.commitment),
-            "notes": self.notes,
         }
+
+
+def _needed_z(test: Test) -> float:
+    """The z-value at which a test is below its share of `SURE` in 19 of 20 cases."""
+    return float(norm.isf(SURE * test.share) + norm.ppf(POWER))
 
 
 def p_text(p: float) -> str:

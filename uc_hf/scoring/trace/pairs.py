@@ -78,6 +78,7 @@ class Pairs:
 def find_pairs(
     protector: Protector,
     originals: datasets.Dataset,
+    column: str,
     label_column: str | None,
     published: "Published | None",
     limit: int,
@@ -88,6 +89,7 @@ def find_pairs(
     Args:
         protector: the key.
         originals: as they were before they were protected.
+        column: their images.
         label_column: their labels; None for none.
         published: what was published, where it is at hand; originals whose copy is not in it are left out.
         limit: scenes at most.
@@ -97,9 +99,7 @@ def find_pairs(
         DatasetError: no original has a published copy.
         ImageError: an original that cannot be read, named by row.
     """
-    column = protector.fitted.column
-    names = [column] if label_column is None else [column, label_column]
-    rows = undecoded(originals, *names)
+    rows = undecoded(originals, column, *([] if label_column is None else [label_column]))
     pairs = Pairs(protector, rows[column])
     seen = Scenes()
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -117,7 +117,7 @@ def find_pairs(
                 elif not seen.is_new(picture):
                     pairs.repeats += 1
                 else:
-                    pairs.scenes.append(Scene(row, group, _label(originals, label_column, row)))
+                    pairs.scenes.append(Scene(row, group, _label(rows, label_column, row)))
                     bar.update()
     if not pairs.scenes:
         raise DatasetError(
@@ -164,5 +164,5 @@ def _decoded(values: Sequence[ImageValue], row: int) -> Picture:
         raise ImageError(f"row {row}: {error}") from error
 
 
-def _label(originals: datasets.Dataset, column: str | None, row: int) -> str | None:
-    return None if column is None else class_name(originals.features[column], originals[row][column])
+def _label(rows: datasets.Dataset, column: str | None, row: int) -> str | None:
+    return None if column is None else class_name(rows.features[column], rows[row][column])

@@ -4,42 +4,20 @@ A suspect takes pictures and answers with labels and probabilities, as far as it
 best one alone. Nothing else of it is looked at.
 """
 
-import numbers
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from PIL import Image
 from transformers import Pipeline, pipeline
 
 from uc_hf.errors import SuspectError, first_line
+from uc_hf.scoring.trace.answers import Answer, Suspect, read_answer
+from uc_hf.scoring.trace.endpoint import Endpoint
 
 
 AT_ONCE = 64
 """Pictures that a model on this machine is given at once."""
-
-Answer = Mapping[str, float]
-"""Label to probability; labels that are not told are missing."""
-
-
-class Suspect(Protocol):
-    """A model that can be asked.
-
-    Attributes:
-        name: what reports call it.
-        at_once: pictures in one question.
-    """
-
-    name: str
-    at_once: int
-
-    def __call__(self, pictures: Sequence[Image.Image]) -> list[Answer]:
-        """An answer for each picture.
-
-        Raises:
-            SuspectError: it cannot be asked, or answers what is not understood.
-        """
 
 
 class Function:
@@ -80,56 +58,14 @@ def open_suspect(model: Any, classes: Sequence[str], token: str | None = None) -
         SuspectError: it cannot be loaded.
     """
     if isinstance(model, Pipeline):
-        return Function(_all_labels(model), classes, getattr(model.model, "name_or_path", "") or "the pipeline")
+        return Function(
+            _all_labels(model, classes), classes, getattr(model.model, "name_or_path", "") or "the pipeline"
+        )
     if callable(model):
         return Function(model, classes, getattr(model, "__name__", type(model).__name__))
     if str(model).startswith(("http://", "https://")):
-        from uc_hf.scoring.trace.endpoint import Endpoint
-
         return Endpoint(str(model), token)
-    return Function(_all_labels(_load(str(model))), classes, str(model))
-
-
-def read_answer(answer: Any, classes: Sequence[str]) -> Answer:
-    """What a suspect said of one picture, as label -> probability.
-
-    Raises:
-        SuspectError: it is none of the forms that `Function` lists.
-    """
-    if isinstance(answer, str):
-        return {answer: 1.0}
-    if isinstance(answer, numbers.Integral):
-        return {_named(int(answer), classes): 1.0}
-    if isinstance(answer, Mapping):
-        if "label" not in answer:
-            return {str(label): _probability(score) for label, score in answer.items()}
-        answer = [answer]
-    if isinstance(answer, np.ndarray) and answer.ndim == 0:
-        return {_named(int(answer), classes): 1.0}
-    if isinstance(answer, list) and answer and isinstance(answer[0], Mapping) and "label" in answer[0]:
-        return {str(part["label"]): _probability(part.get("score", 1.0)) for part in answer}
-    try:
-        numbers_ = np.asarray(answer, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers_ = np.zeros(0)
-    if numbers_.ndim != 1 or not len(numbers_):
-        raise SuspectError(
-            f"an answer {str(answer)[:80]!r} is not understood: give probabilities [C], label -> probability, a list "
-            "of {'label', 'score'}, or a label."
-        )
-    return {_named(index, classes): _probability(score) for index, score in enumerate(numbers_)}
-
-
-def _probability(score: Any) -> float:
-    if not isinstance(score, numbers.Real) or not -1e-6 <= float(score) <= 1 + 1e-3:
-        raise SuspectError(
-            f"a score of {score!r} is not a probability: answers have to be in [0, 1], so write softmax(logits)."
-        )
-    return float(score)
-
-
-def _named(index: int, classes: Sequence[str]) -> str:
-    return classes[index] if index < len(classes) else f"LABEL_{index}"
+    return Function(_all_labels(_load(str(model)), classes), classes, str(model))
 
 
 def _load(name: str) -> Pipeline:
@@ -144,7 +80,15 @@ def _load(name: str) -> Pipeline:
         ) from error
 
 
-def _all_labels(loaded: Pipeline) -> Callable[[list[Image.Image]], list[Any]]:
-    labels = loaded.model.config.num_labels
-    apply = "sigmoid" if loaded.model.config.problem_type == "multi_label_classification" else "softmax"
-    return lambda pictures: loaded(pictures, top_k=labels, function_to_apply=apply, batch_size=len(pictures))
+def _all_labels(loaded: Pipeline, classes: Sequence[str]) -> Callable[[list[Image.Image]], list[Answer]]:
+    """Ask a pipeline for all labels; numbers without names are the owner's classes, where there are as many."""
+    config = loaded.model.config
+    apply = "sigmoid" if config.problem_type == "multi_label_classification" else "softmax"
+    unnamed = {f"LABEL_{number}": name for number, name in enumerate(classes)}
+    named = unnamed if set(config.id2label.values()) == unnamed.keys() else {}
+
+    def ask(pictures: list[Image.Image]) -> list[Answer]:
+        answers = loaded(pictures, top_k=config.num_labels, function_to_apply=apply, batch_size=len(pictures))
+        return [{named.get(part["label"], part["label"]): part["score"] for part in answer} for answer in answers]
+
+    return ask

@@ -46,6 +46,7 @@ def trace(
     unseen: datasets.Dataset | None = None,
     budget: int = BUDGET,
     stop_at: float | None = None,
+    image: str | None = None,
     label: str | None = None,
     token: str | None = None,
     journal: Path | None = None,
@@ -69,6 +70,7 @@ def trace(
         budget: questions at most, each about one picture.
         stop_at: end as soon as the p-value is at or below this; None spends the budget, and the p-value is not raised
             by looks before the end.
+        image: the column of images; None for the one that the protector was fitted on, or the only one.
         label: the column of the owner's labels; None for the only ClassLabel or a usual name, if there is one.
         token: that an endpoint asks for.
         journal: a file that keeps the answers; the same call goes on with it.
@@ -91,7 +93,8 @@ def trace(
     pictures = [] if unseen is None else _pictures(unseen, min(UNSEEN, budget // (4 * len(protector.fitted.sizes))))
     left = budget - len(pictures) * len(protector.fitted.sizes)
     known = None if published is None else Published(published, image_column(published.features))
-    pairs = find_pairs(protector, originals, labels, known, left // 2, seed)
+    column = _image_column(originals, image, protector)
+    pairs = find_pairs(protector, originals, column, labels, known, left // 2, seed)
     plan = Plan.within(left, len(pairs), early=stop_at is not None)
     facts = _facts(suspect.name, pairs, plan, len(pictures), seed)
     answers = Journal(journal, facts)
@@ -133,6 +136,11 @@ def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
         raise SettingError(f"budget={budget} is too small: no evidence can be had from fewer than {LEAST} questions.")
     if stop_at is not None and not 0 < stop_at < 1:
         raise SettingError(f"stop_at={stop_at} is not a p-value above 0 and below 1: write for example 0.001.")
+
+
+def _image_column(originals: datasets.Dataset, asked: str | None, protector: Protector) -> str:
+    fitted_on = protector.fitted.column
+    return image_column(originals.features, asked or (fitted_on if fitted_on in originals.features else None))
 
 
 def _labels(originals: datasets.Dataset, asked: str | None) -> tuple[str | None, list[str]]:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from uc_hf.data.images import Picture
 from uc_hf.data.progress import Bar
+from uc_hf.scoring.trace.answers import Answer, Suspect
 from uc_hf.scoring.trace.asking import plain
 from uc_hf.scoring.trace.journal import Journal
 from uc_hf.scoring.trace.pairs import Pairs, as_published
-from uc_hf.scoring.trace.suspects import Answer, Suspect
 
 
 Shares = Mapping[str, float]
