@@ -12,12 +12,12 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from uc_hf.cli.console import say_lines
 from uc_hf.data.sources import open_dataset
+from uc_hf.data.splits import TEST_SPLITS, choose_splits
 from uc_hf.errors import SettingError
 from uc_hf.files import write_whole
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.commitment import digest, read_commitment
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.dataset import TEST_SPLITS, choose_splits
 from uc_hf.scoring.trace.evidence import NAMES, Commitment, Evidence, p_text
 from uc_hf.scoring.trace.figure import draw
 from uc_hf.scoring.trace.trace import trace as find_evidence
