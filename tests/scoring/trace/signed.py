@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
-from uc_hf.methods.unlearnable_clusters.texture import Texture
 
 from uc_hf import UCProtector
 from uc_hf.data.images import Picture
 from uc_hf.fitting.noise import CanvasNoise, KeyedNoise
-from uc_hf.methods.unlearnable_clusters.family import FAMILIES, ClusterLesson
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.families.texture import Texture
+from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 
 
 @dataclass(frozen=True)
