@@ -1,4 +1,4 @@
-"""Every method under one recipe: what a target learns from each, and what fitting and protecting took.
+"""Every method with the same recipe: what a target learns from each, and the time of fitting and protecting.
 
     python -m benchmarks.baselines --dataset ../shared/data/cifar10 --train-images 5000 --epsilon 8/255 \
         --method synper --method emin --method advpoison --out own-labels
@@ -6,8 +6,8 @@
         --labels clusters --surrogate uc_hf/tiny --method uc --method synper --method emin --out label-agnostic
 
 OUT holds each protector, costs.json, pictures.png with the same few images by each method, and scorecard.json with a
-CSV, a Markdown table and a picture of it beside; the same command goes on where it stopped. "uc" takes the surrogate
-whatever the labels, since it never looks at any.
+CSV, a Markdown table and a picture of it; the same command continues where it stopped. "uc" takes the surrogate
+whatever the labels, since it never uses labels.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from uc_hf.scoring.scorecard import score
 logger = logging.getLogger(__name__)
 
 SHOWN, AMPLIFIED = 5, 8
-"""Images of each set in the picture, and the factor on what was changed."""
+"""Images of each set in the picture, and the factor for their changes."""
 
 NAMES, LINE = 1.3, 0.32
 """Width of the methods' names and height of a heading, in inches."""

@@ -1,12 +1,11 @@
-"""A second framework as the scraper: PaddlePaddle, with fixed fast settings, on what `exports` writes.
+"""A second framework as the scraper: PaddlePaddle, with fixed fast settings, on exported class folders.
 
     python -m benchmarks.blackbox --clean ../shared/data/cifar10 --protected cifar10-protected \
         --protector cifar10-protected.protector --out scorecard.json
 
-It needs `pip install "uc_hf[paddle]"`. Each set is written as class folders, from which PaddlePaddle's own reader,
-transforms, layers and training loop take it; nothing of PyTorch trains. With `--protector` the controls on the same
-clusters join in, and "clean" goes through the same encoding. The JSON has the schema of every scorecard, and the same
-command goes on with it.
+It needs `pip install ".[paddle]"`. Each set is written as class folders, which PaddlePaddle's own reader, transforms,
+layers and training loop use; PyTorch trains nothing. `--protector` adds the controls on the same clusters, and "clean"
+is then encoded in the same way. The JSON is an ordinary scorecard, and the same command continues with it.
 """
 
 import argparse
@@ -115,7 +114,7 @@ def _chw(image: np.ndarray) -> np.ndarray:
 def measure(
     sets: Mapping[str, datasets.Dataset], test: datasets.Dataset, seeds: int, out: Path, recipe: Recipe = RECIPE
 ) -> Scorecard:
-    """Export every set and train on it; what the scorecard at OUT holds is not trained again.
+    """Export every set and train on it; trainings in the scorecard at OUT are not repeated.
 
     Args:
         sets: labelled training sets by name; "clean" is required.

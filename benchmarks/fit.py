@@ -1,16 +1,15 @@
-"""What a fit costs and what it buys: recipes side by side, on the same data, surrogate, device and precision.
+"""What a fit costs and how well it protects: recipes on the same data, surrogate, device and precision.
 
     python -m benchmarks.fit --dataset ../shared/data/cifar10 --train-images 2000 --surrogate uc_hf/tiny \
         --paper-epochs 1 --out fit-cifar10
 
 A recipe is "default", "paper" (UCProtector.paper()), or a parametrisation with all else at its default ("texture",
-"direct", "generator"). Each is fitted in a process of its own, so that its peak memory is its own. Then a
-small target is trained from scratch on what each protects, on the originals, and on random gratings over the first
-recipe's clusters. OUT holds the protectors, fit.json, scorecard.json and table.md; the same command goes on where it
-stopped.
+"direct", "generator"). Each is fitted in its own process, so that peak memory is measured separately. Then a small
+target is trained from scratch on each protected set, on the originals, and on random gratings with the first recipe's
+clusters. OUT holds the protectors, fit.json, scorecard.json and table.md; the same command continues where it stopped.
 
-The paper's 50 epochs take long on a CPU: --paper-epochs reduces them. Its protected accuracy is then that of the
-reduced recipe, and what 50 epochs would take is extrapolated, in proportion to the surrogate passes.
+The paper's 50 epochs take long on a CPU: --paper-epochs reduces them. The protected accuracy is then that of the
+reduced recipe, and the time of 50 epochs is extrapolated in proportion to the surrogate passes.
 """
 
 import argparse
@@ -54,9 +53,9 @@ def open_data(args: argparse.Namespace) -> tuple[datasets.Dataset, datasets.Data
 
 
 def measure_fit(recipe: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Fit a recipe, save its protector, and tell what that took.
+    """Fit a recipe, save its protector, and measure the cost.
 
-    Peak memory is that of the GPU where there is one (allocated by torch), else of the whole process.
+    Peak memory is that of the GPU if there is one (allocated by torch), otherwise of the whole process.
     """
     train, surrogate = open_data(args)[0], open_surrogate(args.surrogate, args.surrogate_size)
     accelerator = Accelerator(mixed_precision=args.mixed_precision)
@@ -90,7 +89,7 @@ def _peak_memory_mb() -> float:
 
 
 def fit_all(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Each recipe's cost; those that OUT holds are not fitted again.
+    """The cost of each recipe; recipes in OUT are not fitted again.
 
     Raises:
         SettingError: OUT holds fits of other data, another surrogate, precision or number of epochs.
@@ -112,7 +111,7 @@ def fit_all(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def score_all(args: argparse.Namespace) -> Scorecard:
-    """Train the target on the originals, the control and what each recipe protects."""
+    """Train the target on the originals, the control and each recipe's protected set."""
     (train, test), surrogate = open_data(args), open_surrogate(args.surrogate, args.surrogate_size)
     sets: dict[str, datasets.Dataset] = {}
     for recipe in args.recipe:
@@ -133,7 +132,7 @@ def score_all(args: argparse.Namespace) -> Scorecard:
 
 
 def table(fits: dict[str, dict[str, Any]], card: Scorecard, paper_epochs: float) -> list[dict[str, str]]:
-    """One row for each training set: what its fit took, and the accuracy on clean pictures that it leaves."""
+    """One row for each training set: the cost of its fit, and the accuracy on clean images after training on it."""
     return [_row(summary, fits.get(summary.train_set), paper_epochs) for summary in card.summaries()]
 
 

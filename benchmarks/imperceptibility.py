@@ -1,11 +1,11 @@
-"""The price of each epsilon preset: PSNR, SSIM, and a sheet to look at.
+"""How visible each epsilon preset is: PSNR, SSIM, and a sheet to look at.
 
     python -m benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
         --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --out docs/images/epsilon
 
-For each set of photos and each preset a protector is fitted with the default parametrisation, in few steps: what is
-chosen matters for protection, not for how strong it looks. OUT.json holds all measures, OUT.md the table, OUT.jpg the
-sheet: of each set one photo as a whole and, below it, its middle pixel by pixel. (As JPEG with full colour resolution:
+For each set of photos and each preset a protector is fitted with the default parametrisation, in few steps: the choice
+of textures matters for protection, not for visibility. OUT.json holds all measures, OUT.md the table, OUT.jpg the
+sheet: one whole photo of each set and, below it, its middle pixel by pixel. (As JPEG with full colour resolution:
 noise makes PNG files of a megabyte.)
 """
 
@@ -37,14 +37,14 @@ from uc_hf.scoring.lpips import Lpips
 logger = logging.getLogger(__name__)
 
 DPI = 100
-"""Of the sheet: a pixel of a part that is shown in full is a pixel of the file."""
+"""Resolution of the sheet: where a photo is shown pixel by pixel, a pixel of it is a pixel of the file."""
 
 QUALITY = 90
 HEADING, GAP = 0.4, 0.08
 STEPS, BATCH_SIZE = 20, 16
 
 Versions = dict[str, list[ImageValue]]
-"""The same pictures as they are stored: under "original" and under the name of each preset."""
+"""The same images as stored, under "original" and under the name of each preset."""
 
 
 def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Versions:

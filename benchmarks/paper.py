@@ -5,10 +5,10 @@
     python -m benchmarks.paper table2 --data ../shared/data/flowers17 --paper-data flowers --out flowers \
         --surrogate uc_hf/tiny --target resnet-small --image-size 64 --epochs 20 --batch-size 64 --seeds 1
 
-table1: three targets; table2: ResNet-18 under augmentations; at: under adversarial training; relabel: other labels;
-mixed: partly clean data; simclr: without labels. OUT holds the protector, one JSON and one Markdown file for each, and
-the same command goes on where it stopped. Recipe, sizes and seeds differ from the paper's unless they are asked for:
-compare the drops, not the figures.
+table1: three targets; table2: ResNet-18 with augmentations; at: with adversarial training; relabel: other labels;
+mixed: partly clean data; simclr: without labels. OUT holds the protector and a JSON and a Markdown file for each; the
+same command continues where it stopped. Recipe, sizes and seeds differ from the paper's unless you set them: compare
+the drops, not the figures.
 """
 
 import argparse
@@ -71,7 +71,7 @@ SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class Setup:
-    """What all experiments of a command line share."""
+    """The sets and settings that all experiments of a command line share."""
 
     sets: Mapping[str, LabelledImages]
     test: LabelledImages
@@ -121,9 +121,9 @@ def at(setup: Setup) -> list[dict[str, str]]:
 
 
 def relabel(setup: Setup) -> list[dict[str, str]]:
-    """The scraper's own, coarser labels: 5 to 35 super-classes, by the classes' names where the surrogate reads."""
+    """A scraper's coarser labels: 5 to 35 super-classes, by class names if the surrogate reads text."""
     if setup.n_classes < SUPER_CLASSES.start:
-        raise SettingError(f"the data has {setup.n_classes} classes: there is nothing to gather into five and more.")
+        raise SettingError(f"the data has {setup.n_classes} classes: too few for five super-classes.")
     rows = []
     for n in (n for n in SUPER_CLASSES if n <= setup.n_classes):
         classes = super_classes(setup.sets["clean"], setup.classes, n, setup.surrogate)
@@ -134,7 +134,7 @@ def relabel(setup: Setup) -> list[dict[str, str]]:
 
 
 def mixed_data(setup: Setup) -> list[dict[str, str]]:
-    """Partly clean data: what a mixture adds to its clean part; and which examples are learnt when."""
+    """Partly clean data: what a mixture adds to its clean part, and which examples are learnt when."""
     clean, protected = setup.sets["clean"], setup.sets["protected"]
     sets = {"clean": clean, "protected": protected}
     for share in SHARES:
@@ -197,7 +197,7 @@ def _published(numbers: tuple[float, ...] | None, names: tuple[str, ...]) -> dic
 
 
 def _draw_mixture(setup: Setup) -> None:
-    """One training on half protected data: accuracy on clean against protected examples over the epochs."""
+    """One training on half protected data: accuracy on its clean and its protected examples over the epochs."""
     path = setup.out / "mixed-curves.json"
     if path.exists():
         return

@@ -1,6 +1,6 @@
-"""Protect a large dataset straight to a Hub: memory and disk, killed twice and finished against never interrupted.
+"""Protect a large dataset straight to a Hub: memory and disk, once killed twice, once never interrupted.
 
-The Hub is a stand-in on this machine, which the caller starts, in the repository:
+The Hub is a stand-in on this machine, which the caller starts in a checkout:
 
     python -c "from tests.minihub import MiniHub; hub = MiniHub(); print(hub.url, flush=True); hub.serve_forever()"
 
@@ -9,8 +9,8 @@ The Hub is a stand-in on this machine, which the caller starts, in the repositor
 
 Generated images are pushed to it. `uc-hf protect` streams them and pushes the protected set shard by shard; it is
 killed with SIGKILL after a third and after two thirds of the shards, and run a third time. In another folder it fits
-anew and runs once. Then both sets and the originals are loaded with `load_dataset` and compared row by row: the
-benchmark ends with an error at the first difference. Peak memory is read from /proc, so it needs Linux.
+again and runs once without interruption. Then both sets and the originals are loaded with `load_dataset` and compared
+row by row: the benchmark ends with an error at the first difference. Peak memory is read from /proc, that is on Linux.
 """
 
 import argparse
@@ -41,23 +41,23 @@ logger = logging.getLogger(__name__)
 SIDE = 64
 FILE_ROWS = 1000
 TEST_SHARE = 20
-"""A test split of a twentieth of the rows goes along; it has to arrive clean."""
+"""The test split has a twentieth of the rows; it has to arrive clean."""
 EPSILON = 16
 """The program's default bound, of 255."""
 SAMPLED_EVERY = 0.2
-"""Seconds between two looks at the memory, the disk and the Hub."""
+"""Seconds between two measurements of the memory, the disk and the Hub."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of `uc-hf protect` took.
+    """The cost of one run of `uc-hf protect`.
 
     Attributes:
         ended: "finished", or "killed" by this benchmark.
-        rows: protected in all; None of a killed run.
-        already: rows that earlier runs had pushed; None of a killed run.
-        shards: on the Hub when the run ended.
-        seconds: of the run, the start of Python and the fit included.
+        rows: number of protected rows; None for a killed run.
+        already: rows that earlier runs had pushed; None for a killed run.
+        shards: number of shards on the Hub when the run ended.
+        seconds: duration of the run, with the start of Python and the fit.
         peak_memory_mb: largest resident memory of the program.
         peak_disk_mb: largest size of its working folder, which holds its cache and its temporary files too.
     """

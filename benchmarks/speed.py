@@ -1,12 +1,12 @@
-"""Where the time of embedding and of `map` goes, beside what neither can do without.
+"""The time of embedding and of `map`, beside the least that each needs.
 
     python -m benchmarks.speed --dataset ../shared/data/cifar10 --images 2000 --surrogate uc_hf/tiny --out speed
 
-Three measurements: embedding a dataset, against the surrogate's forward pass alone over pictures that lie decoded in
-memory; k-means by faiss against scikit-learn's, where that is installed; and `map` with a fitted protector, against a
-`map` that decodes and stores the same pictures unchanged plus one forward pass over all. What is compared is run in
-turn, `--repeats` times after a first one that does not count. Seconds are medians, ratios medians of the ratios of
-neighbours. OUT.json holds all of it, OUT.md the tables.
+Three measurements: embedding a dataset, against the surrogate's forward pass over images that are decoded in memory;
+k-means by faiss against scikit-learn's, where that is installed; and `map` with a fitted protector, against a `map`
+that decodes and stores the same images unchanged, plus one forward pass over all. Compared jobs run in turn,
+`--repeats` times after a first round that does not count. Seconds are medians, ratios are medians of the ratios of
+consecutive runs. OUT.json holds everything, OUT.md the tables.
 """
 
 import argparse
@@ -51,7 +51,7 @@ Table = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed: a fitted protector, its surrogate on the accelerator's device, and images as they are stored."""
+    """What is timed: a fitted protector, its surrogate on the accelerator's device, and stored images."""
 
     protector: UCProtector
     surrogate: Surrogate | SurrogateEnsemble
@@ -63,11 +63,11 @@ class Work:
 
     @property
     def container(self) -> Container:
-        """What the protected images are stored in."""
+        """The container of the protected images."""
         return self.protector.settings.stored_as
 
     def embed(self) -> tuple[Tensor, np.ndarray]:
-        """Canvases and embeddings of all images, from what is stored."""
+        """Canvases and embeddings of all images, decoded from their stored form."""
         return embed(
             self.sample,
             self.surrogate,
@@ -85,18 +85,18 @@ class Work:
                 embed_canvases(part, self.surrogate, normalise=False)
 
     def per_image(self, seconds: list[float]) -> str:
-        """A median in milliseconds for each image."""
+        """A median in milliseconds per image."""
         return f"{1000 * statistics.median(seconds) / len(self.sample):.3f} ms"
 
 
 class Identity:
-    """What `map` is given for comparison: pictures are decoded and stored unchanged."""
+    """The function of the `map` to compare with: it decodes images and stores them unchanged."""
 
     def __init__(self, column: str, container: Container) -> None:
         self.column, self.container = column, container
 
     def __call__(self, examples: dict[str, Any]) -> dict[str, Any]:
-        """The batch, its images stored anew."""
+        """The batch with its images encoded again."""
         pictures = [images.decode(value) for value in examples[self.column]]
         stored = [images.encode(picture, self.container) for picture in pictures]
         examples[self.column] = [{"bytes": data, "path": None} for data in stored]
@@ -113,7 +113,7 @@ def embedding(work: Work) -> tuple[dict[str, list[float]], Table]:
 
 
 def k_means(work: Work) -> tuple[dict[str, list[float]], Table]:
-    """K-means on the embeddings, as often restarted by one as by the other."""
+    """K-means on the embeddings, with the same number of restarts."""
     _, embeddings = work.embed()
     n_clusters, seed = work.protector.settings.p, work.protector.settings.seed
     found: dict[str, np.ndarray] = {}

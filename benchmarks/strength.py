@@ -1,4 +1,4 @@
-"""How much protection a noise buys on a labelled set, beside the controls on the same clusters.
+"""How well a noise protects a labelled set, beside the controls on the same clusters.
 
     python -m benchmarks.strength --dataset ../shared/data/cifar10 --train-images 5000 \
         --surrogate cifar-resnet:../shared/models/resnet20-cifar10 --surrogate uc_hf/tiny \
@@ -6,9 +6,9 @@
 
 Sets are named "clean" and, for each surrogate, "protected (NAME)", "control-random (NAME)", "control-blocky (NAME)",
 "control-grating (NAME)", on the clusters of the first method; each further method adds "METHOD (NAME)". With --draws
-each is made several times, by protectors of other seeds, and the names end in "draw 1", "draw 2"...: a single draw may
-be a lucky one, which no number of trainings on it tells. The JSON holds what is done, and the same command goes on
-with it. A CSV of all trainings, a Markdown table and a picture of it lie beside it, by the same name.
+each is made several times, by protectors with other seeds, and the names end in "draw 1", "draw 2"...: a single draw
+may be a lucky one, which no number of trainings on it shows. The JSON holds finished trainings, and the same command
+continues with it. A CSV of all trainings, a Markdown table and a picture are written beside it, with the same name.
 """
 
 import argparse
@@ -39,10 +39,10 @@ from uc_hf.scoring.scorecard import score
 logger = logging.getLogger(__name__)
 
 DRAW = ", draw "
-"""What stands before a draw's number in the name of a set; the first draw has none."""
+"""Text before a draw's number in the name of a set; the first draw has no number."""
 
 LINE, NAMES = 0.32, 4.6
-"""Height of a bar's line and width of the names beside the bars, in inches."""
+"""Height of a bar's row and width of the names beside the bars, in inches."""
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
 
 
 def measure(args: argparse.Namespace) -> Scorecard:
-    """Make every set and train the targets on it; what the scorecard at OUT holds is not trained again."""
+    """Make every set and train the targets on it; trainings in the scorecard at OUT are not repeated."""
     sizes = {"train_images": args.train_images, "test_images": args.test_images}
     train, test = train_and_test(open_dataset(args.dataset), args.dataset, **sizes)
     return score(
@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace) -> Scorecard:
 
 
 def by_noise(card: Scorecard) -> list[tuple[str, list[Summary]]]:
-    """The name of each set without its draw, and of each of its draws the summary over seeds."""
+    """The name of each set without its draw, and the summary over seeds of each draw."""
     noises: dict[tuple[str, str, str, str | None], list[Summary]] = {}
     for of in card.summaries():
         name = re.sub(DRAW + "[0-9]+", "", of.train_set)
@@ -120,13 +120,13 @@ def by_noise(card: Scorecard) -> list[tuple[str, list[Summary]]]:
 
 
 def mean_and_deviation(draws: list[Summary]) -> tuple[float, float]:
-    """Of the accuracy after the last epoch, in [0, 1]: over the draws, or over the seeds where there is one draw."""
+    """Mean and standard deviation of the last accuracy, in [0, 1]: over the draws, or over the seeds of one draw."""
     lasts = [of.last for of in draws]
     return statistics.mean(lasts), statistics.stdev(lasts) if len(draws) > 1 else draws[0].last_std
 
 
 def over_draws(card: Scorecard) -> list[dict[str, str]]:
-    """Over the draws of a noise: the accuracy after the last epoch, itself a mean over seeds."""
+    """One row for each noise with several draws: its accuracy over the draws, each a mean over seeds."""
     rows = []
     for name, draws in by_noise(card):
         if len(draws) == 1:
@@ -148,7 +148,7 @@ def over_draws(card: Scorecard) -> list[dict[str, str]]:
 
 
 def table(card: Scorecard) -> str:
-    """Summaries over the seeds as Markdown, and over the draws where there are several; and chance."""
+    """Summaries over the seeds as Markdown, over the draws where there are several, and chance."""
     rows = [
         {
             "target": of.target,
@@ -177,7 +177,7 @@ def write_csv(card: Scorecard, path: Path) -> None:
 def draw(card: Scorecard) -> Figure:
     """A bar for each noise: the accuracy after the last epoch and its standard deviation over seeds; and chance.
 
-    Where a noise was drawn several times the bar is the mean over the draws, its deviation theirs, and each is a dot.
+    With several draws of a noise the bar shows their mean and standard deviation, and each draw is a dot.
     """
     noises = by_noise(card)
     figure = new_figure(2 * MARGIN + LINE * (len(noises) + 2))

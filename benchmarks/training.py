@@ -1,14 +1,13 @@
-"""Speed of the scorecard's training loop beside transformers.Trainer on the same work.
+"""Speed of the scorecard's training loop beside transformers.Trainer.
 
     python -m benchmarks.training --size 32 --images 2048 --batch-size 64 --epochs 2 --out training.json
 
 All train the same target with the same optimiser on the same images in batches of the same size; none tests, saves or
-logs. "transformers.Trainer" is Trainer as it comes: full precision, PNG files decoded and augmented one by one at
-every epoch, without further processes. "same precision" has it train in the precision that this loop chooses on the
-device; "from memory, same precision" hands it the images decoded and augmented by the batch besides, as this loop has
-them.
-Each is run once to warm up and then `--repeats` times in turn; images per second are medians over these, and the ratio
-is the median over the turns.
+logs. "transformers.Trainer" is Trainer with its defaults: full precision, PNG files decoded and augmented one by one
+in every epoch, without worker processes. With "same precision" it trains in the precision that this loop chooses on
+the device. With "from memory, same precision" it also gets decoded images that are augmented by the batch, like this
+loop. Each runs once to warm up and then `--repeats` times in turn; images per second are medians over these runs, and
+the ratio is the median over the turns.
 """
 
 import argparse
@@ -50,7 +49,7 @@ CLASSES = 10
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
-    """The images in memory, one at a time, as Trainer's loader asks for them."""
+    """The images in memory, one at a time, for Trainer's loader."""
 
     def __init__(self, images: LabelledImages) -> None:
         self.images = images
@@ -63,7 +62,7 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
 
 
 class WithLoss(nn.Module):
-    """A target as Trainer wants it: it gives its own loss."""
+    """A target for Trainer: it returns its own loss."""
 
     def __init__(self, target: Target) -> None:
         super().__init__()
@@ -75,7 +74,7 @@ class WithLoss(nn.Module):
 
 
 class Files(Dataset[tuple[Tensor, Tensor]]):
-    """The images as PNG files, decoded and augmented one by one at every epoch: the usual way to feed Trainer."""
+    """The images as PNG files, decoded and augmented one by one in every epoch: the usual input of Trainer."""
 
     def __init__(self, images: LabelledImages, recipe: Recipe) -> None:
         self.files, self.labels, self.recipe = png_files(images), images.labels, recipe
@@ -97,13 +96,13 @@ class Files(Dataset[tuple[Tensor, Tensor]]):
 
 @cache
 def png_files(images: LabelledImages) -> list[bytes]:
-    """The images encoded, once: in the round that does not count."""
+    """The encoded images; made once, in the round that does not count."""
     pictures = (chw.permute(1, 2, 0).contiguous().numpy() for chw in images.pixels)
     return [encode(Picture(pixels, "RGB"), Container("png")) for pixels in pictures]
 
 
 def with_trainer_from_memory(target: Target, images: LabelledImages, recipe: Recipe) -> None:
-    """Train a target by transformers.Trainer on this loop's terms: images in memory, augmented by the batch."""
+    """Train a target by transformers.Trainer with this loop's input: images in memory, augmented by the batch."""
     generator = Generator().manual_seed(0)
 
     def collate(rows: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -116,7 +115,7 @@ def with_trainer_from_memory(target: Target, images: LabelledImages, recipe: Rec
 
 
 def with_trainer(target: Target, images: LabelledImages, recipe: Recipe, precision: str = "no") -> None:
-    """Train a target by transformers.Trainer as it is usually fed, with the memory format that it comes with."""
+    """Train a target by transformers.Trainer with its usual input and memory format."""
 
     def collate(rows: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         pixels, labels = zip(*rows, strict=True)

@@ -89,7 +89,7 @@ def test_the_curves_tell_clean_from_protected_examples(setup: paper.Setup) -> No
 
 def test_too_few_classes_cannot_be_relabelled(setup: paper.Setup) -> None:
     few = replace(setup, classes=list("abcd"))
-    with pytest.raises(SettingError, match="nothing to gather into five"):
+    with pytest.raises(SettingError, match="too few for five super-classes"):
         paper.relabel(few)
 
 

@@ -1,1 +1,1 @@
-"""Pictures, pages and cards of what was made and measured."""
+"""Figures, pages and cards of what was made and measured."""

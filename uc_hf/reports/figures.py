@@ -1,7 +1,7 @@
 """Figures of a protection job, drawn with matplotlib's object API.
 
-Nothing here touches pyplot, its list of open figures or the backend: a figure is an ordinary object that is freed with
-its last reference, is saved with `figure.savefig(path)` and shows itself as the last line of a notebook cell.
+Nothing here uses pyplot, its list of open figures or the backend. A figure is an ordinary object: it is freed with its
+last reference, saved with `figure.savefig(path)`, and shown as the last line of a notebook cell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,17 +43,17 @@ from uc_hf.reports.page import (
 def contact_sheet(
     before: Sequence[Image.Image], after: Sequence[Image.Image], amplify: int = 8, columns: int = 8
 ) -> Figure:
-    """Each picture as a column: clean, protected, and their difference amplified around mid-grey.
+    """Each image as a column: clean, protected, and their difference amplified around mid-gray.
 
     Args:
-        before: the originals, one PIL image each.
-        after: the protected pictures, in the same order and of the same sizes.
-        amplify: factor on the noise; a difference d in 8-bit levels is drawn as 128 + amplify * d, clipped.
-        columns: pictures side by side; further ones continue below.
+        before: the originals, PIL images.
+        after: the protected images, in the same order and of the same sizes.
+        amplify: factor for the noise; a difference d in 8-bit levels is drawn as 128 + amplify * d, clipped.
+        columns: images side by side; further ones continue below.
 
     Raises:
-        SettingError: no picture, or the two lists differ in length.
-        ImageError: a picture and its protected copy differ in size; names the picture.
+        SettingError: there is no image, or the two lists differ in length.
+        ImageError: an image and its protected copy differ in size; the message names it.
     """
     if not before or len(before) != len(after):
         raise SettingError(
@@ -66,7 +66,7 @@ def contact_sheet(
     left, gap, band_gap = MARGIN + 1.2, 0.06, 0.3
     bands = [stacks[i : i + columns] for i in range(0, len(stacks), columns)]
     room = WIDTH - MARGIN - left
-    # One height for all pictures, widths by aspect: no picture is cropped and no edge is ragged.
+    # One height for all images and widths by aspect: no image is cropped, and the edges align.
     height = min(1.9, *((room - gap * (len(band) - 1)) / sum(_aspect(s[0]) for s in band) for band in bands))
     band_height = 3 * height + 2 * gap
     figure = new_figure(2 * MARGIN + len(bands) * band_height + (len(bands) - 1) * band_gap)
@@ -88,14 +88,14 @@ def contact_sheet(
 
 
 def cluster_sheet(pictures: Sequence[Sequence[Image.Image]], sizes: Sequence[int]) -> Figure:
-    """One row for each cluster: how many images it holds, and some of them (their central squares).
+    """One row for each cluster: its number of images, and the central squares of some of them.
 
     Args:
         pictures: a few PIL images of each cluster; a row may be empty.
         sizes: number of images in each cluster.
 
     Raises:
-        SettingError: no cluster, no picture at all, or the two lists differ in length.
+        SettingError: there is no cluster or no image at all, or the two lists differ in length.
     """
     if len(pictures) != len(sizes) or not any(pictures):
         raise SettingError(
@@ -124,18 +124,18 @@ def cluster_sheet(pictures: Sequence[Sequence[Image.Image]], sizes: Sequence[int
 
 
 def noise_gallery(noise: np.ndarray, epsilon: float) -> Figure:
-    """The noise of every cluster, scaled so that ±epsilon fills the range, above its magnitude spectrum.
+    """The noise of every cluster above its magnitude spectrum; ±epsilon fills the range of the drawing.
 
-    Each spectrum is relative to its largest value, on a logarithmic scale; its centre is the lowest frequency, its
+    Each spectrum is relative to its largest value, on a logarithmic scale. The centre is the lowest frequency, the
     edge a period of two pixels.
 
     Args:
         noise: int8 [p, 3, C, C], in 8-bit levels.
-        epsilon: the bound it was learnt with, a fraction of the pixel range (16/255).
+        epsilon: the bound that it was learnt with, a fraction of the pixel range (16/255).
 
     Raises:
         SettingError: noise is not [p, 3, C, C].
-        EpsilonError: epsilon is not a fraction, or the noise goes beyond it.
+        EpsilonError: epsilon is not a fraction, or the noise exceeds it.
     """
     if noise.ndim != 4 or noise.shape[1] != 3 or noise.shape[2] != noise.shape[3] or not noise.size:
         raise SettingError(f"noise has shape {list(noise.shape)}: noise_gallery draws int8 [p, 3, C, C].")
@@ -171,13 +171,13 @@ def embedding_map(before: np.ndarray, after: np.ndarray, clusters: np.ndarray, c
     """The embeddings before and after protection on the two main directions of the clean ones.
 
     Args:
-        before: float [n, d], embeddings of the clean images; the principal components are fitted on these alone.
-        after: float [n, d], embeddings of the same images once protected.
+        before: float [n, d], embeddings of the clean images; only these determine the principal components.
+        after: float [n, d], embeddings of the same images after protection.
         clusters: int [n], the cluster of each clean image: the colour of its point in both panels.
         centroids: float [p, d], drawn as stars.
 
     Raises:
-        SettingError: the shapes do not fit together, or a cluster number has no centroid.
+        SettingError: the shapes do not fit each other, or a cluster number has no centroid.
     """
     n, d = before.shape
     if after.shape != (n, d) or clusters.shape != (n,) or centroids.shape[1:] != (d,) or min(n, d) < 2:
@@ -198,7 +198,7 @@ def embedding_map(before: np.ndarray, after: np.ndarray, clusters: np.ndarray, c
     figure = new_figure(top + side + 0.95)
     across, upwards = (f"component {i + 1} · {percent(share)}" for i, share in enumerate(explained))
     palette = cluster_colours(len(centroids))
-    order = np.random.default_rng(0).permutation(n)  # no cluster lies on top of the others
+    order = np.random.default_rng(0).permutation(n)  # so that no cluster hides the others
     colours = [palette[clusters[i]] for i in order]
     for panel, (name, colour) in enumerate((("Clean", INK), ("Protected", PROTECTED))):
         x = MARGIN + 0.2 + panel * (side + gap)
@@ -227,7 +227,7 @@ def accuracy_curves(curves: Mapping[str, np.ndarray], chance: float, title: str)
         title: drawn above the plot.
 
     Raises:
-        SettingError: no curve, a curve that is not [seeds, epochs], or accuracies that are not fractions.
+        SettingError: there is no curve, a curve is not [seeds, epochs], or accuracies are not fractions.
     """
     if not curves:
         raise SettingError("accuracy_curves has no curve to draw: pass {name: array [seeds, epochs]}.")
@@ -269,19 +269,19 @@ def accuracy_curves(curves: Mapping[str, np.ndarray], chance: float, title: str)
 
 
 def percent(fraction: float) -> str:
-    """A fraction as it is written everywhere in the figures and the report: 0.2134 -> "21.3 %"."""
+    """A fraction as figures and reports show it: 0.2134 -> "21.3 %"."""
     return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
 
 
 def cluster_colours(clusters: int) -> list[str]:
-    """One hex colour for each cluster: the ten of the palette, or as many hues of a rainbow when there are more."""
+    """One hex colour for each cluster: those of the palette, or hues of a rainbow if there are more than ten."""
     if clusters <= len(CLUSTERS):
         return list(CLUSTERS[:clusters])
     return [to_hex(colour) for colour in colormaps["turbo"](np.linspace(0.04, 0.96, clusters))]
 
 
 def curve_colours(names: Sequence[str]) -> list[str]:
-    """One hex colour for each curve: strong for protected, dark for clean, muted for the controls."""
+    """One hex colour for each curve: strong for protected, dark for clean, muted for controls."""
     fixed = {"clean": INK, "protected": PROTECTED}
     controls = [name for name in names if not name.lower().startswith(tuple(fixed))]
     muted = {name: CONTROLS[i % len(CONTROLS)] for i, name in enumerate(controls)}
@@ -296,7 +296,7 @@ def _pixels(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _stack(index: int, before: Image.Image, after: Image.Image, amplify: int) -> tuple[np.ndarray, ...]:
-    """Clean, protected and amplified noise of one picture, each uint8 [H,W,3]."""
+    """Clean, protected and amplified noise of one image, each uint8 [H, W, 3]."""
     clean, protected = (_pixels(picture, f"picture {index}") for picture in (before, after))
     if clean.shape != protected.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (clean, protected)]
@@ -324,7 +324,7 @@ def _central_square(pixels: np.ndarray) -> np.ndarray:
 
 
 def _log_spectra(noise: np.ndarray) -> np.ndarray:
-    """log10 of the magnitude spectra of [p, 3, C, C], root mean square over channels, relative to each largest."""
+    """log10 of the magnitude spectra of [p, 3, C, C], root mean square over channels, relative to each maximum."""
     magnitude = np.sqrt((np.abs(np.fft.fft2(noise)) ** 2).mean(axis=1))
     largest = np.maximum(magnitude.max(axis=(1, 2), keepdims=True), 1e-12)
     return np.log10(np.fft.fftshift(magnitude, axes=(1, 2)) / largest + 1e-12)
@@ -336,7 +336,7 @@ def _principal_plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     covariance = np.cov(x, rowvar=False)
     values, vectors = eigh(covariance, subset_by_index=[len(mean) - 2, len(mean) - 1])
     directions = vectors[:, ::-1]
-    # An eigenvector's sign is arbitrary: its largest entry is made positive, so that figures can be compared.
+    # An eigenvector's sign is arbitrary; making its largest entry positive makes figures comparable.
     directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])
     return mean, directions, values[::-1] / max(np.trace(covariance), 1e-12)
 
@@ -349,7 +349,7 @@ def _spectrum_key(figure: Figure, left: float, top: float, bound: str) -> None:
 
 
 def _cluster_key(figure: Figure, left: float, top: float, palette: Sequence[str]) -> None:
-    """Which colour is which cluster; above twenty only the first and the last are named."""
+    """The colour of each cluster; with more than twenty only the first and the last are named."""
     room = WIDTH - MARGIN - left - 2.6
     step = min(0.42, room / len(palette))
     show(figure, left, top, step * len(palette), 0.06, np.array([[to_rgb(colour) for colour in palette]]))
@@ -361,13 +361,13 @@ def _cluster_key(figure: Figure, left: float, top: float, palette: Sequence[str]
 
 
 def _ticks(top: float) -> list[float]:
-    """Accuracies to mark from 0 to `top`, which is a multiple of 10 %."""
+    """Tick positions from 0 to `top`, which is a multiple of 10 %."""
     steps = round(10 * top) * (1 if top > 0.35 else 2 if top > 0.15 else 5)
     return [top * i / steps for i in range(steps + 1)]
 
 
 def _end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], width: float, spacing: float) -> None:
-    """Name and last value of each line beside its end, moved apart where they would touch."""
+    """Name and last value beside the end of each line, moved apart where they would overlap."""
     ends = sorted(ends, key=lambda end: end[1])
     heights = _spread([value for _, value, _ in ends], spacing, axes.get_ylim()[1])
     across = axes.get_yaxis_transform()  # x in widths of the axes, y in data
@@ -381,7 +381,7 @@ def _end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], width: float
 
 
 def _spread(values: Sequence[float], spacing: float, top: float) -> list[float]:
-    """Ascending values moved apart to at least `spacing`, upwards from below, then down again from `top`."""
+    """Ascending values moved apart to at least `spacing`: upwards from below, then down again from `top`."""
     heights = list(values)
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + spacing)

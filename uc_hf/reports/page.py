@@ -1,6 +1,6 @@
-"""The page that figures are drawn on: its width, colours and type, and the few things that are put on it.
+"""The page on which figures are drawn: its width, colours and type, and the elements that are placed on it.
 
-Positions are given in inches from the top left corner, so that what is aligned in the code is aligned on the page.
+Positions are in inches from the top left corner, so that what is aligned in the code is aligned on the page.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ MUTED = "#6b7280"
 HAIRLINE = "#d9d7d1"
 PROTECTED = "#d4500c"
 CONTROLS = ("#557fa3", "#8f7536", "#65856b", "#86698f")
-# Petroff, "Accessible color sequences for data visualization" (2021): told apart under the common colour deficiencies.
+# Petroff, "Accessible color sequences for data visualization" (2021): distinct with the common colour deficiencies.
 CLUSTERS = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
@@ -34,7 +34,7 @@ SPECTRUM_DECADES = 2
 
 
 def new_figure(height: float) -> Figure:
-    """An empty page, WIDTH inches wide and so many high."""
+    """An empty page, WIDTH inches wide and `height` inches high."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER)
     figure.set_layout_engine("none")
     return figure
@@ -64,7 +64,7 @@ def write(
 
 
 def show(figure: Figure, left: float, top: float, width: float, height: float, pixels: np.ndarray) -> Axes:
-    """Pixels [H,W] or [H,W,3]: hard-edged squares for small pictures, antialiased where large ones are reduced."""
+    """Pixels [H, W] or [H, W, 3]: small images as hard-edged squares, large ones antialiased."""
     axes = place(figure, left, top, width, height)
     axes.set_axis_off()
     axes.imshow(pixels, aspect="auto", interpolation="nearest" if min(pixels.shape[:2]) <= 64 else "auto")
@@ -72,7 +72,7 @@ def show(figure: Figure, left: float, top: float, width: float, height: float, p
 
 
 def chart(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes of a plot: hairline frame, small muted ticks, whatever the user's matplotlib style is."""
+    """Axes of a plot with a hairline frame and small muted ticks, whatever the user's matplotlib style."""
     axes = place(figure, left, top, width, height)
     axes.set(facecolor="#fffefc", axisbelow=True)
     axes.grid(False)
