@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.strength import DRAW, mean_and_deviation
 from uc_hf.errors import SettingError
 from uc_hf.reports import markdown
+from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import TIMES
 from uc_hf.scoring.results import NONE, Scorecard, Summary
 
@@ -150,7 +151,7 @@ def table(name: str, page: Path) -> str:
         for row in spec["row"]
         for line in lines(row)
     ]
-    return markdown.table(rows)
+    return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
 
 
 def filled(page: Path) -> str:
