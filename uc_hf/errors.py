@@ -68,6 +68,10 @@ class BadImages(ImageError):
         named = "\n".join([*(f"  {bad}" for bad in found[: self.SHOWN]), *more])
         super().__init__(f"{len(found)} of {looked_at} images cannot be protected:\n{named}\n{remedy}")
 
+    def to_list(self) -> list[dict[str, str]]:
+        """Each image and its reason, as JSON values."""
+        return [{"image": bad.name, "reason": bad.reason} for bad in self.found]
+
 
 class SurrogateError(UCError, ValueError):
     """A surrogate cannot be found, is not a vision model, or is not the one that was fitted with."""

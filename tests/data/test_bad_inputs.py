@@ -1,12 +1,13 @@
 """What goes wrong in practice, and the message that each mistake ends in: what, where, and what to do instead."""
 
 import io
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict, Features, Image, Value
+from datasets import Dataset, DatasetDict, Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
 from tests.commands import invoke, start, succeed
@@ -181,7 +182,69 @@ def test_a_bad_file_of_a_folder_is_named_by_its_path(photos: Path, surrogate_fol
     *_, headline, bad, remedy = result.stderr.splitlines()
     assert headline == "Error: 1 of 41 images cannot be protected:"
     assert bad.startswith("  album/cut.jpg: truncated or damaged")
-    assert remedy == "Mend them, or leave them out."
+    assert remedy == "Mend them, or write --skip-bad: the others are protected then, and these are left out."
+
+
+@pytest.fixture
+def key(tiles: Dataset, surrogate_folder: str, tmp_path: Path) -> Path:
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8)
+    protector.fit(tiles.select(range(8))).save_pretrained(tmp_path / "key")
+    return tmp_path / "key"
+
+
+def test_all_bad_files_are_listed_and_left_out_on_request(key: Path, photos: Path, tmp_path: Path) -> None:
+    bad = [f"cut {number:02}\x1b[31m.jpg" for number in range(12)]
+    for name in bad:
+        (photos / name).write_bytes(jpeg()[:200])
+    words = ["protect", photos, "--out", tmp_path / "out", "--protector", key]
+    refused = invoke(*words, "--json")
+    assert refused.exit_code == 1 and "12 of 52 images cannot be protected" in refused.stderr
+    assert "  and 7 more\nAll are listed in " in refused.stderr and "\x1b" not in refused.stderr.replace(
+        "\x1b[31mE", ""
+    )
+    told = json.loads(refused.stdout)["bad_images"]
+    assert [image["image"] for image in told] == [name.replace("\x1b", r"\x1b") for name in bad]
+    listed = (tmp_path / "key.bad-images.txt").read_text().splitlines()
+    assert len(listed) == 12 and all("truncated or damaged" in line for line in listed)
+    done = invoke(*words, "--skip-bad")
+    assert done.exit_code == 3 and "Protected 40 images" in done.stdout
+    assert "Not published: images that cannot be protected: 12 (the first: cut 00" in done.stdout
+    assert "cut 04" in done.stdout and "cut 05" not in done.stdout and "key.bad-images.txt" in done.stdout
+    assert len([*(tmp_path / "out").glob("*.png")]) == 40
+    again = json.loads(invoke(*words, "--skip-bad", "--json").stdout)
+    assert again["already_done"] == 40 and len(again["left_out"]["images that cannot be protected"]) == 12
+
+
+@pytest.mark.parametrize("where", ["out", "local stream", "hub stream"])
+def test_bad_rows_are_left_out_of_every_split_and_the_job_goes_on_where_it_stopped(
+    hub: MiniHub, key: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uc_hf.publishing.dataset.SHARD_ROWS", 4)
+    good = [jpeg(seed=seed) for seed in range(12)]
+    good[3] = good[9] = good[5][:300]
+    splits = DatasetDict(train=dataset(*good), test=dataset(good[0], good[3], good[1]))
+    splits = splits.rename_column("photo", "image")
+    source, name = tmp_path / "set", f"me/skipped-{where.split()[0]}"
+    for split, rows in splits.items():
+        source.mkdir(exist_ok=True)
+        rows.to_parquet(source / f"{split}.parquet")
+    if where == "hub stream":
+        splits.push_to_hub("me/some-bad")
+        source = "me/some-bad"
+    place = ["--out", tmp_path / "out"] if where == "out" else ["--push-to", name]
+    result = invoke("protect", source, *place, "--protector", key, "--skip-bad", "--json")
+    assert result.exit_code == 3, result.stderr
+    report = json.loads(result.stdout)
+    (bad,) = report["left_out"].values()
+    assert [line.partition(":")[0].partition(", column")[0] for line in sorted(bad)] == [
+        "row 1 of split 'test'",
+        "row 3 of split 'train'",
+        "row 9 of split 'train'",
+    ]
+    made = load_dataset(str(tmp_path / "out") if where == "out" else name)
+    assert {split: len(rows) for split, rows in made.items()} == {"train": 10, "test": 2}
+    again = json.loads(invoke("protect", source, *place, "--protector", key, "--skip-bad", "--json").stdout)
+    assert again["already_done"] == 10 and again["images"] == 10
 
 
 def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folder: str, tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 
 import datasets
 
-from uc_hf.data.checks import Look
+from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
-from uc_hf.data.folders import Folder, check_folder
+from uc_hf.data.folders import BAD, Folder, check_folder
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
-from uc_hf.errors import SettingError
+from uc_hf.errors import BadImage, SettingError
 from uc_hf.files import check_writable
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
+from uc_hf.publishing.destination import Destination
 from uc_hf.publishing.hub import HubRepository
 from uc_hf.publishing.image_folder import protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
@@ -66,7 +67,11 @@ class FolderJob:
         clean = {name for split in self._clean for name in self.folder.splits[split]}
         check_folder(self.folder.root, ahead, container, clean, keep_exif=settings.keep_exif)
 
-    def sample(self) -> datasets.Dataset:
+    def without(self, bad: Sequence[BadImage]) -> "FolderJob":
+        """The job without some of its images, which have no copy then."""
+        return replace(self, folder=self.folder.without(bad))
+
+    def sample(self, settings: CommonSettings) -> datasets.Dataset:
         """The images to fit on."""
         rows = self.folder.rows()
         return datasets.concatenate_datasets([rows[split] for split in self.chosen])
@@ -100,12 +105,17 @@ class FolderJob:
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """A dataset in, parquet shards out; `chosen` splits are protected, the others carried over clean."""
+    """A dataset in, parquet shards out; `chosen` splits are protected, the others carried over clean.
+
+    `bad` images have been left out of the stored splits; with `skip_bad` a stream leaves them out as it is read.
+    """
 
     source: str
     splits: Splits
     chosen: Sequence[str]
     keep_clean: Sequence[str]
+    skip_bad: bool
+    bad: Sequence[BadImage] = ()
 
     def check(
         self,
@@ -134,22 +144,53 @@ class DatasetJob:
             look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None)
         look.end()
 
-    def sample(self) -> Any:
+    def without(self, bad: Sequence[BadImage]) -> "DatasetJob":
+        """The job without some of its rows."""
+        left_out = {(image.split, image.place) for image in bad}
+        splits = {
+            split: part.select([row for row in range(len(part)) if (split, row) not in left_out])
+            if isinstance(part, datasets.Dataset)
+            else part
+            for split, part in self.splits.items()
+        }
+        stored = [image for image in bad if isinstance(self.splits[image.split or ""], datasets.Dataset)]
+        return replace(self, splits=splits, bad=stored)
+
+    def sample(self, settings: CommonSettings) -> Any:
         """The rows to fit on."""
-        parts = [self.splits[split] for split in self.chosen]
+        splits, _ = self._readable(settings, image_column(common_features(self.splits), settings.image_column))
+        parts = [splits[split] for split in self.chosen]
         if isinstance(parts[0], datasets.IterableDataset):
             parts = [part.decode(False) for part in parts]
         return datasets.concatenate_datasets(parts)
 
     def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the shards into a folder."""
-        return protect_dataset(self.splits, self.chosen, LocalFolder(out), protector, self._name)
+        return self._protect(LocalFolder(out), protector)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
-        outcome = protect_dataset(self.splits, self.chosen, repository, protector, self._name)
+        outcome = self._protect(repository, protector)
         repository.introduce(protector, self.source, self.chosen, outcome.carried)
         return outcome
+
+    def _protect(self, destination: Destination, protector: Protector) -> Outcome:
+        splits, guards = self._readable(protector.settings, protector.fitted.column)
+        outcome = protect_dataset(splits, self.chosen, destination, protector, self._name)
+        bad = [*self.bad, *(image for guard in guards for image in guard.bad.values())]
+        return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
+
+    def _readable(self, settings: CommonSettings, column: str) -> tuple[Splits, list[Skipping]]:
+        """The splits, and what notes down the bad rows of streams that are to be skipped."""
+        guards = {
+            split: Skipping(
+                part.features, split, column if split in self.chosen else None, settings.stored_as, settings.keep_exif
+            )
+            for split, part in self.splits.items()
+            if self.skip_bad and isinstance(part, datasets.IterableDataset)
+        }
+        splits = {split: guards[split].over(part) if split in guards else part for split, part in self.splits.items()}
+        return splits, list(guards.values())
 
     def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the shards that `write` has written."""
@@ -165,7 +206,7 @@ class DatasetJob:
 
 
 def open_job(
-    source: str, splits: Sequence[str], keep_clean: Sequence[str], *, streaming: bool
+    source: str, splits: Sequence[str], keep_clean: Sequence[str], *, streaming: bool, skip_bad: bool
 ) -> FolderJob | DatasetJob:
     """The job that a source asks for.
 
@@ -174,6 +215,7 @@ def open_job(
         splits: those that the user named.
         keep_clean: further columns of images of a dataset that may stay as they are.
         streaming: read a dataset as it is protected, rather than copying it to this machine first.
+        skip_bad: leave out the rows of a stream that cannot be protected.
 
     Raises:
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.
@@ -192,4 +234,4 @@ def open_job(
         return FolderJob(folder, choose_splits(parts, splits))
     opened = open_dataset(source, streaming=streaming)
     common_features(opened)
-    return DatasetJob(source, opened, choose_splits(opened, splits), keep_clean)
+    return DatasetJob(source, opened, choose_splits(opened, splits), keep_clean, skip_bad)

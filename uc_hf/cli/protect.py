@@ -14,8 +14,9 @@ from huggingface_hub import HfApi
 from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_places, manifest_path, only_run, save_protector
-from uc_hf.data.folders import summary
-from uc_hf.errors import OutputError, SettingError, shown
+from uc_hf.data.folders import BAD, summary
+from uc_hf.errors import BadImages, OutputError, SettingError, shown
+from uc_hf.files import write_whole
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
@@ -40,6 +41,7 @@ class Result:
         measured: on stored images of this run; None when it found all of them done.
         seconds: that this run took.
         pushed_to: the dataset's address on the Hub.
+        listed: a file with all images that were skipped, where they are many.
     """
 
     out: Path | None
@@ -50,6 +52,7 @@ class Result:
     measured: Imperceptibility | None
     seconds: float
     pushed_to: str | None
+    listed: Path | None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -87,6 +90,7 @@ def protect(
     key: Path | None,
     push_to: str | None,
     verify: bool,
+    skip_bad: bool,
 ) -> Result:
     """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
 
@@ -100,6 +104,7 @@ def protect(
         key: the protector's folder; None for the output's name with ".protector" appended.
         push_to: a dataset repository on the Hub.
         verify: read every finished copy and its original, however sure their sizes and times are.
+        skip_bad: leave out images that cannot be protected, and say which.
 
     Raises:
         UCError: of any kind, with the remedy.
@@ -117,14 +122,19 @@ def protect(
             _refuse_filled(push_to, saved, key)
         if saved is not None:
             _refuse_another(saved, method, settings, given, key)
-        job = open_job(source, splits, keep_clean, streaming=out is None)
+        job = open_job(source, splits, keep_clean, streaming=out is None, skip_bad=skip_bad)
         protector = saved or chosen(**given)
         column = settings.image_column if saved is None else saved.fitted.column
         manifest = None if saved is None or out is None else _manifest(saved, source, out, key)
-        job.check(column, protector.settings, out, manifest, verify=verify)
+        try:
+            job.check(column, protector.settings, out, manifest, verify=verify)
+        except BadImages as error:
+            if not skip_bad:
+                raise BadImages(error.found, error.looked_at, _ways_out(error, key)) from error
+            job = job.without(error.found)
         repository = None if push_to is None else HubRepository.create(push_to)
         if saved is None:
-            _fit(protector, job.sample(), key)
+            _fit(protector, job.sample(protector.settings), key)
         if out is not None:
             manifest = manifest or _manifest(protector, source, out, key)
         outcome = _run(job, protector, out, manifest, repository)
@@ -139,6 +149,7 @@ def protect(
             measured=compare(pairs) if pairs else None,
             seconds=seconds,
             pushed_to=None if repository is None else repository.url,
+            listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], key),
         )
 
 
@@ -179,10 +190,29 @@ def say(result: Result) -> None:
     for told, found in (("Not published", outcome.left_out), ("Not followed", outcome.noted)):
         for kind, names in found.items():
             say_text(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
+    for image in outcome.left_out.get(BAD, ())[1 : BadImages.SHOWN]:
+        say_text(f"  {image}")
+    if result.listed is not None:
+        say_text(f"All of them are listed in {result.listed}.")
     say_text(
         f"Keep {result.key} private: it is the key that removes the noise.\n"
         "Take down the originals: while they are public, the protected copies protect nothing."
     )
+
+
+def _ways_out(error: BadImages, key: Path) -> str:
+    listed = _list([str(image) for image in error.found], key)
+    named = "" if listed is None else f"All are listed in {listed}. "
+    return f"{named}Mend them, or write --skip-bad: the others are protected then, and these are left out."
+
+
+def _list(bad: Sequence[str], key: Path) -> Path | None:
+    """Write down images that are too many to be named on a screen, beside the protector."""
+    if len(bad) <= BadImages.SHOWN:
+        return None
+    path = key.with_name(f"{key.name.removesuffix('.protector')}.bad-images.txt")
+    write_whole(path, "".join(f"{shown(image)}\n" for image in bad).encode())
+    return path
 
 
 def _fit(protector: Protector, sample: Any, key: Path) -> None:

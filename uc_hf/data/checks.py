@@ -4,14 +4,15 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from datasets import Dataset, Image, IterableDataset
+import pyarrow as pa
+from datasets import Dataset, Features, Image, IterableDataset
 
 from uc_hf.data import images
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
-from uc_hf.data.pointers import changed_files, holds_files
+from uc_hf.data.pointers import changed_files, holds_files, taken_in
 from uc_hf.data.progress import Bar
-from uc_hf.data.rows import plain_image, read_rows
+from uc_hf.data.rows import plain_image, plain_images, read_rows
 from uc_hf.errors import BadImage, BadImages, ImageError
 
 
@@ -121,3 +122,44 @@ class Look:
                 self.looked_at,
                 self._gray[0],
             )
+
+
+class Skipping:
+    """Lets the rows of a stream pass that can be protected, and carried over; notes down the others.
+
+    Args:
+        features: of the stream.
+        split: its name.
+        column: the images to protect; None in a split that is carried over clean.
+        container: what they will be stored in.
+        keep_exif: else it must be possible to take the EXIF out of an image that stays clean.
+
+    Attributes:
+        bad: row -> what is wrong with it.
+    """
+
+    def __init__(
+        self, features: Features, split: str, column: str | None, container: Container, keep_exif: bool
+    ) -> None:
+        self.features, self.split, self.column = features, split, column
+        self.container, self.keep_exif = container, keep_exif
+        self.bad: dict[int, BadImage] = {}
+
+    def over(self, stream: IterableDataset) -> IterableDataset:
+        """The stream without its bad rows."""
+        rows = stream.with_format("arrow")
+        rows = rows.map(self, with_indices=True, batched=True, batch_size=1, features=self.features)
+        return rows.with_format(None)
+
+    def __call__(self, table: pa.Table, rows: list[int]) -> pa.Table:
+        """A table of one row, or of none."""
+        table = taken_in(table, self.features)
+        try:
+            if self.column is not None:
+                images.check(table[self.column][0].as_py(), self.container)
+            if not self.keep_exif:
+                plain_images(table, self.features, f"split {self.split!r}", rows[0], self.column)
+        except ImageError as error:
+            self.bad[rows[0]] = BadImage(rows[0], f"row {rows[0]} of split {self.split!r}", str(error), self.split)
+            return table.slice(0, 0)
+        return table

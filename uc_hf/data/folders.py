@@ -7,7 +7,7 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -44,13 +44,14 @@ _BEGINNINGS = (
 )
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1")
 
-DEAD, UNREADABLE, SPECIAL = (
-    "links that lead nowhere",
-    "files and folders that cannot be read",
-    "neither files nor folders",
-)
-UNENCODABLE, UNOPENED = "names that are not UTF-8", "pictures of kinds that are not opened (convert them to PNG)"
-HIDDEN, LISTED = "hidden files and folders", "links to folders that are listed already"
+BAD = "images that cannot be protected"
+DEAD = "links that lead nowhere"
+UNREADABLE = "files and folders that cannot be read"
+UNENCODABLE = "files and folders whose names are not UTF-8"
+UNOPENED = "pictures of kinds that are not opened (convert them to PNG)"
+SPECIAL = "pictures by their names that are pipes or devices"
+HIDDEN = "hidden files and folders"
+LISTED = "links to folders that are listed already"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Folder:
         root: the folder.
         pictures: files that are pictures by their suffix.
         others: files that are none.
-        left_out: why pictures, or folders that may hold some, are not among `pictures` -> their paths.
+        left_out: why pictures, or folders that may hold some, are not among `pictures` -> their paths (of `BAD` with
+            the reason).
         noted: what else is not followed -> its paths; no picture is missing for it.
         linked: folders that links within it lead to, absolute.
     """
@@ -69,7 +71,7 @@ class Folder:
     root: Path
     pictures: Sequence[Path]
     others: Sequence[Path]
-    left_out: Mapping[str, Sequence[Path]]
+    left_out: Mapping[str, Sequence[Path | str]]
     noted: Mapping[str, Sequence[Path]]
     linked: Sequence[Path]
 
@@ -84,6 +86,12 @@ class Folder:
             return {"train": list(self.pictures)}
         order = sorted(names, key=lambda top: names[top] != "train")
         return {names[top]: [path for path in self.pictures if path.parts[0] == top] for top in order}
+
+    def without(self, bad: Sequence[BadImage]) -> "Folder":
+        """The folder with some of its pictures left out."""
+        places = {image.place for image in bad}
+        pictures = [path for path in self.pictures if path not in places]
+        return replace(self, pictures=pictures, left_out={**self.left_out, BAD: [str(image) for image in bad]})
 
     def copies(self, container: Container, clean: Sequence[str] = ()) -> dict[Path, Path]:
         """What the copy of each picture is called.
@@ -255,7 +263,7 @@ def check_folder(
     look.end()
 
 
-def summary(paths: Sequence[Path]) -> str:
+def summary(paths: Sequence[Path | str]) -> str:
     """How many there are, and the first: "3 (the first: holiday/a.jxl)"."""
     return f"{len(paths):,} ({'the first: ' if len(paths) > 1 else ''}{shown(paths[0])})"
 

@@ -9,6 +9,7 @@ import typer
 from uc_hf.cli.commands.options import EXPERT, METHOD, STRENGTH, WHERE, ImageColumn, Json, LabelColumn
 from uc_hf.cli.reporting import LEFT_OUT
 from uc_hf.data.container import CONTAINERS
+from uc_hf.errors import BadImages
 from uc_hf.fitting.epsilon import EPSILONS, describe_presets
 from uc_hf.methods import METHODS
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
@@ -174,6 +175,14 @@ def protect(
             rich_help_panel=WHERE,
         ),
     ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Leave out images that cannot be protected, list them, and exit with 3.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Protect a folder of images or a dataset.
@@ -201,17 +210,23 @@ def protect(
         "keep_exif": keep_exif or None,
         "image_column": image_column,
     }
-    result = command.protect(
-        source,
-        out,
-        method=method,
-        given={name: value for name, value in settings.items() if value is not None},
-        splits=split or [],
-        keep_clean=keep_clean or [],
-        key=protector,
-        push_to=push_to,
-        verify=verify,
-    )
+    try:
+        result = command.protect(
+            source,
+            out,
+            method=method,
+            given={name: value for name, value in settings.items() if value is not None},
+            splits=split or [],
+            keep_clean=keep_clean or [],
+            key=protector,
+            push_to=push_to,
+            verify=verify,
+            skip_bad=skip_bad,
+        )
+    except BadImages as error:
+        if json:
+            console.say_json({"error": str(error), "bad_images": error.to_list()})
+        raise
     if json:
         console.say_json(result.to_dict())
     else:
