@@ -6,7 +6,7 @@ from benchmarks.cifar_resnet import cifar_resnet
 from uc_hf import UCProtector
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.surrogates.backbones import Size
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Embedder, load_surrogate
 
 
 PAPER_EPOCHS = 50.0
@@ -17,16 +17,14 @@ RECIPES = ("default", "paper", *FAMILIES)
 CIFAR_RESNET = "cifar-resnet:"
 
 
-def open_surrogate(name: str, size: Size | None) -> Surrogate | SurrogateEnsemble:
+def open_surrogate(name: str, size: Size | None) -> Embedder:
     """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px."""
     if name.startswith(CIFAR_RESNET):
         return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()
     return load_surrogate(name, size=size)
 
 
-def build(
-    recipe: str, surrogate: Surrogate | SurrogateEnsemble, *, steps: int | None, paper_epochs: float, **settings: Any
-) -> UCProtector:
+def build(recipe: str, surrogate: Embedder, *, steps: int | None, paper_epochs: float, **settings: Any) -> UCProtector:
     """The protector of a recipe, not fitted; `steps` is of all recipes but the paper's, which counts epochs."""
     if recipe == "paper":
         return UCProtector.paper(surrogate=surrogate, epochs=paper_epochs, **settings)

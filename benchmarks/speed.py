@@ -41,7 +41,7 @@ from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.protector import AT_ONCE
 from uc_hf.reports import markdown
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Embedder, load_surrogate
 
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Work:
     """What is timed: a fitted protector, its surrogate on the accelerator's device, and stored images."""
 
     protector: UCProtector
-    surrogate: Surrogate | SurrogateEnsemble
+    surrogate: Embedder
     accelerator: Accelerator
     dataset: datasets.Dataset
     sample: Sample

@@ -1,7 +1,8 @@
 """Every error that a user can mend: the message says what is wrong, where, and what to write instead."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +111,21 @@ def shown(text: object) -> str:
 def printable(text: str) -> str:
     """A message of several lines as a terminal may show it, as `shown` does for each."""
     return "\n".join(map(shown, text.split("\n")))
+
+
+def cell(row: int, column: str, where: str = "") -> str:
+    """What messages call one value of a dataset: "row 7 of the split 'train', column 'image'"."""
+    return f"row {row}{where and f' of {where}'}, column {column!r}"
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Says which image an error is about.
+
+    Raises:
+        ImageError: the one that was raised, after `what`.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{what}: {error}") from error

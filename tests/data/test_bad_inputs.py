@@ -251,7 +251,7 @@ def test_a_bad_row_of_a_dataset_is_named_by_split_row_and_column(surrogate_folde
     splits = DatasetDict(train=dataset(jpeg(), jpeg()), more=dataset(jpeg(), jpeg()[:300]))
     splits.save_to_disk(tmp_path / "saved")
     result = invoke("protect", tmp_path / "saved", "--out", tmp_path / "out", "--surrogate", surrogate_folder)
-    assert result.exit_code == 1 and "row 1 of split 'more', column 'photo': truncated" in result.stderr
+    assert result.exit_code == 1 and "row 1 of the split 'more', column 'photo': truncated" in result.stderr
 
 
 def test_tomorrows_rows_are_all_looked_at_before_the_first_is_protected_by_a_saved_protector(

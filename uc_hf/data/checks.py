@@ -13,7 +13,7 @@ from uc_hf.data.images import ImageValue
 from uc_hf.data.pointers import changed_files, holds_files, taken_in
 from uc_hf.data.progress import Bar
 from uc_hf.data.rows import plain_image, plain_images, read_rows
-from uc_hf.errors import BadImage, BadImages, ImageError
+from uc_hf.errors import BadImage, BadImages, ImageError, cell
 
 
 logger = logging.getLogger(__name__)
@@ -72,14 +72,12 @@ class Look:
 
     def at_rows(self, dataset: Dataset | IterableDataset, column: str, split: str | None = None) -> None:
         """Look at the images of a dataset; a stream is read through."""
-        of, total = "" if split is None else f" of split {split!r}", None
+        where, total = "" if split is None else f"the split {split!r}", None
         if isinstance(dataset, IterableDataset):
-            values = (row[column][0].as_py() for row in read_rows(dataset, f"the split {split!r}"))
+            values = (row[column][0].as_py() for row in read_rows(dataset, where))
         else:
             values, total = (row[column] for row in undecoded(dataset, column)), len(dataset)
-        named = (
-            (BadImage(row, f"row {row}{of}, column {column!r}", "", split), value) for row, value in enumerate(values)
-        )
+        named = ((BadImage(row, cell(row, column, where), "", split), value) for row, value in enumerate(values))
         self.at(named, total)
 
     def at_carried(
@@ -103,7 +101,7 @@ class Look:
                 try:
                     changed_files(row[name][0].as_py(), feature, plain_image)
                 except ImageError as error:
-                    where = f"row {number} of split {split!r}, column {name!r}"
+                    where = cell(number, name, f"the split {split!r}")
                     self.bad.append(BadImage(number, where, str(error), split))
 
     def end(self) -> None:

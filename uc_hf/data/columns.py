@@ -7,7 +7,7 @@ import datasets
 from datasets import ClassLabel, Features, Image, Value
 
 from uc_hf.data.pointers import holds_files
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, cell
 
 
 LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label", "class", "target")
@@ -126,7 +126,7 @@ def labels_of(dataset: datasets.Dataset, column: str) -> list[Any]:
     for row, label in enumerate(labels):
         if label is None or label != label or (isinstance(feature, ClassLabel) and label < 0):
             raise DatasetError(
-                f"row {row}, column {column!r}, has no label. Leave such rows out: "
+                f"{cell(row, column)}, has no label. Leave such rows out: "
                 f"dataset.filter(lambda label: label not in (None, -1), input_columns={column!r})."
             )
     return labels

@@ -19,7 +19,7 @@ from datasets.utils.file_utils import is_local_path, xopen
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from uc_hf.errors import DatasetError, shown
+from uc_hf.errors import DatasetError, cell, shown
 from uc_hf.files import read_file
 
 
@@ -121,7 +121,7 @@ class _Guard:
     def refusals(self, table: pa.Table, rows: "range | list[int]") -> list[str]:
         """What is wrong with which row."""
         return [
-            f"  row {rows[row]} of the split {self.split!r}, column {name!r}: {shown(path)!r}: {reason}"
+            f"  {cell(rows[row], name, f'the split {self.split!r}')}: {shown(path)!r}: {reason}"
             for name, feature in self.features.items()
             if name in table.column_names
             for row, path in pointers(table[name], feature)

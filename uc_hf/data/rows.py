@@ -17,7 +17,7 @@ from httpx2 import HTTPError
 from uc_hf.data.batches import PIXELS, n_pixels
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.pointers import changed_files, holds_files, taken_in
-from uc_hf.errors import DatasetError, ImageError, UCError, first_line
+from uc_hf.errors import DatasetError, UCError, cell, first_line, naming
 
 
 GROUP_ROWS, GROUP_BYTES = 100, 32 * 2**20
@@ -143,10 +143,8 @@ def plain_images(table: pa.Table, features: datasets.Features, where: str, start
             continue
         values = []
         for row, value in enumerate(table[field.name].to_pylist(), start):
-            try:
+            with naming(cell(row, field.name, where)):
                 values.append(changed_files(value, feature, plain_image))
-            except ImageError as error:
-                raise ImageError(f"row {row} of {where}, column {field.name!r}: {error}") from error
         table = table.set_column(position, field, pa.chunked_array([pa.array(values, field.type)]))
     return table
 

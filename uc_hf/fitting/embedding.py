@@ -14,9 +14,9 @@ from torch.utils.data import Dataset as TorchDataset
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue
 from uc_hf.data.progress import Bar
-from uc_hf.errors import ImageError
+from uc_hf.errors import cell, naming
 from uc_hf.fitting.sample import Sample
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Embedder
 
 
 class Canvases(TorchDataset[Tensor]):
@@ -34,10 +34,8 @@ class Canvases(TorchDataset[Tensor]):
         return [self._canvas(index, value) for index, value in zip(indices, self.sample.take(indices), strict=True)]
 
     def _canvas(self, index: int, value: ImageValue) -> Tensor:
-        try:
+        with naming(cell(self.sample.rows[index], self.sample.column)):
             picture = images.decode(value)
-        except ImageError as error:
-            raise ImageError(f"row {self.sample.rows[index]}, column {self.sample.column!r}: {error}") from error
         return torch.from_numpy(images.canvas(picture, self.size)).permute(2, 0, 1)
 
 
@@ -48,7 +46,7 @@ def native_size(sample: Sample, look_at: int = 256) -> int:
     return round(float(np.median([(width * height) ** 0.5 for width, height in sizes])))
 
 
-def embed_canvases(canvases: Tensor, surrogate: Surrogate | SurrogateEnsemble, normalise: bool) -> Tensor:
+def embed_canvases(canvases: Tensor, surrogate: Embedder, normalise: bool) -> Tensor:
     """Embeddings of canvases.
 
     Args:
@@ -66,7 +64,7 @@ def embed_canvases(canvases: Tensor, surrogate: Surrogate | SurrogateEnsemble, n
 
 def embed(
     sample: Sample,
-    surrogate: Surrogate | SurrogateEnsemble,
+    surrogate: Embedder,
     *,
     size: int,
     normalise: bool,

@@ -16,7 +16,7 @@ from uc_hf.data.columns import image_column, other_images
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import read_rows
-from uc_hf.errors import BadImage, DatasetError, ImageError
+from uc_hf.errors import BadImage, DatasetError, ImageError, cell
 from uc_hf.fitting.settings import CommonSettings
 
 
@@ -125,7 +125,7 @@ def _draw_from_stream(stream: datasets.IterableDataset, settings: CommonSettings
     if not values:
         raise DatasetError("the stream is empty: there is nothing to protect.")
     look = Look(settings.stored_as)
-    named = (BadImage(row, f"row {row} of the sample, column {name!r}", "") for row in range(len(values)))
+    named = (BadImage(row, cell(row, name, "the sample"), "") for row in range(len(values)))
     look.at(zip(named, values, strict=True), len(values))
     look.end()
     return Sample(column=name, rows=range(len(values)), values=values)

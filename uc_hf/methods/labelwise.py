@@ -26,7 +26,7 @@ from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
 from uc_hf.surrogates.backbones import load_classifier
-from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Embedder, Revision, Surrogate, load_surrogate
 from uc_hf.training.devices import to_worker_device
 from uc_hf.training.labelled import LabelledImages
 
@@ -272,7 +272,7 @@ class Baseline(Protector[BaselineFit]):
         """Whether embeddings are L2-normalised: logits are compared as they are."""
         return self.settings.normalise and self.settings.labels == "clusters"
 
-    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
+    def _load_surrogate(self, revision: Revision) -> Embedder:
         settings = self.settings
         if settings.labels == "predicted" and isinstance(settings.surrogate, str):
             name = settings.surrogate

@@ -16,6 +16,7 @@ from uc_hf.fitting.checkpoint import FitState
 from uc_hf.fitting.settings import at_least
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
 from uc_hf.training.augmentations import random_pad_crop
+from uc_hf.training.descent import evaluating, take_step
 from uc_hf.training.devices import seeded
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import build_target
@@ -73,19 +74,17 @@ class SourceBaseline(Baseline):
 
         Each step looks at another crop and flip (EOT), the same of all images, so that none depends on its batch.
         """
-        settings, training = self.settings, model.training
+        settings = self.settings
         generator = Generator().manual_seed(settings.seed)
-        model.eval()
-        change = descend(
-            lambda changed: self.loss(model(one_view(changed, generator)).float(), labels),
-            pixels,
-            torch.zeros_like(pixels),
-            bound=settings.levels / 255,
-            step=settings.pgd_step * settings.levels / 255,
-            steps=settings.pgd_steps,
-        )
-        model.train(training)
-        return change
+        with evaluating(model):
+            return descend(
+                lambda changed: self.loss(model(one_view(changed, generator)).float(), labels),
+                pixels,
+                torch.zeros_like(pixels),
+                bound=settings.levels / 255,
+                step=settings.pgd_step * settings.levels / 255,
+                steps=settings.pgd_steps,
+            )
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The weights of a source model that was trained on clean images."""
@@ -175,9 +174,6 @@ def train(
                 pixels = (pixels + perturb(model, pixels, labels)).clamp(0, 1)
             scores = model(random_pad_crop(pixels, generator, padding=pixels.shape[-1] // 8))
         loss = F.cross_entropy(scores.float(), labels)
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        optimizer.step()
-        schedule.step()
+        take_step(loss, optimizer, schedule, accelerator)
         state.shown = {"loss": loss.detach()}
     model.eval()

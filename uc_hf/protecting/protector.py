@@ -21,16 +21,17 @@ from uc_hf.data.batches import in_batches
 from uc_hf.data.container import Container
 from uc_hf.data.given import as_dataset
 from uc_hf.data.images import ImageValue, Picture
-from uc_hf.errors import DatasetError, ImageError, SurrogateError
+from uc_hf.errors import DatasetError, SurrogateError, cell, naming
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
+from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
 from uc_hf.protecting.examples import open_examples
 from uc_hf.protecting.key_file import pack_key
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.removal import original_of
 from uc_hf.protecting.saving import Shared
-from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Embedder, Revision
 from uc_hf.training.devices import deterministic, to_worker_device
 
 
@@ -134,7 +135,7 @@ class Protector(Shared[FitT], ABC):
         """
 
     @abstractmethod
-    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
+    def _load_surrogate(self, revision: Revision) -> Embedder:
         """The network by which images are put into groups."""
 
     @property
@@ -174,20 +175,17 @@ class Protector(Shared[FitT], ABC):
         done = size = 0
         for batch in in_batches(values, lambda value: value):
             rows = range(done, done + len(batch))
-            names = [f"image {row} of this batch" if numbers is None else f"row {numbers[row]}" for row in rows]
-            pictures = [self._read(name, value) for name, value in zip(names, batch, strict=True)]
+            pictures = []
+            for row, value in zip(rows, batch, strict=True):
+                batched = f"image {row} of this batch, column {self.fitted.column!r}"
+                with naming(batched if numbers is None else cell(numbers[row], self.fitted.column)):
+                    pictures.append(images.check(value, self.settings.stored_as))
             encoded = self.protect(pictures, None if labels is None else [labels[row] for row in rows])
             done, size = rows.stop, size + sum(map(len, encoded))
             _refuse_batch(size, done, len(values))
             for value, data in zip(batch, encoded, strict=True):
                 stem = images.stem(value)
                 yield {"bytes": data, "path": None if stem is None else stem + suffix}
-
-    def _read(self, name: str, value: ImageValue) -> Picture:
-        try:
-            return images.check(value, self.settings.stored_as)
-        except ImageError as error:
-            raise ImageError(f"{name}, column {self.fitted.column!r}: {error}") from error
 
     def protect(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> list[bytes]:
         """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
@@ -206,8 +204,23 @@ class Protector(Shared[FitT], ABC):
             DatasetError: the method needs the images' own labels, and there are none.
         """
         pictures = [self.as_stored(picture) for picture in pictures]
-        pairs = zip(pictures, self.perturbed(pictures, self.assign(pictures, labels)), strict=True)
-        return [self.store(before, after) for before, after in pairs]
+        return self.protect_groups(pictures, self.assign(pictures, labels))
+
+    def protect_groups(
+        self, pictures: Sequence[Picture], groups: np.ndarray, noise: Noise | None = None
+    ) -> list[bytes]:
+        """As `protect`, of pictures whose groups are known.
+
+        Args:
+            pictures: as `as_stored` gives them.
+            groups: int64 [N].
+            noise: of the groups, in place of what this method makes: how controls are made.
+        """
+        if noise is None:
+            changed = self.perturbed(pictures, groups)
+        else:
+            changed = map(self._add, pictures, map(noise.for_picture, pictures, groups.tolist()))
+        return [self.store(before, after) for before, after in zip(pictures, changed, strict=True)]
 
     @overload
     def transform(self, image: PIL.Image.Image) -> PIL.Image.Image: ...
@@ -241,8 +254,7 @@ class Protector(Shared[FitT], ABC):
             pictures: decoded.
             groups: int64 [N].
         """
-        for picture, noise in zip(pictures, self.noises(pictures, groups), strict=True):
-            yield add(picture, noise, self.settings.levels)
+        return map(self._add, pictures, self.noises(pictures, groups))
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
         """The noise of each picture at its own size, int8 [3, H, W] in 8-bit levels: what its group gets."""
@@ -288,6 +300,9 @@ class Protector(Shared[FitT], ABC):
             self.save_pretrained(folder)
             pack_key(Path(folder), Path(file))
 
+    def _add(self, picture: Picture, noise: np.ndarray) -> Picture:
+        return add(picture, noise, self.settings.levels)
+
     def store(self, before: Picture, after: Picture) -> bytes:
         """A perturbed picture, encoded in the container of the settings.
 
@@ -321,7 +336,7 @@ class Protector(Shared[FitT], ABC):
             squares = [images.canvas(picture, size) for picture in pictures[start : start + AT_ONCE]]
             yield torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
-    def _ready_surrogate(self) -> Surrogate | SurrogateEnsemble:
+    def _ready_surrogate(self) -> Embedder:
         """The surrogate that was fitted with, loaded on first use in each process."""
         if self._surrogate is None:
             surrogate = self._load_surrogate(self.fitted.surrogate_revision)

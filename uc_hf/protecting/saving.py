@@ -18,7 +18,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
 from uc_hf.reports import markdown, templates
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Embedder
 
 
 UNBOUNDED = "unbounded"
@@ -60,12 +60,10 @@ class Shared(
 
     settings: CommonSettings
     _fit: FitT | None
-    _surrogate: Surrogate | SurrogateEnsemble | None
+    _surrogate: Embedder | None
 
     @classmethod
-    def restored(
-        cls, settings: CommonSettings, fit: FitT, surrogate: Surrogate | SurrogateEnsemble | None = None
-    ) -> Self:
+    def restored(cls, settings: CommonSettings, fit: FitT, surrogate: Embedder | None = None) -> Self:
         """A fitted protector from its parts.
 
         Args:

@@ -20,7 +20,7 @@ from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.progress import Bar
-from uc_hf.errors import DatasetError, ImageError, OutputError
+from uc_hf.errors import DatasetError, ImageError, OutputError, cell, naming
 from uc_hf.files import whole
 
 
@@ -198,15 +198,13 @@ def _files(
     def read() -> Iterator[_File]:
         taken: set[str] = set()
         for row, example in enumerate(Bar(stored, desc="exporting", unit="image", leave=False)):
-            try:
+            with naming(cell(row, column)):
                 data = images.file_bytes(example[column])
                 image = images.open_image(data)
-            except ImageError as error:
-                raise ImageError(f"row {row}, column {column!r}: {error}") from error
             suffix = formats.get(image.format or "")
             if suffix is None:
                 raise ImageError(
-                    f"row {row}, column {column!r}: {image.format} is not taken there. Protect the originals with "
+                    f"{cell(row, column)}: {image.format} is not taken there. Protect the originals with "
                     "container='png'."
                 )
             stem = images.stem(example[column])

@@ -1,6 +1,6 @@
 """Controls: random noise with the same epsilon and the same clusters, which a claim has to beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
@@ -10,10 +10,8 @@ from datasets import Dataset
 
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
-from uc_hf.data.images import Picture
-from uc_hf.fitting.noise import stretch
+from uc_hf.fitting.noise import CanvasNoise, Noise
 from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render
-from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
 
 
@@ -86,19 +84,19 @@ def with_controls(protector: Protector, clean: Dataset, protected: Dataset | Non
         ImageError: images cannot be protected; the message names their rows.
     """
     noise, levels, seed = protector.canvases(), protector.settings.levels, protector.settings.seed
-    noises: dict[str, np.ndarray | None] = {
-        "clean": np.zeros_like(noise),
+    noises = {
+        "clean": CanvasNoise(np.zeros_like(noise)),
         "protected": None,
-        "control-random": random_sign_noise(noise.shape, levels, seed),
-        "control-blocky": blocky_noise(noise.shape, levels, seed),
-        "control-grating": grating_noise(noise.shape, levels, seed),
+        "control-random": CanvasNoise(random_sign_noise(noise.shape, levels, seed)),
+        "control-blocky": CanvasNoise(blocky_noise(noise.shape, levels, seed)),
+        "control-grating": CanvasNoise(grating_noise(noise.shape, levels, seed)),
     }
     sets = {} if protected is None else {"protected": protected}
     sets |= _with_noises(protector, clean, {name: noises[name] for name in noises if name not in sets})
     return {name: sets[name] for name in noises}
 
 
-def _with_noises(protector: Protector, clean: Dataset, noises: Mapping[str, np.ndarray | None]) -> dict[str, Dataset]:
+def _with_noises(protector: Protector, clean: Dataset, noises: Mapping[str, Noise | None]) -> dict[str, Dataset]:
     column = protector.fitted.column
     check_dataset(clean, column, protector.settings.stored_as)
     made = undecoded(clean, *protector.columns).map(
@@ -122,10 +120,10 @@ class EveryVariant:
 
     Args:
         protector: fitted.
-        noises: name -> int8 [p, 3, S, S], one noise for each group; None for the protector's own noise.
+        noises: name -> the noise of each group; None for the protector's own noise.
     """
 
-    def __init__(self, protector: Protector, noises: Mapping[str, np.ndarray | None]) -> None:
+    def __init__(self, protector: Protector, noises: Mapping[str, Noise | None]) -> None:
         self.protector, self.noises = protector, noises
 
     def __call__(self, examples: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -133,18 +131,7 @@ class EveryVariant:
         image, *label = (examples[name] for name in self.protector.columns)
         pictures = [self.protector.as_stored(images.decode(value)) for value in image]
         groups = self.protector.assign(pictures, *label)
-        return {name: self._stored(pictures, groups, noise) for name, noise in self.noises.items()}
-
-    def _stored(
-        self, pictures: Sequence[Picture], groups: np.ndarray, noise: np.ndarray | None
-    ) -> list[dict[str, Any]]:
-        protector = self.protector
-        if noise is None:
-            changed = protector.perturbed(pictures, groups)
-        else:
-            changed = (
-                add(picture, stretch(noise[group], picture), protector.settings.levels)
-                for picture, group in zip(pictures, groups, strict=True)
-            )
-        pairs = zip(pictures, changed, strict=True)
-        return [{"bytes": protector.store(before, after), "path": None} for before, after in pairs]
+        return {
+            name: [{"bytes": data, "path": None} for data in self.protector.protect_groups(pictures, groups, noise)]
+            for name, noise in self.noises.items()
+        }

@@ -13,7 +13,7 @@ from uc_hf.data.columns import class_name, labels_of
 from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.columns import label_column as find_label_column
 from uc_hf.data.progress import Bar
-from uc_hf.errors import DatasetError, ImageError
+from uc_hf.errors import DatasetError, cell, naming
 from uc_hf.training.labelled import LabelledImages, room
 
 
@@ -59,10 +59,8 @@ def load_images(
         text = texts[row]
         if text not in number:
             raise DatasetError(f"row {row} of the {name!r} set has the label {text!r}, which the clean set lacks.")
-        try:
+        with naming(cell(row, image_column, f"the {name!r} set")):
             picture = images.decode(example[image_column])
-        except ImageError as error:
-            raise ImageError(f"row {row} of the {name!r} set, column {image_column!r}: {error}") from error
         for change in files:
             picture = replace(picture, pixels=change(picture.pixels))
         pixels[row] = torch.from_numpy(images.canvas(picture, size)).permute(2, 0, 1)

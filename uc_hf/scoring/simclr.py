@@ -10,6 +10,7 @@ from uc_hf.data.progress import Bar
 from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.training.augmentations import random_resized_crop
+from uc_hf.training.descent import take_step
 from uc_hf.training.devices import autocast, deterministic, seeded
 from uc_hf.training.networks import BackboneTarget, build_target, take_head
 
@@ -66,10 +67,7 @@ def pretrain(
                 with autocast(accelerator):
                     projected = model(views.contiguous(memory_format=torch.channels_last))
                 loss = nt_xent(projected.float(), TEMPERATURE)
-                optimizer.zero_grad()
-                accelerator.backward(loss)
-                optimizer.step()
-                schedule.step()
+                take_step(loss, optimizer, schedule, accelerator)
     with seeded(seed):
         return BackboneTarget(backbone, dim, n_classes, frozen=True)
 

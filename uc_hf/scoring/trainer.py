@@ -14,6 +14,7 @@ from uc_hf.data.progress import Bar
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.training.augmentations import centre_crop, random_crop, random_pad_crop, random_resized_crop
+from uc_hf.training.descent import take_step
 from uc_hf.training.devices import autocast, deterministic, seeded
 from uc_hf.training.labelled import LabelledImages
 from uc_hf.training.networks import BackboneTarget, Target
@@ -83,10 +84,7 @@ def train_target(
                         inputs = measure.step(model, inputs, labels, generator)
                     scores = model(inputs)
                 loss = F.cross_entropy(scores.float(), labels)
-                optimizer.zero_grad()
-                accelerator.backward(loss)
-                optimizer.step()
-                schedule.step()
+                take_step(loss, optimizer, schedule, accelerator)
             with autocast(accelerator):
                 for name, (inputs, labels) in course.tests.items():
                     curves[name].append(accuracy(model, inputs, labels, recipe))

@@ -8,6 +8,7 @@ without gradient. Resizing and normalisation happen here and nowhere else.
 import hashlib
 import inspect
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +26,30 @@ from uc_hf.surrogates.folding import fold_batch_norm
 Revision = str | Sequence[str | None] | None
 
 
-class Surrogate(nn.Module):
+class Embedder(nn.Module, ABC):
+    """What takes images in [0, 1] to embeddings: a surrogate, or several as one.
+
+    Attributes:
+        size: side in pixels of the largest square that it looks at.
+        dim: d, of an embedding.
+        revision: commit on the Hub that the weights were loaded from; for several, each one's.
+    """
+
+    size: int
+    dim: int
+    revision: str | list[str | None] | None
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything that determines an embedding."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images float [N, 3, H, W] in [0, 1] as float32 [N, d]."""
+
+
+class Surrogate(Embedder):
     """A frozen image encoder with its own resizing and normalisation.
 
     The encoder is frozen in place (eval mode, no parameter requires grad) and stays so: `train()` does nothing. Its
@@ -52,6 +76,7 @@ class Surrogate(nn.Module):
 
     mean: Tensor
     std: Tensor
+    revision: str | None
 
     def __init__(
         self,
@@ -197,7 +222,7 @@ class Surrogate(nn.Module):
         return dim
 
 
-class SurrogateEnsemble(nn.Module):
+class SurrogateEnsemble(Embedder):
     """Several surrogates as one: the dot product of two embeddings is the mean of the members' cosines.
 
     Args:
@@ -226,7 +251,7 @@ class SurrogateEnsemble(nn.Module):
 
 def load_surrogate(
     spec: str | Path | Surrogate | Sequence[str | Surrogate], revision: Revision = None, size: Size | None = None
-) -> Surrogate | SurrogateEnsemble:
+) -> Embedder:
     """A surrogate from a name, a folder, a `Surrogate`, or several of them.
 
     Args:

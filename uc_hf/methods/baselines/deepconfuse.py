@@ -22,6 +22,7 @@ from uc_hf.fitting.settings import at_least
 from uc_hf.methods import register
 from uc_hf.methods.label_sources import LABEL_SOURCES
 from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson
+from uc_hf.training.descent import take_step
 from uc_hf.training.devices import seeded
 from uc_hf.training.networks import build_target
 
@@ -83,10 +84,7 @@ class DeepConfuse(Baseline):
             labels = lesson.images.labels[rows].to(device)
             with seeded(settings.seed + step, device):
                 loss = confuse(classifier, partial(self._change, encoder), pixels, labels)
-            optimizer.zero_grad()
-            lesson.accelerator.backward(-loss)
-            optimizer.step()
-            schedule.step()
+            take_step(-loss, optimizer, schedule, lesson.accelerator)
             state.shown = {"clean_loss": loss.detach()}
         return encoder.state_dict()
 

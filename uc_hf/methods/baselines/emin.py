@@ -10,6 +10,7 @@ from uc_hf.fitting.settings import one_of
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Lesson
 from uc_hf.methods.source_model import SourceBaseline, SourceSettings
+from uc_hf.training.descent import evaluating
 
 
 KINDS = ("sample", "class")
@@ -82,11 +83,9 @@ class ClassNoise(nn.Module):
 
     def forward(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
         """The change of each image of the batch, after one step of all its labels' noises."""
-        training = model.training
-        model.eval()
         noise = self.noise.clone().requires_grad_()
-        loss = F.cross_entropy(model((pixels + noise[labels]).clamp(0, 1)).float(), labels)
-        (gradient,) = torch.autograd.grad(loss, noise)
+        with evaluating(model):
+            loss = F.cross_entropy(model((pixels + noise[labels]).clamp(0, 1)).float(), labels)
+            (gradient,) = torch.autograd.grad(loss, noise)
         self.noise = (self.noise - self.step * gradient.sign()).clamp(-self.bound, self.bound)
-        model.train(training)
         return self.noise[labels]

@@ -17,7 +17,7 @@ from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import CanvasNoise, Noise
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.settings import Settings
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Embedder
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -40,7 +40,7 @@ class ClusterLesson(Generic[SettingsT]):
     canvases: Tensor
     centroids: Tensor
     goals: Tensor
-    surrogate: Surrogate | SurrogateEnsemble
+    surrogate: Embedder
     settings: SettingsT
     accelerator: Accelerator
     checkpoint: Path

@@ -20,7 +20,7 @@ from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
-from uc_hf.surrogates.surrogate import Surrogate, SurrogateEnsemble
+from uc_hf.surrogates.surrogate import Embedder
 
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class ClusterFit(Fit):
 
 def fit(
     dataset: datasets.Dataset | datasets.IterableDataset,
-    surrogate: Surrogate | SurrogateEnsemble,
+    surrogate: Embedder,
     settings: Settings,
     options: FitOptions,
 ) -> ClusterFit:
@@ -101,7 +101,7 @@ def _learn(
     views: Tensor,
     embeddings: np.ndarray,
     sample: Sample,
-    surrogate: Surrogate | SurrogateEnsemble,
+    surrogate: Embedder,
     settings: Settings,
     options: FitOptions,
 ) -> ClusterFit:
@@ -145,9 +145,7 @@ def _learn(
     )
 
 
-def _key(
-    surrogate: Surrogate | SurrogateEnsemble, settings: Settings, canvases: Tensor, embeddings: np.ndarray
-) -> str:
+def _key(surrogate: Embedder, settings: Settings, canvases: Tensor, embeddings: np.ndarray) -> str:
     """Names an unfinished fit by all that decides its result."""
     facts = [ALGORITHM, settings.plain(), surrogate.digest, list(canvases.shape)]
     return hashlib.sha256(json.dumps(facts).encode() + embeddings.tobytes()).hexdigest()[:32]

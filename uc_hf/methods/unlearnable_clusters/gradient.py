@@ -19,6 +19,7 @@ from uc_hf.fitting.settings import above_zero
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson, Family
 from uc_hf.methods.unlearnable_clusters.objective import add_noise, distance, scraped
 from uc_hf.methods.unlearnable_clusters.settings import Settings
+from uc_hf.training.descent import take_step
 
 
 OPTIMISER_STEPS = 400
@@ -110,11 +111,8 @@ class GradientFamily(Family[GradientSettings]):
             with lesson.accelerator.autocast():
                 embeddings = embed_canvases(view, lesson.surrogate, settings.normalise)
             loss = distance(embeddings.float(), pulls[clusters], settings.distance).mean()
-            optimizer.zero_grad()
-            lesson.accelerator.backward(loss)
-            optimizer.step()
+            take_step(loss, optimizer, schedule, lesson.accelerator)
             noise.project()
-            schedule.step()
             state.shown = {"distance": loss.detach()}
         return CanvasNoise(_rounded(noise, settings))
 

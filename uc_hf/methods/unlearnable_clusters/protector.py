@@ -18,7 +18,7 @@ from uc_hf.methods.unlearnable_clusters.family import read_settings
 from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.protector import Protector
-from uc_hf.surrogates.surrogate import Revision, Surrogate, SurrogateEnsemble, load_surrogate
+from uc_hf.surrogates.surrogate import Embedder, Revision, load_surrogate
 
 
 GONE = {"parametrisation": "tile", "distance": "cosine", "shaped": True}
@@ -126,5 +126,5 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         family = FAMILIES.find(self.settings.parametrisation)
         return ClusterFit.restore(arrays, facts, CanvasNoise if "noise" in arrays else family.noise_type)
 
-    def _load_surrogate(self, revision: Revision) -> Surrogate | SurrogateEnsemble:
+    def _load_surrogate(self, revision: Revision) -> Embedder:
         return load_surrogate(self.settings.surrogate, revision=revision, size=self.settings.surrogate_size)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from uc_hf.scoring.counter_measures.known import counter_measure
 from uc_hf.scoring.counter_measures.operations import one_operation_each
 from uc_hf.training.augmentations import on_device
+from uc_hf.training.descent import evaluating
 from uc_hf.training.pgd import descend
 
 
@@ -39,17 +40,15 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator, 
     bound = levels / 255
     start = torch.rand(images.shape, generator=on_device(generator, images.device), device=images.device)
     change = bound * (2 * start - 1)
-    training = model.training
-    model.eval()
-    change = descend(
-        lambda attacked: -F.cross_entropy(model(attacked).float(), labels),
-        images,
-        change,
-        bound=bound,
-        step=bound / 4,
-        steps=PGD_STEPS,
-    )
-    model.train(training)
+    with evaluating(model):
+        change = descend(
+            lambda attacked: -F.cross_entropy(model(attacked).float(), labels),
+            images,
+            change,
+            bound=bound,
+            step=bound / 4,
+            steps=PGD_STEPS,
+        )
     return (images + change).clamp(0, 1)
 
 
@@ -61,16 +60,14 @@ def ueraser(model: nn.Module, images: Tensor, labels: Tensor, generator: Generat
     A view has a smooth random change of brightness and one of contrast, shuffled channels in half of the images, and
     one random operation of random strength. Sums of octaves replace the published plasma fractals.
     """
-    training = model.training
-    model.eval()
     worst, highest = images, torch.full((len(images),), -torch.inf, device=images.device)
-    for _ in range(views):
-        view = _strong_view(images, generator)
-        loss = F.cross_entropy(model(view).float(), labels, reduction="none")
-        worse = loss > highest
-        worst = torch.where(worse[:, None, None, None], view, worst)
-        highest = torch.where(worse, loss, highest)
-    model.train(training)
+    with evaluating(model):
+        for _ in range(views):
+            view = _strong_view(images, generator)
+            loss = F.cross_entropy(model(view).float(), labels, reduction="none")
+            worse = loss > highest
+            worst = torch.where(worse[:, None, None, None], view, worst)
+            highest = torch.where(worse, loss, highest)
     return worst
 
 
