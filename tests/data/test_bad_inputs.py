@@ -139,7 +139,7 @@ def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: D
             EpsilonError,
             "'faint' is not a number. .*, or 'subtle' \\(8/255\\), 'balanced' \\(12/255\\) or 'strong' \\(16/255\\)",
         ),
-        ({"n_clusters": 1}, SettingError, "n_clusters=1 is not a whole number of at least 2"),
+        ({"n_clusters": 0}, SettingError, "n_clusters=0 is not a whole number of at least 1"),
         ({"n_cluster": 10}, SettingError, "'n_cluster' is not a setting. Did you mean 'n_clusters'"),
         ({"container": "gif"}, SettingError, "container 'gif' is not known: write 'png' or 'webp'"),
     ],
