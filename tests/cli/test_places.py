@@ -10,6 +10,7 @@ from datasets import Dataset
 from tests.commands import invoke, start, succeed
 from tests.stored import contents, files_limited_to
 from uc_hf import UCProtector
+from uc_hf.data.progress import Progress, listening
 
 
 @pytest.fixture
@@ -114,10 +115,11 @@ def test_a_fit_that_cannot_be_saved_is_not_lost(
     assert result.exit_code == 1 and "out.protector cannot be written: No space left on device" in result.stderr
     assert not (tmp_path / "out.protector").exists() and not (tmp_path / "out").exists()
 
-    with monkeypatch.context() as patch:
-        patch.setattr("uc_hf.methods.unlearnable_clusters.texture.scraped", None)  # nothing is tried again
+    heard: list[Progress] = []
+    with listening(heard.append):
         report = json.loads(succeed(*command, "--json"))
     assert report["protector_fitted_now"] and report["images"] == 8
+    assert {(said.done, said.total) for said in heard if said.phase == "trying textures"} == {(4, 4)}
 
 
 def test_lack_of_memory_is_told_in_a_sentence(

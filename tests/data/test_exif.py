@@ -10,12 +10,11 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from tests.stored import stored
+from tests.stored import local_folder, stored
 from uc_hf import UCProtector
 from uc_hf.data.exif import without_metadata
 from uc_hf.errors import ImageError
 from uc_hf.publishing.dataset import protect_dataset
-from uc_hf.publishing.local import LocalFolder
 
 
 SECRET = "A camera of mine"
@@ -131,7 +130,7 @@ def test_clean_splits_and_nested_pictures_are_published_without_exif_unless_it_i
     values = [{"bytes": encoded("JPEG"), "path": "a.jpg"}] * 3
     features = Features({"image": Image(), "more": List(Image())})
     rows = Dataset.from_dict({"image": values, "more": [values[:2], [], None]}, features=features)
-    protect_dataset(DatasetDict(train=rows, test=rows), ["train"], LocalFolder(tmp_path), protector, "x")
+    protect_dataset(DatasetDict(train=rows, test=rows), ["train"], local_folder(tmp_path, protector), protector, "x")
     written = load_dataset(str(tmp_path))
     assert (SECRET.encode() in stored(written["test"])[0]["bytes"]) is keep
     nested = written["train"].with_format("arrow")[:]["more"].to_pylist()
@@ -146,4 +145,4 @@ def test_a_damaged_picture_of_a_clean_split_is_named_by_its_row(tmp_path, fitted
     clean = Dataset.from_dict({"image": values}, features=Features({"image": Image()}))
     splits = DatasetDict(train=tiles.select_columns("image"), test=clean)
     with pytest.raises(ImageError, match=r"row 1 of the split 'test', column 'image': its EXIF cannot be taken out"):
-        protect_dataset(splits, ["train"], LocalFolder(tmp_path), fitted, "x")
+        protect_dataset(splits, ["train"], local_folder(tmp_path, fitted), fitted, "x")

@@ -11,13 +11,12 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, load_dataset
 from PIL import Image as PILImage
 
-from tests.stored import contents, files_limited_to, snapshot, stored
+from tests.stored import DAMAGE, contents, files_limited_to, local_folder, snapshot, stored
 from uc_hf import UCProtector
 from uc_hf.data import rows
 from uc_hf.errors import DatasetError, ImageError, OutputError
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import Splits, protect_dataset
-from uc_hf.publishing.local import LocalFolder
 from uc_hf.scoring.imperceptibility import compare
 
 
@@ -56,7 +55,7 @@ def stamps() -> DatasetDict:
 
 
 def write(splits: Splits, out: Path, protector: UCProtector, protect: tuple[str, ...] = ("train",), source: str = "s"):
-    return protect_dataset(splits, protect, LocalFolder(out), protector, source)
+    return protect_dataset(splits, protect, local_folder(out, protector), protector, source)
 
 
 def streamed(splits: DatasetDict, folder: Path) -> Splits:
@@ -107,7 +106,8 @@ def test_a_stream_gives_the_same_files_as_a_dataset_on_disk(
     ways = {"disk": stamps, "parquet": streamed(stamps, tmp_path), "python": generated(stamps)}
     for name, splits in ways.items():
         write(splits, tmp_path / name / "out", fitted)
-    assert contents(tmp_path / "disk") == contents(tmp_path / "parquet") == contents(tmp_path / "python")
+    written = [contents(tmp_path / name / "out") for name in ways]
+    assert written[0] == written[1] == written[2]
 
 
 def test_shards_and_row_groups_of_large_pictures_hold_few_of_them(
@@ -210,6 +210,91 @@ def test_columns_have_to_be_known_and_the_same_in_all_splits(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "one bit", "gone"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_shard_is_made_again_and_no_other(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, protected_rows: list[int], damage: str, number: int
+) -> None:
+    write(stamps, tmp_path / "out", fitted)
+    first = snapshot(tmp_path / "out")
+    name = f"data/train-{number:05d}.parquet"
+    DAMAGE[damage](tmp_path / "out" / name)
+    protected_rows.clear()
+    outcome = write(stamps, tmp_path / "out", fitted)
+    rows = list(range(20 * number, min(50, 20 * number + 20)))
+    assert protected_rows == rows and outcome.already == 50 - len(rows)
+    assert outcome.again == (0 if damage == "gone" else len(rows))
+    second = snapshot(tmp_path / "out")
+    assert {path for path in first if first[path] != second[path]} == {name} and second[name][0] == first[name][0]
+
+
+def test_a_shard_that_no_manifest_vouches_for_is_made_again(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, protected_rows: list[int]
+) -> None:
+    write(stamps, tmp_path / "out", fitted)
+    before = contents(tmp_path / "out")
+    (tmp_path / "out.jsonl").write_bytes(b"")
+    protected_rows.clear()
+    outcome = write(stamps, tmp_path / "out", fitted)
+    assert contents(tmp_path / "out") == before and protected_rows == list(range(50))
+    assert (outcome.already, outcome.again) == (0, 50)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "gone"])
+def test_a_damaged_card_is_written_anew_and_an_edited_one_kept(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, damage: str
+) -> None:
+    write(stamps, tmp_path, fitted)
+    before = contents(tmp_path)
+    DAMAGE[damage](tmp_path / "README.md")
+    write(stamps, tmp_path, fitted)
+    assert contents(tmp_path) == before
+    with (tmp_path / "README.md").open("a") as card:
+        card.write("My stamps.\n")
+    write(stamps, tmp_path, fitted)
+    assert (tmp_path / "README.md").read_bytes() == before["README.md"] + b"My stamps.\n"
+
+
+def changed(dataset: Dataset, change: dict, at: int) -> Dataset:
+    """The same rows but for one."""
+    values = list(dataset.cast_column("image", Image(decode=False)))
+    values[at] |= change
+    return Dataset.from_list(values, features=dataset.features)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image": {"bytes": picture(np.random.default_rng(7)), "path": "edited.png"}}, {"kind": 2}, {"text": "another"}],
+    ids=["image", "label", "text"],
+)
+def test_a_shard_with_an_edited_row_is_made_again_and_no_other(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, protected_rows: list[int], change: dict
+) -> None:
+    write(stamps, tmp_path / "out", fitted)
+    edited = DatasetDict(train=changed(stamps["train"], change, at=21), test=stamps["test"])
+    protected_rows.clear()
+    outcome = write(edited, tmp_path / "out", fitted)
+    assert protected_rows == list(range(20, 40)) and (outcome.already, outcome.again) == (30, 20)
+    write(edited, tmp_path / "straight" / "out", fitted)
+    loaded = [load_dataset(str(tmp_path / name), split="train") for name in ("out", "straight/out")]
+    assert stored(loaded[0]) == stored(loaded[1]) and loaded[0]["kind"] == edited["train"]["kind"]
+
+
+def test_rows_that_were_put_in_between_or_left_out_are_followed(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector
+) -> None:
+    train = stamps["train"]
+    write(stamps, tmp_path / "out", fitted)
+    for kept in ([0, 1, *range(5, 50)], [49, *range(49)], list(range(45))):
+        write({"train": train.select(kept)}, tmp_path / "out", fitted)
+        assert load_dataset(str(tmp_path / "out"), split="train")["id"] == kept
+    fewer = {"train": train.select(range(40))}
+    with pytest.raises(OutputError, match=r"train-00002\.parquet, whose rows the source no longer has\. Remove it"):
+        write(fewer, tmp_path / "out", fitted)
+    (tmp_path / "out" / "data" / "train-00002.parquet").unlink()
+    assert write(fewer, tmp_path / "out", fitted).images == 40
+
+
 def test_what_is_not_this_jobs_work_is_refused(
     stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, protected_rows: list[int]
 ) -> None:
@@ -229,11 +314,8 @@ def test_what_is_not_this_jobs_work_is_refused(
     assert "the protected copy of other originals" in refused(stamps, out, source="other")
     assert "holds this split clean, and it is to be protected now" in refused(stamps, out, protect=("train", "test"))
     moved = DatasetDict(train=train.select([50 - row for row in range(1, 51)]), test=stamps["test"])
-    assert "the last of them is no longer row 49 of the source" in refused(moved, out)
-    assert "no longer row 49" in refused(DatasetDict(train=train.select(range(9)), test=stamps["test"]), out)
+    assert "and those of the source are others now, as row 0 shows. Choose another output" in refused(moved, out)
     assert "rows with other columns" in refused({"train": train.remove_columns("id")}, out)
-    (out / "data" / "train-00001.parquet").rename(tmp_path / "taken away.parquet")
-    assert "lacks data/train-00001.parquet, and holds later ones. Empty it" in refused(stamps, out)
     for name in ("train-00000.parquet", "other.parquet"):
         (tmp_path / name / "data").mkdir(parents=True)
         stamps["train"].to_parquet(tmp_path / name / "data" / name)
@@ -250,7 +332,7 @@ def test_a_shard_tells_neither_what_its_source_is_called_nor_the_noise(
     files = [tmp_path / name / "data" / "train-00000.parquet" for name in "ab"]
     first, second = (json.loads(pq.read_metadata(file).metadata[b"uc_hf"]) for file in files)
     assert b"holiday" not in files[0].read_bytes()
-    assert {name for name in first if first[name] != second[name]} == {"protector", "source", "last_row"}
+    assert {name for name in first if first[name] != second[name]} == {"protector", "source", "originals"}
 
 
 def test_a_full_disk_stops_with_what_is_done_and_the_same_call_goes_on(

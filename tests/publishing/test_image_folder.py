@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from datasets import Dataset
 from PIL import Image as PILImage
 
-from tests.stored import contents, snapshot
+from tests.stored import DAMAGE, contents, flip_a_bit, snapshot
 from uc_hf import UCProtector
 from uc_hf.data.folders import list_folder
 from uc_hf.data.images import Container
@@ -100,29 +99,6 @@ def test_a_second_run_protects_what_was_added_and_leaves_the_rest_alone(
 def crop(path: Path) -> None:
     with PILImage.open(path) as picture:
         picture.crop((0, 0, 20, 20)).save(path)
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def flip_a_bit_and_set_the_time_back(path: Path) -> None:
-    times = path.stat()
-    flip_a_bit(path)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "empty": lambda path: path.write_bytes(b""),
-    "half": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "one bit": flip_a_bit,
-    "one bit, its time set back": flip_a_bit_and_set_the_time_back,
-    "another picture": lambda path: PILImage.new("RGB", (30, 30), "teal").save(path, "PNG"),
-    "gone": Path.unlink,
-}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -17,12 +17,11 @@ from huggingface_hub import DatasetCard, HfApi
 
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub, Refused
-from tests.stored import contents, stored
+from tests.stored import contents, local_folder, stored
 from uc_hf import UCProtector, publish
 from uc_hf.errors import DatasetError, OutputError
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import protect_dataset
-from uc_hf.publishing.local import LocalFolder
 
 
 ROWS = 20
@@ -100,8 +99,8 @@ def test_a_pushed_set_comes_back_with_its_rows_columns_features_and_splits(
     before, after = stored(clean["train"]), stored(loaded["train"])
     assert all(new["bytes"] != old["bytes"] for old, new in zip(before, after, strict=True))
     assert [row["bytes"] for row in stored(loaded["test"])] == [row["bytes"] for row in stored(clean["test"])]
-    protect_dataset(clean, ["train"], LocalFolder(tmp_path), fitted, CLEAN)
-    local = {path: data for path, data in contents(tmp_path).items() if path.startswith("data/")}
+    protect_dataset(clean, ["train"], local_folder(tmp_path / "local", fitted), fitted, CLEAN)
+    local = {path: data for path, data in contents(tmp_path / "local").items() if path.startswith("data/")}
     assert data_files(hub, "me/tiles-published") == local
     assert [row["note"] for row in streamed("me/tiles-published")["train"]] == clean["train"]["note"]
     card = DatasetCard.load("me/tiles-published")

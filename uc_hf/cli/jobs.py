@@ -135,6 +135,9 @@ class DatasetJob:
         features = common_features(self.splits)
         column = image_column(features, column)
         refuse_clean_twins(features, column, self.keep_clean)
+        if out is not None and manifest is not None and verify:
+            for name in manifest.names:
+                manifest.holds(name, out / name, verify=True)
         look = Look(settings.stored_as)
         for split, part in self.splits.items():
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
@@ -166,7 +169,7 @@ class DatasetJob:
 
     def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the shards into a folder."""
-        return self._protect(LocalFolder(out), protector)
+        return self._protect(LocalFolder(out, manifest), protector)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
@@ -176,7 +179,8 @@ class DatasetJob:
 
     def _protect(self, destination: Destination, protector: Protector) -> Outcome:
         splits, guards = self._readable(protector.settings, protector.fitted.column)
-        outcome = protect_dataset(splits, self.chosen, destination, protector, self._name)
+        at_hand = Path(self.source).exists()
+        outcome = protect_dataset(splits, self.chosen, destination, protector, self._name, at_hand=at_hand)
         bad = [*self.bad, *(image for guard in guards for image in guard.bad.values())]
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 

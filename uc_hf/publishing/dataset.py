@@ -7,7 +7,7 @@ ends depends on its rows alone: a job that was interrupted ends with the bytes o
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -26,7 +26,10 @@ from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.destination import (
     Destination,
     Held,
+    Shard,
     find_shards,
+    list_shards,
+    open_shard,
     retry_on_conflict,
     shard_path,
     write_split_table,
@@ -88,11 +91,12 @@ def protect_dataset(
     source: str,
     *,
     as_they_are: bool = False,
+    at_hand: bool = False,
 ) -> Outcome:
     """Write a dataset with some of its splits protected, as parquet shards that `load_dataset` reads.
 
-    Columns, features and order stay; images lose their EXIF, unless the protector keeps it. Rows in complete shards
-    are not protected again.
+    Columns, features and order stay; images lose their EXIF, unless the protector keeps it. Shards are not made again
+    while they and the rows that they were made from are what they were.
 
     Args:
         splits: stored or streamed.
@@ -101,6 +105,8 @@ def protect_dataset(
         protector: fitted.
         source: the originals' name; shards of others are refused.
         as_they_are: the rows of `protect` have been protected already and are only written.
+        at_hand: streams can be read again for nothing, too, as those of files on this machine. Of others finished rows
+            are not fetched again, so that one that was edited since is not noticed.
 
     Raises:
         DatasetError: splits that cannot be one dataset, have no rows or lack the protector's column, or a row that
@@ -112,35 +118,40 @@ def protect_dataset(
     image_column(features, protector.fitted.column)
     protected = {split: split in protect for split in splits}
     work = Work.of(protector, source)
-    job = _Job(destination, protector, work, protected, features, as_they_are)
+    job = _Job(destination, protector, work, protected, features, as_they_are, at_hand)
     counts = [row_count(splits[split]) for split in protect]
     total = None if None in counts else sum(count for count in counts if count is not None)
-    already = sum(job.held[split].rows for split in protect)
-    job.compare_rows(None if total is None else max(0, total - already))
-    with Bar(total=total, initial=already, desc="writing" if as_they_are else "protecting", unit="image") as job.bar:
+    job.compare_rows(None if total is None else total - sum(job.known_rows(split) for split in protect))
+    with Bar(total=total, desc="writing" if as_they_are else "protecting", unit="image") as job.bar:
         for split, dataset in splits.items():
             job.write_split(split, dataset)
     if not any(job.held[split].rows for split in protect):
         raise DatasetError(f"there are no rows in {', '.join(map(repr, protect))}: there is nothing to protect.")
-    retry_on_conflict(lambda: write_split_table(destination, job.held, features), job.find_shards)
+    retry_on_conflict(lambda: write_split_table(destination, job.held, features), job.look)
     held = [job.held[split] for split in protect]
     return Outcome(
         images=sum(part.rows for part in held),
-        already=already,
-        again=0,
+        already=job.already,
+        again=job.again,
         orphans=[],
         ignored={},
         left_out={},
         noted={},
         carried=[split for split in splits if split not in protect],
-        bytes_before=sum(part.mark.bytes_before for part in held if part.mark),
+        bytes_before=sum(part.bytes_before for part in held),
         bytes_after=sum(part.size for part in held),
         pairs=job.pairs,
     )
 
 
 class _Job:
-    """One run over all splits."""
+    """One run over all splits.
+
+    Attributes:
+        held: what the destination holds of each split, as far as it was written or seen to hold.
+        already: protected rows that an earlier run had written.
+        again: protected rows in shards that were made again.
+    """
 
     bar: Bar
 
@@ -152,59 +163,134 @@ class _Job:
         protected: Mapping[str, bool],
         features: datasets.Features,
         as_they_are: bool,
+        at_hand: bool,
     ) -> None:
         self.destination, self.protector, self.work = destination, protector, work
-        self.protected, self.features, self.as_they_are = protected, features, as_they_are
+        self.protected, self.features = protected, features
+        self.as_they_are, self.at_hand = as_they_are, at_hand
         self.column = protector.fitted.column
-        self.find_shards()
+        self.look()
+        for split, sizes in self.sizes.items():
+            self._open(split, max(sizes))  # what is not this work's is refused before anything is written
+        self.held = {split: Held() for split in protected}
         self.pairs: list[tuple[ImageValue, ImageValue]] = []
+        self.already = self.again = 0
 
-    def find_shards(self) -> None:
-        """Find out what the destination holds."""
-        self.held = find_shards(self.destination, self.work, self.protected, self.features)
+    def look(self) -> None:
+        """Find out which shards the destination holds."""
+        self.sizes = list_shards(self.destination)
+
+    def known_rows(self, split: str) -> int:
+        """The rows of a split that its last shard tells of."""
+        last = self._open(split, max(self.sizes.get(split, {0: 0})))
+        return 0 if last is None else last.mark.rows_before + last.rows
 
     def compare_rows(self, coming: int | None) -> None:
         """Choose the rows to keep for comparison: spread over those to come, the first where nobody knows how many."""
-        self._compared = set(range(COMPARED) if coming is None else spread(coming))
+        self._compared = set(spread(coming) if coming is not None and coming > 0 else range(COMPARED))
         self._compared_bytes = self._row = 0
 
     def write_split(self, split: str, dataset: datasets.Dataset | datasets.IterableDataset) -> None:
-        """Write what is missing of a split."""
-        held = self.held[split]
-        streamed = isinstance(dataset, datasets.IterableDataset)
-        if streamed and held.mark is not None and held.mark.final and held.rows == row_count(dataset):
-            return  # to see that nothing follows, all of it would have to be fetched
-        rows = Ahead(self._coming(split, dataset, held))
+        """Write what is missing of a split, and what is no longer what it was."""
+        where, held, rows = f"the split {split!r}", Held(), None
+        if isinstance(dataset, datasets.IterableDataset) and not self.at_hand:
+            held, rows = self._go_on(split, dataset)
+        rows = rows or Ahead(read_rows(dataset, where))
+        seen_before = held.rows > 0
         while not rows.ended:
+            shard = self._open(split, held.shards)
+            if shard is not None and shard.mark.rows_before == held.rows:
+                kept = self._compare(split, rows, shard, seen_before)
+                if kept is not None:
+                    held, seen_before = held.plus(shard, kept), True
+                    self.held[split] = held
+                    continue
+                rows = Ahead(read_rows(dataset, where, held.rows))
             held = self._write_shard(split, rows, held)
+        self._refuse_surplus(split, held)
         if not held.rows:
             logger.warning("The split %r has no rows and is left out: it could not be loaded.", split)
 
-    def _coming(
-        self, split: str, dataset: datasets.Dataset | datasets.IterableDataset, held: Held
-    ) -> Iterator[pa.Table]:
-        """The rows behind those that are held, once the last of these is seen to be what it was."""
-        if held.mark is None or not held.rows:
-            return read_rows(dataset, f"the split {split!r}")
-        rows = read_rows(dataset, f"the split {split!r}", held.rows - 1)
-        last = next(rows, None)
-        if last is None or self.work.row(self._originals(last)[-1]) != held.mark.last_row:
+    def _open(self, split: str, number: int) -> Shard | None:
+        """A shard of this work, whole; None where there is none."""
+        size = self.sizes.get(split, {}).get(number)
+        if size is None:
+            return None
+        path, protected = shard_path(split, number), self.protected.get(split)
+        return open_shard(self.destination, path, size, self.work, protected, self.features)
+
+    def _go_on(self, split: str, stream: datasets.IterableDataset) -> tuple[Held, Ahead | None]:
+        """What is held of a stream that is not read again, and the rows behind it; no rows where all is held.
+
+        Raises:
+            OutputError: the last row that is held is another one now.
+        """
+        held, last = find_shards(self.destination, self.work, self.protected, self.features)[split]
+        self.held[split] = held
+        if last is None:
+            return held, None
+        if self.protected[split]:
+            self.already += held.rows
+            self.bar.update(held.rows)
+        if last.mark.final and held.rows == row_count(stream):
+            return held, Ahead(iter(()))  # to see that nothing follows, all of it would have to be fetched
+        rows = read_rows(stream, f"the split {split!r}", held.rows - 1)
+        row = next(rows, None)
+        if (
+            row is None
+            or self._digests(next_batch(iter([row]), 1, self.features.arrow_schema, self.column))
+            != last.mark.rows[-1:]
+        ):
+            raise self._other_rows(split, held.rows - 1)
+        return held, Ahead(rows)
+
+    def _compare(self, split: str, rows: Ahead, shard: Shard, seen_before: bool) -> int | None:
+        """Read the rows of a shard again; the size of their images, or None where one is not what it was.
+
+        Raises:
+            OutputError: none of them is, nor was one before: these are other originals.
+        """
+        digests: list[str] = []
+        size = 0
+        while len(digests) < shard.rows and not rows.ended:
+            limit = min(BATCH_ROWS, shard.rows - len(digests))
+            batch = next_batch(rows, limit, self.features.arrow_schema, self.column)
+            digests, size = digests + self._digests(batch), size + sum(map(len, self._originals(batch)))
+        if digests == shard.mark.rows:
+            if self.protected[split]:
+                self.already += shard.rows
+                self.bar.update(shard.rows)
+            return size
+        if not seen_before and not set(digests) & set(shard.mark.rows):
+            raise self._other_rows(split, shard.mark.rows_before)
+        return None
+
+    def _other_rows(self, split: str, row: int) -> OutputError:
+        return OutputError(
+            f"{self.destination.name} holds rows of the split {split!r}, and those of the source are others now, as "
+            f"row {row} shows. Choose another output, or empty this one."
+        )
+
+    def _refuse_surplus(self, split: str, held: Held) -> None:
+        surplus = [number for number in self.sizes.get(split, {}) if number >= held.shards]
+        if surplus:
             raise OutputError(
-                f"{self.destination.name} holds {held.rows} rows of the split {split!r}, and the last of them is no "
-                f"longer row {held.rows - 1} of the source: rows were added, removed or moved. Choose another output, "
-                "or empty this one."
+                f"{self.destination.name} holds {shard_path(split, min(surplus))}, whose rows the source no longer "
+                "has. Remove it, and run the same command again."
             )
-        return rows
+
+    def _digests(self, batch: pa.Table) -> list[str]:
+        return [self.work.row(row) for row in batch.to_pylist()]
 
     def _write_shard(self, split: str, rows: Ahead, held: Held) -> Held:
         """Write and hand over the shard that follows; what is held then."""
-        path = shard_path(split, held.shards)
+        path, known = shard_path(split, held.shards), held.shards in self.sizes.get(split, {})
         file = partial_path(self.destination.workspace / Path(path).name)
         self.bar.set_postfix_str(Path(path).stem)
         try:
-            n_rows, mark = self._fill(file, split, rows, held)
-            size = file.stat().st_size
-            retry_on_conflict(lambda: self._take(file, split, held.shards), self.find_shards)
+            mark = self._fill(file, split, rows, held)
+            shard = Shard(rows=len(mark.rows), size=file.stat().st_size, mark=mark)
+            retry_on_conflict(lambda: self._take(file, split, held.shards, known), self.look)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -214,15 +300,15 @@ class _Job:
             ) from error
         finally:
             file.unlink(missing_ok=True)
-        held = Held(shards=held.shards + 1, rows=held.rows + n_rows, size=held.size + size, mark=mark)
-        if held.shards > self.held[split].shards:
-            self.held[split] = held
-        return held
+        if known and self.protected[split]:
+            self.again += shard.rows
+        self.held[split] = held.plus(shard, mark.bytes_before - held.bytes_before)
+        return self.held[split]
 
-    def _fill(self, file: Path, split: str, rows: Ahead, held: Held) -> tuple[int, Mark]:
-        """Write the rows of one shard; how many, and its mark."""
-        n_rows = size = 0
-        last, bytes_before = b"", held.mark.bytes_before if held.mark else 0
+    def _fill(self, file: Path, split: str, rows: Ahead, held: Held) -> Mark:
+        """Write the rows of one shard, and its mark."""
+        digests: list[str] = []
+        size, bytes_before = 0, held.bytes_before
         schema = self.features.arrow_schema
         options = get_parquet_column_options(self.features, schema)
         with (
@@ -230,18 +316,12 @@ class _Job:
             pq.ParquetWriter(handle, schema, write_page_index=True, **options) as writer,
         ):
             groups = RowGroups(writer)
-            while not rows.ended and n_rows < SHARD_ROWS and size < SHARD_BYTES:
-                batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - n_rows), schema, self.column)
-                originals = self._originals(batch)
-                last, bytes_before = originals[-1], bytes_before + sum(map(len, originals))
-                if not self.protector.settings.keep_exif:
-                    leave = self.column if self.protected[split] else None
-                    batch = plain_images(batch, self.features, f"the split {split!r}", held.rows + n_rows, leave)
-                if self.protected[split] and not self.as_they_are:
-                    batch = self._protect(batch, split, held.rows + n_rows)
-                if self.protected[split]:
-                    self.bar.update(len(batch))
-                n_rows, size = n_rows + len(batch), size + groups.add(batch)
+            while not rows.ended and len(digests) < SHARD_ROWS and size < SHARD_BYTES:
+                batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - len(digests)), schema, self.column)
+                bytes_before += sum(map(len, self._originals(batch)))
+                coming = self._digests(batch)
+                size += groups.add(self._published(batch, split, held.rows + len(digests)))
+                digests += coming
             groups.flush()
             mark = Mark(
                 protector=self.work.protector,
@@ -249,11 +329,21 @@ class _Job:
                 protected=self.protected[split],
                 rows_before=held.rows,
                 bytes_before=bytes_before,
-                last_row=self.work.row(last),
+                originals="".join(digests),
                 final=rows.ended,
             )
             writer.add_key_value_metadata({MARK: mark.to_json()})
-        return n_rows, mark
+        return mark
+
+    def _published(self, batch: pa.Table, split: str, row: int) -> pa.Table:
+        """Rows as they are published: without EXIF, and with noise where the split gets it."""
+        if not self.protector.settings.keep_exif:
+            leave = self.column if self.protected[split] else None
+            batch = plain_images(batch, self.features, f"the split {split!r}", row, leave)
+        if self.protected[split]:
+            batch = batch if self.as_they_are else self._protect(batch, split, row)
+            self.bar.update(len(batch))
+        return batch
 
     def _originals(self, table: pa.Table) -> list[bytes]:
         return [value or b"" for value in pc.struct_field(table[self.column], "bytes").to_pylist()]
@@ -278,7 +368,7 @@ class _Job:
         kind = batch.schema.field(position)
         return batch.set_column(position, kind, pa.array(done, kind.type))
 
-    def _take(self, file: Path, split: str, number: int) -> None:
+    def _take(self, file: Path, split: str, number: int, known: bool) -> None:
         # Another run of the same job may have been faster: its rows are these.
-        if self.held[split].shards <= number:
+        if known or number not in self.sizes.get(split, {}):
             self.destination.take(file, shard_path(split, number))

@@ -1,8 +1,8 @@
 """Where the parquet shards of a protected dataset go, and what such a place tells of the work that lies in it.
 
-A shard counts once it is complete: on a disk when it has its name, on the Hub (`uc_hf.publishing.publish`) when it is
-committed. Each carries a mark in its parquet metadata, by which an interrupted job finds where to go on and refuses
-what is not its own.
+A shard counts once it is complete: on a disk when the manifest says so, on the Hub (`uc_hf.publishing.publish`) when
+it is committed. Each carries a mark in its parquet metadata, by which a later run finds what it need not do again and
+refuses what is not its own.
 """
 
 import re
@@ -19,8 +19,9 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
+from yaml import YAMLError
 
-from uc_hf.errors import OutputError, first_line
+from uc_hf.errors import OutputError, UCError, first_line
 from uc_hf.publishing.marks import Mark, Work
 
 
@@ -38,20 +39,38 @@ class Conflict(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A finished shard: its rows, the size of its file in bytes, and its mark."""
+
+    rows: int
+    size: int
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
 class Held:
-    """What a destination holds of one split.
+    """The first shards of a split, up to some number.
 
     Attributes:
         shards: how many.
         rows: in all of them.
         size: of their files, in bytes.
-        mark: of the last one; None where there is none.
+        bytes_before: of the images that their rows were made from.
     """
 
     shards: int = 0
     rows: int = 0
     size: int = 0
-    mark: Mark | None = None
+    bytes_before: int = 0
+
+    def plus(self, shard: Shard, bytes_before: int) -> "Held":
+        """With one more shard, made from images of so many bytes."""
+        return Held(
+            shards=self.shards + 1,
+            rows=self.rows + shard.rows,
+            size=self.size + shard.size,
+            bytes_before=self.bytes_before + bytes_before,
+        )
 
 
 class Destination(Protocol):
@@ -65,7 +84,13 @@ class Destination(Protocol):
         """A folder on this machine where a shard is written before it is taken."""
 
     def files(self) -> dict[str, int]:
-        """Path and size in bytes of every data file that is complete now."""
+        """Path and size in bytes of every data file."""
+
+    def is_whole(self, path: str) -> bool:
+        """Whether a data file holds the bytes that were taken."""
+
+    def was_taken(self, path: str) -> bool:
+        """Whether a data file came by `take`, whatever has become of it."""
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file, without its rows."""
@@ -85,10 +110,58 @@ def shard_path(split: str, number: int) -> str:
     return f"data/{split}-{number:05d}.parquet"
 
 
+def list_shards(destination: Destination) -> dict[str, dict[int, int]]:
+    """The size in bytes of each shard that lies in a destination, by split and number.
+
+    Raises:
+        OutputError: a data file that is not a shard.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for path, size in destination.files().items():
+        match = _SHARD.fullmatch(path)
+        if match is None:
+            raise OutputError(f"{destination.name} holds files of another dataset: {path}. {_REMEDY}")
+        found.setdefault(match["split"], {})[int(match["number"])] = size
+    return found
+
+
+def open_shard(
+    destination: Destination, path: str, size: int, work: Work, protected: bool | None, features: datasets.Features
+) -> Shard | None:
+    """A shard by its footer; no row is read.
+
+    Args:
+        destination: where it lies.
+        path: of the shard.
+        size: of its file in bytes.
+        work: whose it has to be.
+        protected: whether its rows are to carry the noise; None where that does not matter.
+        features: of its rows.
+
+    Returns:
+        None where it is this work's and damaged.
+
+    Raises:
+        OutputError: it is not this work's.
+    """
+    try:
+        footer = destination.footer(path)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, UCError):
+            raise
+        if destination.was_taken(path):
+            return None
+        raise OutputError(f"{destination.name} holds a damaged file, {path}: {first_line(error)} {_REMEDY}") from error
+    mark = _own_mark(destination, path, footer, work, protected)
+    if datasets.Features.from_arrow_schema(footer.schema.to_arrow_schema()) != features:
+        raise OutputError(f"{destination.name} holds rows with other columns: {path}. {_REMEDY}")
+    return Shard(rows=footer.num_rows, size=size, mark=mark) if destination.is_whole(path) else None
+
+
 def find_shards(
     destination: Destination, work: Work, protected: Mapping[str, bool], features: datasets.Features
-) -> dict[str, Held]:
-    """What lies in a destination, by split; of each only the last shard is opened, and no row is read.
+) -> dict[str, tuple[Held, Shard | None]]:
+    """What lies in a destination, by split, and the last shard; only that one is opened, and no row is read.
 
     Args:
         destination: where to look.
@@ -97,26 +170,20 @@ def find_shards(
         features: of this job's rows.
 
     Raises:
-        OutputError: files that are not this work's.
+        OutputError: files that are not this work's, or shards that are missing or damaged.
     """
-    found: dict[str, dict[int, int]] = {}
-    for path, size in destination.files().items():
-        match = _SHARD.fullmatch(path)
-        if match is None:
-            raise OutputError(f"{destination.name} holds files of another dataset: {path}. {_REMEDY}")
-        found.setdefault(match["split"], {})[int(match["number"])] = size
-    held = {split: Held() for split in protected}
-    for split, sizes in found.items():
-        if missing := set(range(max(sizes))) - set(sizes):
-            path = shard_path(split, min(missing))
-            raise OutputError(f"{destination.name} lacks {path}, and holds later ones. {_REMEDY}")
-        path = shard_path(split, max(sizes))
-        footer = _readable_footer(destination, path)
-        mark = _own_mark(destination, path, footer, work, protected.get(split))
-        if datasets.Features.from_arrow_schema(footer.schema.to_arrow_schema()) != features:
-            raise OutputError(f"{destination.name} holds rows with other columns: {path}. {_REMEDY}")
-        rows = mark.rows_before + footer.num_rows
-        held[split] = Held(shards=len(sizes), rows=rows, size=sum(sizes.values()), mark=mark)
+    held: dict[str, tuple[Held, Shard | None]] = {split: (Held(), None) for split in protected}
+    for split, sizes in list_shards(destination).items():
+        missing = set(range(max(sizes))) - set(sizes)
+        path = shard_path(split, min(missing, default=max(sizes)))
+        last = None
+        if not missing:
+            last = open_shard(destination, path, sizes[max(sizes)], work, protected.get(split), features)
+        if last is None:
+            raise OutputError(f"{destination.name} lacks {path}, or holds it damaged. {_REMEDY}")
+        rows = last.mark.rows_before + last.rows
+        size = sum(sizes.values())
+        held[split] = Held(shards=len(sizes), rows=rows, size=size, bytes_before=last.mark.bytes_before), last
     return held
 
 
@@ -126,8 +193,20 @@ def write_split_table(destination: Destination, held: Mapping[str, Held], featur
     Raises:
         Conflict: the destination has changed since `held` was found out.
     """
-    present = destination.read_card()
-    card = DatasetCard(present or f"---\n\n---\n\n# {Path(destination.name).name}\n")
+    present, fresh = destination.read_card(), _card(destination, None, held, features)
+    # A card that is the beginning of ours was cut off.
+    card = fresh if present is None or fresh.startswith(present) else _card(destination, present, held, features)
+    if card != present:
+        destination.write_card(card)
+
+
+def _card(destination: Destination, present: str | None, held: Mapping[str, Held], features: datasets.Features) -> str:
+    try:
+        card = DatasetCard(present or f"---\n\n---\n\n# {Path(destination.name).name}\n")
+    except (ValueError, YAMLError) as error:
+        raise OutputError(
+            f"the {CARD} of {destination.name} cannot be read: {first_line(error)} Mend or remove it."
+        ) from error
     held = {split: part for split, part in held.items() if part.shards}
     files = [{"split": split, "path": f"data/{split}-*"} for split in held]
     MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(card.data)
@@ -136,8 +215,7 @@ def write_split_table(destination: Destination, held: Mapping[str, Held], featur
     size = sum(part.size for part in held.values())
     info = DatasetInfo(features=features, splits=SplitDict(splits), download_size=size, dataset_size=size)
     DatasetInfosDict({"default": info}).to_dataset_card_data(card.data)
-    if str(card) != present:
-        destination.write_card(str(card))
+    return str(card)
 
 
 def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None]) -> None:
@@ -153,13 +231,6 @@ def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None])
             time.sleep(attempt)
             look_again()
     raise OutputError("somebody else writes to the destination all the time. Run the same command again later.")
-
-
-def _readable_footer(destination: Destination, path: str) -> pq.FileMetaData:
-    try:
-        return destination.footer(path)
-    except pa.ArrowInvalid as error:
-        raise OutputError(f"{destination.name} holds a damaged file, {path}: {first_line(error)} {_REMEDY}") from error
 
 
 def _own_mark(

@@ -107,6 +107,14 @@ class HubRepository:
         hidden = [path for path in sizes if any(part.startswith(".") for part in path.split("/"))]
         return {path: size for path, size in sizes.items() if path not in (*HARMLESS, *hidden)}
 
+    def is_whole(self, path: str) -> bool:
+        """Whether a file holds the bytes that were taken: the Hub sees to that."""
+        return True
+
+    def was_taken(self, path: str) -> bool:
+        """Whether a file came by `take`: the mark within it alone tells."""
+        return False
+
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file; only its end is fetched."""
         with self._opened(path) as file:

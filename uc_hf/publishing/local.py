@@ -6,14 +6,20 @@ import pyarrow.parquet as pq
 
 from uc_hf.files import put, write_whole
 from uc_hf.publishing.destination import CARD
+from uc_hf.publishing.manifest import Manifest, digest_of_file
 
 
 class LocalFolder:
-    """A folder on this machine."""
+    """A folder on this machine.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: made where needed.
+        manifest: of what is finished in it.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
         self.name = str(root)
-        self._root = root
+        self._root, self._manifest = root, manifest
 
     @property
     def workspace(self) -> Path:
@@ -27,18 +33,33 @@ class LocalFolder:
         paths = sorted((self._root / "data").glob("*.parquet"))
         return {path.relative_to(self._root).as_posix(): path.stat().st_size for path in paths}
 
+    def is_whole(self, path: str) -> bool:
+        """Whether the manifest vouches for the bytes of a file."""
+        return self._manifest.holds(path, self._root / path)
+
+    def was_taken(self, path: str) -> bool:
+        """Whether a file came by `take`, whatever has become of it."""
+        return path in self._manifest
+
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file, without its rows."""
         return pq.read_metadata(self._root / path)
 
     def take(self, file: Path, path: str) -> None:
-        """Rename a finished file."""
+        """Rename a finished file, and note it down."""
+        digest = digest_of_file(file)
         put(file, self._root / path)
+        with self._manifest:
+            self._manifest.add(path, self._root / path, digest)
 
     def read_card(self) -> str | None:
-        """The README.md, if there is one."""
+        """The README.md, if there is one that is a text."""
         path = self._root / CARD
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        except UnicodeDecodeError:
+            return None
+        return None if not text or "\0" in text else text
 
     def write_card(self, text: str) -> None:
         """Write the README.md, whole or not at all."""

@@ -42,12 +42,12 @@ class Seen(NamedTuple):
     digest: str
     state: State
 
-    def again(self, path: Path, digest: Callable[[bytes], str], *, verify: bool) -> "Seen | None":
+    def again(self, path: Path, digest: Callable[[Path], str], *, verify: bool) -> "Seen | None":
         """A file as it is now; None where its bytes are others. Of the same state they are only read to `verify`."""
         now = State.of(path)
         if now == self.state and not verify:
             return self
-        same = now.size == self.state.size and digest(path.read_bytes()) == self.digest
+        same = now.size == self.state.size and digest(path) == self.digest
         return Seen(self.digest, now) if same else None
 
 
@@ -86,6 +86,10 @@ class Manifest:
     @property
     def _mark(self) -> str:
         return self._work.protector[:8]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a copy of this name was finished, whatever has become of it."""
+        return name in self._entries or name in self.changed
 
     @property
     def names(self) -> list[str]:
@@ -126,9 +130,9 @@ class Manifest:
 
     def _again(self, entry: Entry, copy: Path, original: Path | None, verify: bool) -> Entry | None:
         try:
-            finished, source = entry.copy.again(copy, digest_of, verify=verify), entry.original
+            finished, source = entry.copy.again(copy, digest_of_file, verify=verify), entry.original
             if source is not None and original is not None:
-                source = source.again(original, self._work.row, verify=verify)
+                source = source.again(original, self._digest_of_original, verify=verify)
         except OSError:
             return None  # missing; or whoever reads it next says why it cannot be read
         if finished is None or (source is None and original is not None):
@@ -154,7 +158,10 @@ class Manifest:
 
     def seen(self, data: bytes, state: State) -> Seen:
         """An original of these bytes, as `add` takes it; `state` is from before it was read."""
-        return Seen(self._work.row(data), state)
+        return Seen(self._work.original(data), state)
+
+    def _digest_of_original(self, path: Path) -> str:
+        return self._work.original(path.read_bytes())
 
     def sync(self) -> None:
         """Write down what was noted, and wait until the disk holds it.
@@ -176,6 +183,12 @@ class Manifest:
 def digest_of(data: bytes) -> str:
     """The digest of a copy's bytes, which are public."""
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """The digest of a copy, whatever its size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, mark: str) -> Iterator[tuple[str, Entry]]:

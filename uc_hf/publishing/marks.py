@@ -3,8 +3,9 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Self
+from typing import Any, Self
 
 import pyarrow.parquet as pq
 
@@ -14,6 +15,9 @@ from uc_hf.protecting.protector import Protector
 
 MARK = b"uc_hf"
 """The key of the mark in a shard's parquet metadata."""
+
+ROW_DIGEST = 16
+"""Characters of a row's digest: 64 bits, which nobody can choose who does not hold the noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class Mark:
         protected: whether this split carries the noise, or was carried over clean.
         rows_before: rows of the split in earlier shards.
         bytes_before: size of the originals' images up to the end of this shard.
-        last_row: digest of the original of this shard's last row.
+        originals: digests of the originals of this shard's rows, `ROW_DIGEST` characters each.
         final: whether the split ended with this shard.
     """
 
@@ -35,14 +39,22 @@ class Mark:
     protected: bool
     rows_before: int
     bytes_before: int
-    last_row: str
+    originals: str
     final: bool
 
     @classmethod
     def of(cls, footer: pq.FileMetaData) -> Self | None:
         """The mark in a parquet file's metadata; None where there is none that this version knows."""
-        written = json.loads((footer.metadata or {}).get(MARK, "{}"))
+        try:
+            written = json.loads((footer.metadata or {}).get(MARK, "{}"))
+        except ValueError:
+            return None
         return cls(**written) if set(written) == {attribute.name for attribute in fields(cls)} else None
+
+    @property
+    def rows(self) -> list[str]:
+        """The digest of each row's original."""
+        return [self.originals[at : at + ROW_DIGEST] for at in range(0, len(self.originals), ROW_DIGEST)]
 
     def to_json(self) -> str:
         """As it is written into parquet metadata."""
@@ -76,9 +88,17 @@ class Work:
         key = hashlib.sha256(json.dumps(decisive).encode() + learnt).digest()
         return cls(protector=_digest(key, b"protector"), source=_digest(key, b"source" + source.encode()), key=key)
 
-    def row(self, original: bytes) -> str:
-        """Digest of an original image."""
-        return _digest(self.key, b"row" + original)
+    def original(self, data: bytes) -> str:
+        """Digest of an original image's bytes."""
+        return _digest(self.key, b"original" + data)
+
+    def row(self, row: Mapping[str, Any]) -> str:
+        """Digest of an original row as it is stored, all columns of it."""
+        return _digest(self.key, b"row" + json.dumps(row, default=_plain).encode())[:ROW_DIGEST]
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def _digest(key: bytes, message: bytes) -> str:

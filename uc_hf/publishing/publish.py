@@ -105,7 +105,8 @@ def push_shards(
     held: dict[str, Held] = {}
 
     def look_again() -> None:
-        held.update(find_shards(repository, work, protected, features))
+        found = find_shards(repository, work, protected, features)
+        held.update({split: part for split, (part, _) in found.items()})
 
     look_again()
     retry_on_conflict(lambda: repository.upload(folder), look_again)
