@@ -85,7 +85,8 @@ def test_links_are_followed_once_and_loops_are_told(tmp_path: Path) -> None:
         "linked/back",
         "linked/sub",
     }
-    assert set(folder.linked) == {outside, outside / "sub"} and not folder.left_out
+    assert set(folder.linked) == {outside, outside / "sub", outside / "c.jpg"} and not folder.left_out
+    assert {str(path) for path in folder.noted[folders.OUTSIDE]} == {"linked", "again", "picture.jpg"}
 
 
 def test_whatever_is_listed_and_not_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +157,9 @@ def test_check_out_push_and_score_mean_the_same_pictures(hub: MiniHub, tmp_path:
     root = tree(tmp_path / "photos", *names)
     (root / "metadata.csv").write_text("file_name,gps\nloose.jpg,52.1\n")
     (root / "backup.zip").write_bytes(b"PK")
-    succeed("protect", root, "--push-to", "me/at-once", "--protector", key)
-    succeed("protect", root, "--push-to", "me/later", "--out", tmp_path / "out", "--protector", key)
-    at_once, later = (load_dataset(name, split="train") for name in ("me/at-once", "me/later"))
+    succeed("protect", root, "--push-to", "me/walked", "--protector", key)
+    succeed("protect", root, "--push-to", "me/walked-later", "--out", tmp_path / "out", "--protector", key)
+    at_once, later = (load_dataset(name, split="train") for name in ("me/walked", "me/walked-later"))
     assert at_once.column_names == ["image", "label"] and at_once.features["label"].names == ["beach", "hills", "val"]
     assert at_once[:] == later[:] and at_once["label"] == [0, 1, None, 2, 2]
     assert labels(tmp_path / "out") == labels(root)

@@ -11,7 +11,8 @@ import datasets
 
 from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
-from uc_hf.data.folders import BAD, Folder, check_folder
+from uc_hf.data.folders import BAD, DESCRIBED, Folder, check_folder
+from uc_hf.data.metadata import NAMES, Metadata, write_metadata
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import BadImage, SettingError
@@ -34,6 +35,7 @@ class FolderJob:
 
     folder: Folder
     chosen: Sequence[str]
+    metadata: Metadata | None
 
     def check(
         self,
@@ -78,21 +80,30 @@ class FolderJob:
 
     def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the protected copies into a folder."""
-        return protect_folder(self.folder, out, protector, manifest, splits=self.chosen, check=False)
+        outcome = protect_folder(self.folder, out, protector, manifest, splits=self.chosen, check=False)
+        if self.metadata is not None:
+            copies = self.folder.copies(protector.settings.stored_as, self._clean)
+            write_metadata(self.folder.root, self.folder.described, copies, out)
+        return replace(outcome, noted=self._noted)
 
     def push(self, repository: HubRepository, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
-        outcome = protect_dataset(self.folder.rows(), self.chosen, repository, protector, self._name)
+        outcome = protect_dataset(self.folder.rows(self.metadata), self.chosen, repository, protector, self._name)
         repository.introduce(protector, None, self.chosen, self._clean)
         ignored = Counter(path.suffix.lower() or path.name for path in self.folder.others)
-        return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self.folder.noted)
+        return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self._noted)
 
     def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
         copies = self.folder.copies(protector.settings.stored_as, self._clean)
-        rows = self.folder.rows({name: out / copy for name, copy in copies.items()})
+        rows = self.folder.rows(self.metadata, {name: out / copy for name, copy in copies.items()})
         protect_dataset(rows, self.chosen, repository, protector, self._name, as_they_are=True)
         repository.introduce(protector, None, self.chosen, self._clean)
+
+    @property
+    def _noted(self) -> dict[str, Sequence[Path]]:
+        taken_along = self.metadata is not None
+        return {kind: paths for kind, paths in self.folder.noted.items() if not (taken_along and kind == DESCRIBED)}
 
     @property
     def _clean(self) -> list[str]:
@@ -210,7 +221,13 @@ class DatasetJob:
 
 
 def open_job(
-    source: str, splits: Sequence[str], keep_clean: Sequence[str], *, streaming: bool, skip_bad: bool
+    source: str,
+    splits: Sequence[str],
+    keep_clean: Sequence[str],
+    *,
+    streaming: bool,
+    skip_bad: bool,
+    metadata: bool,
 ) -> FolderJob | DatasetJob:
     """The job that a source asks for.
 
@@ -220,6 +237,7 @@ def open_job(
         keep_clean: further columns of images of a dataset that may stay as they are.
         streaming: read a dataset as it is protected, rather than copying it to this machine first.
         skip_bad: leave out the rows of a stream that cannot be protected.
+        metadata: take along what metadata.csv and its kin say of the pictures of a folder.
 
     Raises:
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.
@@ -235,7 +253,12 @@ def open_job(
                 f"--split {splits[0]}: a folder of images has no splits, unless it holds train/ and test/ or "
                 "validation/ and nothing else. Name the folder within it."
             )
-        return FolderJob(folder, choose_splits(parts, splits))
+        described = folder.metadata() if metadata else None
+        if metadata and described is None:
+            raise SettingError(f"--metadata: the folder {source} holds none of {', '.join(sorted(NAMES))}.")
+        return FolderJob(folder, choose_splits(parts, splits), described)
+    if metadata:
+        raise SettingError("--metadata is for folders of images; all columns of a dataset go along.")
     opened = open_dataset(source, streaming=streaming)
     common_features(opened)
     return DatasetJob(source, opened, choose_splits(opened, splits), keep_clean, skip_bad)

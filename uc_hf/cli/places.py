@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from uc_hf.errors import OutputError
+from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
@@ -60,6 +60,23 @@ def check_places(source: str, out: Path, key: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file. Choose another name.")
+
+
+def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:
+    """Refuse a source whose links lead to what it becomes: copies would be protected anew, the noise be published.
+
+    Args:
+        linked: what links in the source lead to, absolute.
+        out: where the protected images go, if it is a folder.
+        key: the protector's folder.
+
+    Raises:
+        OutputError: one leads there.
+    """
+    for place in filter(None, (out, key)):
+        for target in linked:
+            if target.is_relative_to(place.resolve()) or place.resolve().is_relative_to(target):
+                raise OutputError(f"a link in the source leads to {shown(target)}, and {place} lies there. Remove it.")
 
 
 def manifest_path(source: str, out: Path, key: Path) -> Path:

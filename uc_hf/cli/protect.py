@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 
 from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
-from uc_hf.cli.places import check_key, check_places, manifest_path, only_run, save_protector
+from uc_hf.cli.places import check_key, check_links, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import BAD, summary
 from uc_hf.errors import BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
@@ -91,6 +91,7 @@ def protect(
     push_to: str | None,
     verify: bool,
     skip_bad: bool,
+    metadata: bool,
 ) -> Result:
     """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
 
@@ -105,6 +106,7 @@ def protect(
         push_to: a dataset repository on the Hub.
         verify: read every finished copy and its original, however sure their sizes and times are.
         skip_bad: leave out images that cannot be protected, and say which.
+        metadata: take along what metadata.csv and its kin say of the pictures of a folder.
 
     Raises:
         UCError: of any kind, with the remedy.
@@ -122,7 +124,9 @@ def protect(
             _refuse_filled(push_to, saved, key)
         if saved is not None:
             _refuse_another(saved, method, settings, given, key)
-        job = open_job(source, splits, keep_clean, streaming=out is None, skip_bad=skip_bad)
+        job = open_job(source, splits, keep_clean, streaming=out is None, skip_bad=skip_bad, metadata=metadata)
+        if isinstance(job, FolderJob):
+            check_links(job.folder.linked, out, key)
         protector = saved or chosen(**given)
         column = settings.image_column if saved is None else saved.fitted.column
         manifest = None if saved is None or out is None else _manifest(saved, source, out, key)
@@ -187,7 +191,7 @@ def say(result: Result) -> None:
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to
     say_lines(facts)
-    for told, found in (("Not published", outcome.left_out), ("Not followed", outcome.noted)):
+    for told, found in (("Not published", outcome.left_out), ("Note", outcome.noted)):
         for kind, names in found.items():
             say_text(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
     for image in outcome.left_out.get(BAD, ())[1 : BadImages.SHOWN]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -17,6 +18,7 @@ from uc_hf.data.checks import Look
 from uc_hf.data.container import Container
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.images import file_bytes
+from uc_hf.data.metadata import NAMES, Metadata, read_metadata
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import BadImage, DatasetError, ImageError, shown
 
@@ -50,8 +52,10 @@ UNREADABLE = "files and folders that cannot be read"
 UNENCODABLE = "files and folders whose names are not UTF-8"
 UNOPENED = "pictures of kinds that are not opened (convert them to PNG)"
 SPECIAL = "pictures by their names that are pipes or devices"
-HIDDEN = "hidden files and folders"
-LISTED = "links to folders that are listed already"
+HIDDEN = "hidden files and folders are left aside"
+LISTED = "links to folders that are listed already are not followed"
+OUTSIDE = "links that lead out of the folder are followed"
+DESCRIBED = "descriptions of the pictures stay here (--metadata takes them along)"
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ class Folder:
         others: files that are none.
         left_out: why pictures, or folders that may hold some, are not among `pictures` -> their paths (of `BAD` with
             the reason).
-        noted: what else is not followed -> its paths; no picture is missing for it.
-        linked: folders that links within it lead to, absolute.
+        noted: what else there is to know -> the paths; no picture is missing for it.
+        linked: what the links lead to that are followed, absolute.
     """
 
     root: Path
@@ -130,25 +134,43 @@ class Folder:
             return [], {}
         return names, {path: None if name is None else names.index(name) for path, name in folders.items()}
 
-    def rows(self, files: Mapping[Path, Path] | None = None) -> datasets.DatasetDict:
-        """The pictures as rows: "image", and "label" where there are classes.
+    @property
+    def described(self) -> Sequence[Path]:
+        """The files of `metadata.NAMES`."""
+        return self.noted.get(DESCRIBED, [])
+
+    def metadata(self) -> Metadata | None:
+        """What is said of the pictures in files of `metadata.NAMES`.
+
+        Raises:
+            DatasetError: one of them cannot be read.
+        """
+        return read_metadata(self.root, self.described, self.pictures) if self.described else None
+
+    def rows(self, metadata: Metadata | None = None, files: Mapping[Path, Path] | None = None) -> datasets.DatasetDict:
+        """The pictures as rows: "image", "label" where there are classes, and the columns of the metadata.
 
         Args:
+            metadata: of the pictures; its "label" takes the place of the classes.
             files: where each picture is read instead of here.
         """
         names, classes = self.classes
-        label = {"label": datasets.ClassLabel(names=names)} if names else {}
-        features = datasets.Features({"image": datasets.Image()} | label)
+        said = datasets.Features() if metadata is None else metadata.features
+        features = datasets.Features({"image": datasets.Image()})
+        if names and "label" not in said:
+            features["label"] = datasets.ClassLabel(names=names)
         rows = datasets.DatasetDict()
         for split, paths in self.splits.items():
             places = [self.root / path if files is None else files[path] for path in paths]
-            columns = {
-                "image": [str(place.absolute()) for place in places],
-                "label": [classes.get(path) for path in paths],
-            }
-            rows[split] = datasets.Dataset.from_dict(
-                {name: columns[name] for name in features}, features=features, split=split
-            )
+            columns: dict[str, list[Any]] = {"image": [str(place.absolute()) for place in places]}
+            if "label" in features:
+                columns["label"] = [classes[path] for path in paths]
+            table = datasets.Dataset.from_dict(columns, features=features).data.table
+            if metadata is not None:
+                for name, column in zip(said, metadata.of(paths).columns, strict=True):
+                    table = table.append_column(name, column)
+            schema = datasets.Features({**features, **said}).arrow_schema
+            rows[split] = datasets.Dataset(table.cast(schema), split=datasets.NamedSplit(split))
         return rows
 
 
@@ -162,7 +184,7 @@ def list_folder(root: Path) -> Folder:
     walk.run()
     found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
     pictures, others = found.pop("pictures", []), found.pop("others", [])
-    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED) if kind in found}
+    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED, OUTSIDE, DESCRIBED) if kind in found}
     return Folder(root, pictures, others, left_out=found, noted=noted, linked=walk.linked)
 
 
@@ -188,8 +210,13 @@ class _Walk:
             if str(target) in self._seen or any(Path(os.path.realpath(at)).is_relative_to(target) for at in around):
                 self.found[LISTED].append(link)
             else:
-                self.linked.append(target)
+                self._follow(link, target)
                 self._visit(link)
+
+    def _follow(self, link: Path, target: Path) -> None:
+        self.linked.append(target)
+        if not target.is_relative_to(os.path.realpath(self.root)):
+            self.found[OUTSIDE].append(link)
 
     def _visit(self, top: Path) -> None:
         pending = [top]
@@ -215,7 +242,10 @@ class _Walk:
         elif not _encodable(entry.name) and (stat.S_ISDIR(mode) or is_image_file(path)):
             self.found[UNENCODABLE].append(path)
         elif stat.S_ISREG(mode):
-            self.found[_kind(self.root / path)].append(path)
+            kind = _kind(self.root / path)
+            self.found[kind].append(path)
+            if kind == "pictures" and entry.is_symlink():
+                self._follow(path, Path(os.path.realpath(entry.path)))
         elif stat.S_ISDIR(mode) and entry.is_symlink():
             self._links.append(path)
         elif stat.S_ISDIR(mode):
@@ -287,6 +317,8 @@ def _encodable(name: str) -> bool:
 def _kind(file: Path) -> str:
     if is_image_file(file):
         return "pictures"
+    if file.name in NAMES:
+        return DESCRIBED
     return UNOPENED if file.suffix.lower() in UNOPENED_SUFFIXES or _begins_like_a_picture(file) else "others"
 
 

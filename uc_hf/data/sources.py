@@ -30,7 +30,7 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
 
     Args:
         source: a folder written by `save_to_disk`, a parquet file, a folder of parquet files, a folder of images in
-            class folders, or the name of a dataset on the Hub.
+            class folders (with what metadata.csv and its kin say of them), or the name of a dataset on the Hub.
         streaming: rows are read as they are asked for, where they would otherwise be copied into the cache: from
             parquet files and the Hub. (Saved datasets are read in place, and of images in a folder only the paths are
             noted down.)
@@ -100,7 +100,7 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
             )
         return _confined(_load(str(path), lambda: open_tables(path, streaming=streaming)), Home(path))
     if folder.pictures:
-        return folder.rows()
+        return folder.rows(folder.metadata())
     left_out = "".join(f" {kind}: {summary(paths)}." for kind, paths in folder.left_out.items())
     raise DatasetError(
         f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk.{left_out} "

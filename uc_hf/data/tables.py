@@ -19,6 +19,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from uc_hf.data.folders import list_folder
+from uc_hf.data.metadata import NAMES
 from uc_hf.errors import DatasetError, first_line, shown
 
 
@@ -36,7 +37,7 @@ _WORDS = {
 
 def is_table(file: Path) -> bool:
     """Whether a file holds rows of a dataset; metadata.parquet describes the pictures beside it."""
-    return file.suffix.lower() == ".parquet" and file.name != "metadata.parquet"
+    return file.suffix.lower() == ".parquet" and file.name not in NAMES
 
 
 def open_tables(path: Path, *, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:

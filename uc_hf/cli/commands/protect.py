@@ -175,6 +175,14 @@ def protect(
             rich_help_panel=WHERE,
         ),
     ] = False,
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata",
+            help="Publish what metadata.csv, .jsonl or .parquet say of the images in a folder, too.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
     skip_bad: Annotated[
         bool,
         typer.Option(
@@ -222,6 +230,7 @@ def protect(
             push_to=push_to,
             verify=verify,
             skip_bad=skip_bad,
+            metadata=metadata,
         )
     except BadImages as error:
         if json:
