@@ -1,4 +1,4 @@
-"""How visible each epsilon preset is: PSNR, SSIM, and a sheet to look at.
+"""How visible each epsilon preset is: PSNR, SSIM, FLIP, and a sheet to look at.
 
     python -m benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
         --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --out docs/images/epsilon
@@ -74,6 +74,8 @@ def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, 
             "worst PSNR": f"{price.worst_psnr:.1f} dB",
             "SSIM": f"{price.ssim:.3f}",
             "worst SSIM": f"{price.worst_ssim:.3f}",
+            "FLIP": f"{price.flip:.3f}",
+            "worst FLIP": f"{price.worst_flip:.3f}",
         }
         | ({} if price.lpips is None else {"LPIPS": f"{price.lpips:.3f}", "worst LPIPS": f"{price.worst_lpips:.3f}"})
         for preset, price in measured.items()

@@ -15,6 +15,7 @@ from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_links, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import BAD, summary
+from uc_hf.data.progress import Bar
 from uc_hf.errors import BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
 from uc_hf.fitting.settings import CommonSettings
@@ -143,15 +144,15 @@ def protect(
             manifest = manifest or _manifest(protector, source, out, key)
         outcome = _run(job, protector, out, manifest, repository)
         pairs = list(outcome.pairs)
-        seconds = time.monotonic() - start
+        measured = compare(Bar(pairs, desc="comparing", unit="image")) if pairs else None
         return Result(
             out=out,
             key=key,
             fitted=saved is None,
             protector=protector,
             outcome=outcome,
-            measured=compare(pairs) if pairs else None,
-            seconds=seconds,
+            measured=measured,
+            seconds=time.monotonic() - start,
             pushed_to=None if repository is None else repository.url,
             listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], key),
         )
@@ -184,6 +185,7 @@ def say(result: Result) -> None:
             facts["largest change"] += f" ({container}: what the compression changes comes on top of epsilon)"
         facts["PSNR"] = f"{measured.psnr:.1f} dB on average, {measured.worst_psnr:.1f} dB at worst"
         facts["SSIM"] = f"{measured.ssim:.3f} on average, {measured.worst_ssim:.3f} at worst"
+        facts["FLIP"] = f"{measured.flip:.3f} on average, {measured.worst_flip:.3f} at worst (0: nothing is seen)"
     before, after = outcome.bytes_before, outcome.bytes_after
     facts["size"] = f"{size(before)} -> {size(after)} ({after / before:.1f} times)"
     facts["time"] = duration(result.seconds)

@@ -259,8 +259,8 @@ def picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None
     except ImageError as error:
         return [Section("Pictures", f"The sets do not pair up row by row: {error}")]
     text = (
-        f"PSNR {measured.psnr:.1f} dB, SSIM {measured.ssim:.3f}, largest change {measured.max_difference}/255 "
-        f"over the {measured.images} pictures shown."
+        f"PSNR {measured.psnr:.1f} dB, SSIM {measured.ssim:.3f}, FLIP {measured.flip:.3f}, largest change "
+        f"{measured.max_difference}/255 over the {measured.images} pictures shown."
     )
     return [Section("Pictures", text, figures.contact_sheet(before, after))]
 

@@ -10,7 +10,10 @@ from uc_hf.data.images import ImageValue
 
 
 COMPARED = 100
-"""So many pairs of an original and its protected copy are handed out for comparison."""
+"""At most so many pairs of an original and its protected copy are handed out for comparison."""
+
+ALL_COMPARED = 24
+"""Of so few images all; of more a tenth, since comparing takes half as long as protecting."""
 
 
 @dataclass(frozen=True)
@@ -46,5 +49,6 @@ class Outcome:
 
 
 def spread(total: int) -> list[int]:
-    """At most `COMPARED` evenly spread numbers in [0, total)."""
-    return np.linspace(0, total - 1, min(COMPARED, total)).astype(int).tolist()
+    """Evenly spread numbers in [0, total): of the images that are compared."""
+    count = min(total, max(ALL_COMPARED, min(COMPARED, total // 10)))
+    return np.linspace(0, total - 1, count).astype(int).tolist()

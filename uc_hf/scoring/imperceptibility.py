@@ -1,18 +1,24 @@
-"""How far protected images differ from their originals as stored: PSNR, SSIM, LPIPS, changes, file sizes."""
+"""How far protected images differ from their originals as stored: PSNR, SSIM, FLIP, LPIPS, changes, file sizes."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import flip_evaluator
 import numpy as np
 import torch
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue
 from uc_hf.errors import ImageError
 from uc_hf.scoring.lpips import Lpips
+
+
+SCREEN, WINDOW = 1080, 256
+"""In pixels: the height of the screen on which an image is looked at, and the side of what is judged there."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,13 @@ class Imperceptibility:
         psnr: mean peak signal-to-noise ratio in dB; infinite where no pixel changed.
         worst_psnr: PSNR of the most changed image.
         worst_psnr_row: its row, counted from 0.
-        ssim: mean structural similarity over images and channels, at most 1.
+        ssim: mean structural similarity over images and channels of what a screen shows (`as_seen`), at most 1.
         worst_ssim: SSIM of the least similar image.
         worst_ssim_row: its row.
+        flip: mean FLIP over images, of what a screen shows (`as_seen`): what a viewer sees who changes from one to the
+            other, from 0 (nothing) to 1.
+        worst_flip: FLIP of the most visibly changed image.
+        worst_flip_row: its row.
         max_difference: the largest change of any pixel, in 8-bit levels.
         mean_difference: mean |change| of a pixel, in 8-bit levels; every image has the same weight.
         size_ratio: bytes of the protected files divided by bytes of the originals; None if images come decoded.
@@ -42,6 +52,9 @@ class Imperceptibility:
     ssim: float
     worst_ssim: float
     worst_ssim_row: int
+    flip: float
+    worst_flip: float
+    worst_flip_row: int
     max_difference: int
     mean_difference: float
     size_ratio: float | None
@@ -56,7 +69,8 @@ class Difference:
 
     Attributes:
         psnr: peak signal-to-noise ratio in dB; infinite where no pixel changed.
-        ssim: mean structural similarity over channels, at most 1.
+        ssim: mean structural similarity over channels of what a screen shows, at most 1.
+        flip: of what a screen shows, from 0 to 1.
         lpips: at least 0; None where its weights are not given.
         max_difference: the largest change of any pixel, in 8-bit levels.
         mean_difference: mean |change| of a pixel, in 8-bit levels.
@@ -66,6 +80,7 @@ class Difference:
 
     psnr: float
     ssim: float
+    flip: float
     lpips: float | None
     max_difference: int
     mean_difference: float
@@ -109,6 +124,7 @@ def summary(measured: Sequence[Difference]) -> Imperceptibility:
     if not measured:
         raise ImageError("there is no pair of pictures to compare.")
     psnrs, ssims = [pair.psnr for pair in measured], [pair.ssim for pair in measured]
+    flips = [pair.flip for pair in measured]
     before = [pair.bytes_before for pair in measured if pair.bytes_before is not None]
     after = [pair.bytes_after for pair in measured if pair.bytes_after is not None]
     distances = [pair.lpips for pair in measured if pair.lpips is not None]
@@ -120,6 +136,9 @@ def summary(measured: Sequence[Difference]) -> Imperceptibility:
         ssim=statistics.fmean(ssims),
         worst_ssim=min(ssims),
         worst_ssim_row=ssims.index(min(ssims)),
+        flip=statistics.fmean(flips),
+        worst_flip=max(flips),
+        worst_flip_row=flips.index(max(flips)),
         max_difference=max(pair.max_difference for pair in measured),
         mean_difference=statistics.fmean(pair.mean_difference for pair in measured),
         size_ratio=sum(after) / sum(before) if len(before) == len(after) == len(measured) else None,
@@ -130,13 +149,14 @@ def summary(measured: Sequence[Difference]) -> Imperceptibility:
 
 
 def psnr(change: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of differences in 8-bit levels, any shape; infinite where all are 0.
+    """Peak signal-to-noise ratio in dB of differences in whole 8-bit levels, any shape; infinite where all are 0.
 
     Examples:
         >>> round(psnr(np.full((8, 8, 3), 16)), 2)
         24.05
     """
-    error = np.square(change, dtype=np.float64).mean()
+    strips = (change[top : top + images.STRIP] for top in range(0, len(change), images.STRIP))
+    error = sum(int(np.square(strip, dtype=np.int32).sum(dtype=np.int64)) for strip in strips) / change.size
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
@@ -145,18 +165,41 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
     if before.shape != after.shape:
         sizes = [f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (before, after)]
         raise ImageError(f"pair {index} is {sizes[0]} pixels before and {sizes[1]} after: it is not the same picture.")
-    change = np.abs(after.astype(np.int16) - before)
-    # In float32, since a photo of 12 megapixels takes gigabytes in float64.
-    ssim = structural_similarity(before.astype(np.float32), after.astype(np.float32), channel_axis=2, data_range=255)
+    change = np.maximum(before, after) - np.minimum(before, after)
+    seen = [as_seen(pixels).astype(np.float32) / 255 for pixels in (before, after)]
     return Difference(
         psnr=psnr(change),
-        ssim=float(ssim),
+        ssim=float(structural_similarity(*seen, channel_axis=2, data_range=1)),
+        flip=float(flip_evaluator.evaluate(*seen, "LDR", applyMagma=False)[1]),
         lpips=None if lpips is None else _lpips(index, before, after, lpips),
         max_difference=int(change.max()),
         mean_difference=float(change.mean()),
         bytes_before=_stored_bytes(original),
         bytes_after=_stored_bytes(protected),
     )
+
+
+def as_seen(pixels: np.ndarray) -> np.ndarray:
+    """The middle of an image as a screen shows it: one that is higher than the screen is shrunk to it.
+
+    A photo of 12 megapixels is not looked at pixel by pixel; and the middle stands for the whole, since FLIP takes
+    seconds for a screen.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+
+    Returns:
+        uint8 [h, w, 3], at most `WINDOW` each.
+    """
+    height, width, _ = pixels.shape
+    scale = max(1, height / SCREEN)
+    side = round(WINDOW * scale)
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    middle = pixels[top : top + side, left : left + side]
+    if scale == 1:
+        return middle
+    size = round(middle.shape[1] / scale), round(middle.shape[0] / scale)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(middle)).resize(size, Image.Resampling.LANCZOS))
 
 
 def _lpips(index: int, before: np.ndarray, after: np.ndarray, lpips: Lpips) -> float:

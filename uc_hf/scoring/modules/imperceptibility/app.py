@@ -35,6 +35,8 @@ def measure(originals: list[str] | None, protected: list[str] | None) -> tuple[l
         ["PSNR, worst", f"{measured.worst_psnr:.1f} dB ({names[measured.worst_psnr_row]})"],
         ["SSIM, mean", f"{measured.ssim:.3f}"],
         ["SSIM, worst", f"{measured.worst_ssim:.3f} ({names[measured.worst_ssim_row]})"],
+        ["FLIP, mean", f"{measured.flip:.3f}"],
+        ["FLIP, worst", f"{measured.worst_flip:.3f} ({names[measured.worst_flip_row]})"],
         ["largest change of a pixel", f"{measured.max_difference}/255"],
         ["mean change of a pixel", f"{measured.mean_difference:.2f}/255"],
         ["files grown", f"{measured.size_ratio:.1f} times"],

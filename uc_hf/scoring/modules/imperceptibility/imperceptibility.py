@@ -18,7 +18,7 @@ from uc_hf.scoring.lpips import Lpips
 
 
 _DESCRIPTION = """
-Compares protected images with their originals, pixel by pixel, both decoded from what is stored: PSNR, SSIM, the
+Compares protected images with their originals, pixel by pixel, both decoded from what is stored: PSNR, SSIM, FLIP, the
 largest and the mean change, how much larger the files have become, and LPIPS where its weights are given.
 """
 
@@ -33,7 +33,8 @@ Returns:
     images (`int`): how many pairs were compared.
     psnr, worst_psnr (`float`): peak signal-to-noise ratio in dB, mean and least; infinite where no pixel changed.
     ssim, worst_ssim (`float`): structural similarity, at most 1, mean and least.
-    worst_psnr_row, worst_ssim_row (`int`): the rows of the least, counted from 0.
+    flip, worst_flip (`float`): FLIP, what is seen of the change on a screen, from 0 to 1, mean and largest.
+    worst_psnr_row, worst_ssim_row, worst_flip_row (`int`): the rows of the least and the largest, counted from 0.
     max_difference (`int`): the largest change of any pixel, in 1/255.
     mean_difference (`float`): the mean |change| of a pixel, in 1/255.
     size_ratio (`float`): bytes of the protected files by bytes of the originals; None where images come decoded.
@@ -77,6 +78,7 @@ class Imperceptibility(evaluate.Measurement):
             reference_urls=[
                 "https://arxiv.org/abs/2301.01217",
                 "https://doi.org/10.1109/TIP.2003.819861",
+                "https://doi.org/10.1145/3406183",
                 "https://arxiv.org/abs/1801.03924",
             ],
         )
