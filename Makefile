@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A Hub name or a local path protects something else than the generated set, for example
 #   make demo DATASET=uoft-cs/cifar10 SURROGATE=openai/clip-vit-base-patch32
 DEMO_OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(SURROGATE),--surrogate $(SURROGATE)) \
-	$(if $(SURROGATE_SIZE),--surrogate-size $(SURROGATE_SIZE)) $(if $(STEPS),--steps $(STEPS))
+	$(if $(SURROGATE_SIZE),--surrogate-size $(SURROGATE_SIZE))
 
 .PHONY: demo test check format notebooks docs results address
 

@@ -41,7 +41,6 @@ DPI = 100
 
 QUALITY = 90
 HEADING, GAP = 0.4, 0.08
-STEPS, BATCH_SIZE = 20, 16
 
 Versions = dict[str, list[ImageValue]]
 """The same images as stored, under "original" and under the name of each preset."""
@@ -53,7 +52,7 @@ def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Vers
     versions: Versions = {"original": list(undecoded(dataset, column)[column])}
     pictures = [images.decode(value) for value in versions["original"]]
     for preset in EPSILONS:
-        settings = {"surrogate": surrogate, "surrogate_size": size, "steps": STEPS, "batch_size": BATCH_SIZE}
+        settings = {"surrogate": surrogate, "surrogate_size": size}
         protector = UCProtector(epsilon=preset, **settings).fit(dataset)
         versions[preset] = [data for picture in pictures for data in protector.protect([picture])]
     return versions

@@ -240,7 +240,11 @@ def prepare(args: argparse.Namespace) -> Setup:
     )
     folder = args.out / "protector"
     settings = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size}
-    asked = UCProtector(**settings, steps=args.steps) if args.steps else UCProtector.paper(**settings)
+    asked = (
+        UCProtector(**settings, parametrisation="direct", steps=args.steps)
+        if args.steps
+        else UCProtector.paper(**settings)
+    )
     if (folder / "config.json").is_file():
         protector = UCProtector.from_pretrained(folder)
         if protector.settings != asked.settings:

@@ -92,7 +92,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--work", type=Path, required=True, help="folder for the protectors, caches and temporaries")
     parser.add_argument("--surrogate", default="uc_hf/tiny")
-    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--max-fit-images", type=int, default=1000)
     return parser.parse_args()
 
@@ -127,7 +126,7 @@ def measure(source: str, target: str, args: argparse.Namespace, *, kill_at: int 
     for folder in places.values():
         folder.mkdir(parents=True, exist_ok=True)
     words = ["protect", source, "--push-to", target, "--json", "--surrogate", args.surrogate]
-    words += ["--steps", str(args.steps), "--max-fit-images", str(args.max_fit_images)]
+    words += ["--max-fit-images", str(args.max_fit_images)]
     memory, disk, killed, start = 0.0, 0.0, False, time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", "from uc_hf.cli.app import main; main()", *words],

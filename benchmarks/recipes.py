@@ -5,14 +5,15 @@ from typing import Any
 from benchmarks.cifar_resnet import cifar_resnet
 from uc_hf import UCProtector
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.surrogates.backbones import Size
 from uc_hf.surrogates.surrogate import Embedder, load_surrogate
 
 
 PAPER_EPOCHS = 50.0
 
-RECIPES = ("default", "paper", *FAMILIES)
-"""The settings' defaults, `UCProtector.paper()`, or a parametrisation with all else at its default."""
+RECIPES = ("default", "paper", *LOOKS, *FAMILIES)
+"""The settings' defaults, `UCProtector.paper()`, or a look or parametrisation with all else at its default."""
 
 CIFAR_RESNET = "cifar-resnet:"
 
@@ -24,9 +25,22 @@ def open_surrogate(name: str, size: Size | None) -> Embedder:
     return load_surrogate(name, size=size)
 
 
-def build(recipe: str, surrogate: Embedder, *, steps: int | None, paper_epochs: float, **settings: Any) -> UCProtector:
-    """The protector of a recipe, not fitted; `steps` is of all recipes but the paper's, which counts epochs."""
+def build(
+    recipe: str,
+    surrogate: Embedder,
+    *,
+    steps: int | None = None,
+    canvas_size: int | None = None,
+    paper_epochs: float,
+    **settings: Any,
+) -> UCProtector:
+    """The protector of a recipe, not fitted; `steps` and `canvas_size` are of the families that learn their noise."""
     if recipe == "paper":
-        return UCProtector.paper(surrogate=surrogate, epochs=paper_epochs, **settings)
-    chosen = {} if recipe == "default" else {"parametrisation": recipe}
-    return UCProtector(surrogate=surrogate, steps=steps, **chosen, **settings)
+        return UCProtector.paper(surrogate=surrogate, epochs=paper_epochs, canvas_size=canvas_size, **settings)
+    if recipe in LOOKS:
+        settings["look"] = recipe
+    elif recipe != "default":
+        settings["parametrisation"] = recipe
+        if recipe != UCProtector.settings_type.parametrisation:
+            settings |= {"steps": steps, "canvas_size": canvas_size}
+    return UCProtector(surrogate=surrogate, **settings)

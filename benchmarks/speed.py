@@ -37,7 +37,6 @@ from uc_hf.fitting.clustering import find_clusters, nearest
 from uc_hf.fitting.clusterings.kmeans import ITERATIONS, RESTARTS
 from uc_hf.fitting.embedding import embed, embed_canvases
 from uc_hf.fitting.sample import Sample, draw_sample
-from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.protector import AT_ONCE
 from uc_hf.reports import markdown
@@ -202,7 +201,7 @@ def measure(work: Work) -> tuple[dict[str, Any], str]:
 def prepare(dataset: datasets.Dataset, *, workers: int, repeats: int, **settings: Any) -> Work:
     """Fit a protector in a moment: how well it protects changes nothing of its speed."""
     accelerator = Accelerator()
-    protector = UCProtector(**settings, steps=Settings.n_clusters, batch_size=16, max_fit_images=None)
+    protector = UCProtector(**settings, max_fit_images=None)
     protector.fit(dataset, accelerator=accelerator)
     surrogate = load_surrogate(protector.settings.surrogate, size=protector.settings.surrogate_size)
     return Work(

@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 DRAW = ", draw "
 """Text before a draw's number in the name of a set; the first draw has no number."""
 
+CONTROL_NAMES = ("random", "blocky", "grating", "family")
+
 LINE, NAMES = 0.32, 4.6
 """Height of a bar's row and width of the names beside the bars, in inches."""
 
@@ -68,6 +70,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--target", action="append", help="repeat for several; default: resnet-small")
     parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="repeat; default: from-scratch")
+    parser.add_argument("--control", action="append", choices=CONTROL_NAMES, help="repeat; default: all of them")
     parser.add_argument("--counter-measure", action="append", help="none, jpeg-75, ...; repeat; default: none")
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
@@ -87,6 +90,8 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
             logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
                 made = with_controls(protector, train)
+                wanted = {"clean", "protected", *(f"control-{name}" for name in args.control or CONTROL_NAMES)}
+                made = {kind: rows for kind, rows in made.items() if kind in wanted}
                 yield from ((kind if kind == "clean" else f"{kind} ({short})", rows) for kind, rows in made.items())
             else:
                 yield f"{method} ({short})", train.map(protector, batched=True, batch_size=64, desc=f"making {method}")

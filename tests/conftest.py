@@ -86,7 +86,7 @@ def fitted(tiles, surrogate_folder: str):
     """A protector that was fitted in a moment: it protects little, but as every other does."""
     from uc_hf import UCProtector
 
-    return UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=40, batch_size=16).fit(tiles)
+    return UCProtector(surrogate=surrogate_folder, n_clusters=4, batch_size=16).fit(tiles)
 
 
 @pytest.fixture

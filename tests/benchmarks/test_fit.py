@@ -27,7 +27,7 @@ def saved(tiles: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_recipes_are_compared_and_a_second_run_finds_everything_done(
     saved: Path, surrogate_folder: str, tmp_path: Path
 ) -> None:
-    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "12", "--out", str(tmp_path / "out")]
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--out", str(tmp_path / "out")]
     words += ["--paper-epochs", "0.5", "--seeds", "1", "--epochs", "1", "--batch-size", "16", "--image-size", "16"]
     text = fit.report(fit.parse(words))
     fits = json.loads((tmp_path / "out" / "fit.json").read_text())["fits"]
@@ -51,7 +51,7 @@ def test_methods_are_compared_on_the_same_clusters_and_a_second_run_trains_nothi
     saved: Path, surrogate_folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "card.json"
-    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "10", "--seeds", "2"]
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--seeds", "2"]
     words += ["--method", "default", "--method", "direct", "--epochs", "1", "--batch-size", "16", "--image-size", "16"]
     words += ["--counter-measure", "none", "--counter-measure", "gray", "--out", str(out)]
     card = strength.measure(strength.arguments(words))
@@ -75,7 +75,7 @@ def test_methods_are_compared_on_the_same_clusters_and_a_second_run_trains_nothi
 def test_every_draw_is_another_noise_and_is_told_apart_from_the_trainings(
     saved: Path, surrogate_folder: str, tmp_path: Path
 ) -> None:
-    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--steps", "10", "--seeds", "1", "--draws", "2"]
+    words = ["--dataset", str(saved), "--surrogate", surrogate_folder, "--seeds", "1", "--draws", "2"]
     words += ["--epochs", "1", "--batch-size", "16", "--image-size", "16", "--out", str(tmp_path / "card.json")]
     card = strength.measure(strength.arguments(words))
     name = Path(surrogate_folder).name

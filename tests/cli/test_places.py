@@ -23,7 +23,7 @@ def photos(tiles: Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(surrogate_folder: str) -> list[str]:
-    return ["--surrogate", surrogate_folder, "--n-clusters", "2", "--steps", "4"]
+    return ["--surrogate", surrogate_folder, "--n-clusters", "2"]
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_a_dataset_dict_is_no_stream_to_a_method_for_labels_either(tiles: Datase
 def test_rows_without_the_column_that_was_fitted_on_are_told_what_to_rename(
     tiles: Dataset, surrogate_folder: str, lazily: bool
 ) -> None:
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, fit_to=tiles)
     renamed = tiles.rename_column("image", "img")
     with pytest.raises(DatasetError, match=r"no column 'image', .* but img, label.*rename_column"):
         renamed.with_transform(protector)[0] if lazily else renamed.map(protector, batched=True)
@@ -100,7 +100,7 @@ def test_a_checkpoint_folder_that_cannot_be_made_is_named(
     tiles: Dataset, surrogate_folder: str, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("a file")
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=8)
     with pytest.raises(
         OutputError,
         match=r"the checkpoint folder .*taken.* cannot be written: Not a directory.*pass another checkpoint_dir",
@@ -112,7 +112,7 @@ def test_a_checkpoint_folder_that_cannot_be_made_is_named(
 def test_a_damaged_protector_is_named_with_what_is_damaged(
     tiles: Dataset, surrogate_folder: str, tmp_path: Path, name: str
 ) -> None:
-    UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles).save_pretrained(tmp_path / "key")
+    UCProtector(surrogate=surrogate_folder, n_clusters=2, fit_to=tiles).save_pretrained(tmp_path / "key")
     whole = (tmp_path / "key" / name).read_bytes()
     (tmp_path / "key" / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SettingError, match=f"key.*{name} is .*damaged.*Copy it again"):
@@ -259,7 +259,7 @@ def test_tomorrows_rows_are_all_looked_at_before_the_first_is_protected_by_a_sav
 ) -> None:
     good = dataset(*(jpeg(seed=seed) for seed in range(4)))
     key = tmp_path / "key"
-    UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=good).save_pretrained(key)
+    UCProtector(surrogate=surrogate_folder, n_clusters=2, fit_to=good).save_pretrained(key)
     DatasetDict(train=dataset(jpeg(), jpeg()[:300])).save_to_disk(tmp_path / "tomorrow")
     result = invoke("protect", tmp_path / "tomorrow", "--out", tmp_path / "out", "--protector", key)
     assert result.exit_code == 1 and "1 of 2 images cannot be protected" in result.stderr
@@ -305,7 +305,7 @@ def test_a_full_disk_ends_the_program_with_what_is_done_and_the_same_command_goe
     photos: Path, tmp_path: Path, surrogate_folder: str
 ) -> None:
     out = tmp_path / "out"
-    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--steps", 4, "--json"]
+    options = ["--surrogate", surrogate_folder, "--n-clusters", 2, "--json"]
     process = start("protect", photos, "--out", out, *options, file_limit=1_200_000)
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 1 and printed == "" and "Traceback" not in said

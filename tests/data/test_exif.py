@@ -126,7 +126,7 @@ def test_exif_hidden_behind_fill_bytes_or_between_scans_leaves() -> None:
 def test_clean_splits_and_nested_pictures_are_published_without_exif_unless_it_is_kept(
     tmp_path, tiles: Dataset, surrogate_folder: str, keep: bool
 ) -> None:
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, keep_exif=keep).fit(tiles)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, keep_exif=keep).fit(tiles)
     values = [{"bytes": encoded("JPEG"), "path": "a.jpg"}] * 3
     features = Features({"image": Image(), "more": List(Image())})
     rows = Dataset.from_dict({"image": values, "more": [values[:2], [], None]}, features=features)

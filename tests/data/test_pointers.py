@@ -192,7 +192,7 @@ def test_the_command_publishes_nobodys_files_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     write(pointing(Pdf(decode=False), "home/id_rsa", row=3), tmp_path / "evil.parquet")
     words = {"--out": ["--out", "out"], "--push-to": ["--push-to", "me/evil"]}[where]
-    result = invoke("protect", "evil.parquet", *words, "--surrogate", "uc_hf/tiny", "--n-clusters", 2, "--steps", 2)
+    result = invoke("protect", "evil.parquet", *words, "--surrogate", "uc_hf/tiny", "--n-clusters", 2)
     assert result.exit_code == 1 and "row 3 of the split 'train', column 'extra': 'home/id_rsa'" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.parquet", "home"]
     assert ("datasets", "me/evil") not in hub.repos

@@ -22,11 +22,11 @@ def test_one_listener_hears_every_phase_of_a_fit_and_of_protecting(
         tiles[row]["image"].save(tmp_path / "photos" / f"{row}.png")
     heard: list[Progress] = []
     with listening(heard.append):
-        protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=3, batch_size=8)
+        protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=8)
         fitted = protector.fit(tiles)
         manifest = Manifest(tmp_path / "done.jsonl", Work.of(fitted, "photos"))
         protect_folder(tmp_path / "photos", tmp_path / "out", fitted, manifest)
-    assert {report.phase for report in heard} == {"checking images", "embedding", "trying textures", "protecting"}
+    assert {report.phase for report in heard} == {"checking images", "embedding", "protecting"}
     protecting = [report for report in heard if report.phase == "protecting"]
     assert [report.done for report in protecting] == list(range(21)) and {r.total for r in protecting} == {20}
 

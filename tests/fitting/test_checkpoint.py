@@ -59,7 +59,11 @@ def test_a_fit_whose_checkpoint_is_damaged_ends_with_the_same_noise(
     tiles: Dataset, tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = {"surrogate": "uc_hf/tiny", "batch_size": 16}
-    settings |= {"n_clusters": 3, "steps": 20} if method == "uc" else {"trials": 1, "epochs": 2, "canvas_size": 32}
+    settings |= (
+        {"n_clusters": 3, "parametrisation": "direct", "steps": 20}
+        if method == "uc"
+        else {"trials": 1, "epochs": 2, "canvas_size": 32}
+    )
 
     def fit() -> dict[str, np.ndarray]:
         fitted = protector_for(method, **settings).fit(tiles, checkpoint_dir=tmp_path, keep_checkpoint=True).fitted

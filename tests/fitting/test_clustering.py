@@ -67,7 +67,7 @@ def test_a_clustering_registered_from_outside_is_one_function(tiles: Dataset, su
     def by_order(embeddings: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
         return embeddings[:n_clusters]
 
-    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "steps": 2, "batch_size": 8}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "batch_size": 8}
     with pytest.raises(SettingError, match=r"clustering='by-order' is not known\. Write 'kmeans' or 'spectral'"):
         UCProtector(**settings, clustering="by-order")
     CLUSTERINGS["by-order"] = by_order

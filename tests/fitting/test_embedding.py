@@ -32,7 +32,7 @@ from uc_hf import UCProtector
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
 tiles = load_from_disk(sys.argv[1])
-settings = {"surrogate": sys.argv[2], "n_clusters": 4, "steps": 4, "batch_size": 16}
+settings = {"surrogate": sys.argv[2], "n_clusters": 4, "batch_size": 16}
 protector = UCProtector(**settings).fit(tiles, accelerator=accelerator, embed_batch_size=10)
 name = f"{accelerator.num_processes}-{accelerator.process_index}.npz"
 np.savez(f"{sys.argv[3]}/{name}", **protector.fitted.arrays())

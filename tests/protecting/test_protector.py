@@ -34,7 +34,7 @@ EPSILON = 16
 
 @pytest.fixture(scope="module")
 def fitted(tiles: Dataset, surrogate_folder: str) -> UCProtector:
-    return UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=20, batch_size=32, seed=0).fit(tiles)
+    return UCProtector(surrogate=surrogate_folder, n_clusters=4, batch_size=32, seed=0).fit(tiles)
 
 
 def pixels(value: object) -> np.ndarray:
@@ -92,7 +92,7 @@ def test_streaming_gives_the_same_bytes(tiles: Dataset, fitted: UCProtector, tmp
 
 
 def test_fit_on_a_stream_reads_a_bounded_seeded_sample(tiles: Dataset, surrogate_folder: str):
-    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "steps": 2, "max_fit_images": 30}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 2, "max_fit_images": 30}
     stream = tiles.to_iterable_dataset()
     first, second = (UCProtector(fit_to=stream, **settings) for _ in range(2))
     assert sum(first.fitted.sizes) == 30
@@ -139,11 +139,10 @@ def test_a_gray_picture_of_a_coloured_set_is_stored_in_colour_with_coloured_nois
 
 def test_a_gray_set_stays_gray(tiles: Dataset, surrogate_folder: str):
     gray = tiles.map(lambda row: {"image": row["image"].convert("L")})
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=3, steps=3, batch_size=16).fit(gray)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=3, batch_size=16).fit(gray)
     picture = gray[0]["image"]
     change = pixels(protector.transform(picture)) - pixels(picture)
-    coloured = pixels(protector.transform(picture.convert("RGB"))) - pixels(picture.convert("RGB"))
-    assert protector.transform(picture).mode == "L" and np.array_equal(change, np.rint(coloured @ images.LUMA))
+    assert protector.transform(picture).mode == "L"
     assert 0 < np.abs(change).max() <= EPSILON
 
 
@@ -158,7 +157,7 @@ def test_gray_pictures_among_coloured_ones_are_told_of(caplog: pytest.LogCapture
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_noise(tiles: Dataset, surrogate_folder: str):
-    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 5, "batch_size": 16}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "batch_size": 16}
     noises = [UCProtector(**settings, seed=seed).fit(tiles).canvases() for seed in (0, 0, 1)]
     assert np.array_equal(noises[0], noises[1]) and not np.array_equal(noises[0], noises[2])
 
@@ -181,7 +180,7 @@ def test_a_surrogate_may_be_compiled_and_is_the_same_one(tiles: Dataset, fitted:
 
     surrogate = load_surrogate(surrogate_folder)
     surrogate.encoder.compile(backend=backend)
-    protector = UCProtector(surrogate=surrogate, n_clusters=4, steps=20, batch_size=32, seed=0).fit(tiles)
+    protector = UCProtector(surrogate=surrogate, n_clusters=4, batch_size=32, seed=0).fit(tiles)
     mapped = tiles.map(protector, batched=True, num_proc=WORKERS)
     assert graphs
     assert surrogate.digest == load_surrogate(surrogate_folder).digest
@@ -220,7 +219,7 @@ class Encoder(nn.Module):
 
 def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(tiles: Dataset, tmp_path: Path):
     surrogate = Surrogate(Encoder(), size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
-    protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=3, fit_to=tiles)
+    protector = UCProtector(surrogate=surrogate, n_clusters=3, fit_to=tiles)
     protected = stored(tiles.map(protector, batched=True, num_proc=WORKERS))
     protector.save_pretrained(tmp_path)
     with pytest.raises(SurrogateError, match=r"surrogate=Surrogate\(my_encoder"):
@@ -235,7 +234,8 @@ def test_a_users_own_encoder_travels_to_workers_and_must_be_given_back_at_load(t
 
 
 def test_the_size_of_the_noise_changes_no_cluster(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
-    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 3, "batch_size": 8}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "batch_size": 8}
+    settings |= {"parametrisation": "direct", "steps": 3}
     usual, coarse = UCProtector(fit_to=tiles, **settings), UCProtector(fit_to=tiles, canvas_size=16, **settings)
     assert usual.canvases().shape[-1] == 32 and coarse.canvases().shape[-1] == 16
     pictures = [images.decode(value) for value in tiles["image"]]
@@ -245,7 +245,8 @@ def test_the_size_of_the_noise_changes_no_cluster(tiles: Dataset, surrogate_fold
 
 
 def test_a_protector_of_an_earlier_version_looks_at_the_canvas(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
-    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "steps": 3, "batch_size": 8}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 3, "batch_size": 8}
+    settings |= {"parametrisation": "direct", "steps": 3}
     UCProtector(fit_to=tiles, canvas_size=16, **settings).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["fit"]["looked_at"]
@@ -256,7 +257,7 @@ def test_a_protector_of_an_earlier_version_looks_at_the_canvas(tiles: Dataset, s
 def test_a_forked_worker_without_the_gpu_says_what_to_do(
     tiles: Dataset, surrogate_folder: str, monkeypatch: pytest.MonkeyPatch
 ):
-    sent = copy.copy(UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, fit_to=tiles))
+    sent = copy.copy(UCProtector(surrogate=surrogate_folder, n_clusters=2, fit_to=tiles))
 
     def refuse() -> torch.device:
         """What torch says as a forked worker turns to the GPU."""
@@ -279,16 +280,20 @@ class Watched(Encoder):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("parametrisation", ["texture", "direct"])
-def test_every_pass_of_a_fit_runs_in_the_accelerators_precision(tiles: Dataset, parametrisation: str):
+@pytest.mark.parametrize(
+    ("settings", "passes"), [({}, 2), ({"parametrisation": "direct", "steps": 4}, 2 + 4 + 2)], ids=["wave", "direct"]
+)
+def test_every_pass_of_a_fit_runs_in_the_accelerators_precision(
+    tiles: Dataset, settings: dict[str, object], passes: int
+):
     AcceleratorState._reset_state()
     encoder = Watched()
     surrogate = Surrogate(encoder, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     encoder.mixed.clear()
-    protector = UCProtector(surrogate=surrogate, n_clusters=3, steps=4, parametrisation=parametrisation)
+    protector = UCProtector(surrogate=surrogate, n_clusters=3, **settings)
     protector.fit(tiles, accelerator=Accelerator(mixed_precision="bf16"))
     AcceleratorState._reset_state()
-    assert len(encoder.mixed) == 2 + 4 + 2 and all(encoder.mixed)
+    assert len(encoder.mixed) == passes and all(encoder.mixed)
     assert protector.fitted.centroids.dtype == np.float32
 
 
@@ -329,7 +334,7 @@ def test_with_noise_keeps_the_clusters_and_refuses_more_than_epsilon(tiles: Data
 
 
 def test_jpeg_container_is_learnt_under_jpeg_and_stored_as_jpeg(tiles: Dataset, surrogate_folder: str):
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8, container="jpeg:90")
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=8, container="jpeg:90")
     data = protector.fit(tiles)(dict(tiles[0]))["image"]["bytes"]
     assert PILImage.open(io.BytesIO(data)).format == "JPEG"
 
@@ -339,13 +344,13 @@ def test_transparency_in_a_jpeg_container_is_refused_by_row_before_fitting(tiles
     mixed = Dataset.from_dict({"image": [tiles[0]["image"], clear]}, features=Features({"image": Image()}))
     with pytest.raises(ImageError, match=r"row 1, column 'image': jpeg:90 cannot hold its transparency"):
         UCProtector(surrogate=surrogate_folder, n_clusters=2, container="jpeg:90").fit(mixed)
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=4, container="jpeg:90").fit(tiles)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, container="jpeg:90").fit(tiles)
     with pytest.raises(ImageError, match=r"row 1, column 'image': .*use 'png' or 'webp'"):
         mixed.map(protector, batched=True, with_indices=True)
 
 
 def test_a_surrogate_of_two_sizes(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
-    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "steps": 4, "batch_size": 8}
+    settings = {"surrogate": surrogate_folder, "n_clusters": 4, "batch_size": 8}
     protector = UCProtector(surrogate_size=(16, 32), **settings).fit(tiles)
     protector.save_pretrained(tmp_path)
     loaded = UCProtector.from_pretrained(tmp_path)
@@ -360,7 +365,7 @@ def test_a_surrogate_of_two_sizes(tiles: Dataset, surrogate_folder: str, tmp_pat
 
 
 def test_an_ensemble_of_surrogates(tiles: Dataset, surrogate_folder: str, tmp_path: Path):
-    protector = UCProtector(surrogate=[surrogate_folder, surrogate_folder], n_clusters=2, steps=2, fit_to=tiles)
+    protector = UCProtector(surrogate=[surrogate_folder, surrogate_folder], n_clusters=2, fit_to=tiles)
     protector.save_pretrained(tmp_path)
     loaded = UCProtector.from_pretrained(tmp_path)
     assert protector.fitted.centroids.shape == (2, 64)

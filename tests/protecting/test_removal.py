@@ -37,7 +37,7 @@ def test_pixels_that_were_clipped_come_back_within_epsilon(fitted: UCProtector, 
 
 def test_gray_pictures_come_back_too(tiles: Dataset, surrogate_folder: str) -> None:
     gray = tiles.map(lambda row: {"image": row["image"].convert("L")}).select(range(24))
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=8, batch_size=16).fit(gray)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=16).fit(gray)
     original = Image.fromarray(np.clip(np.array(gray[0]["image"]), 16, 239))
     restored = protector.remove(protector.transform(original))
     assert restored.mode == "L"
@@ -52,13 +52,16 @@ def test_a_key_from_a_file_removes_and_another_key_is_refused(
     fitted.save_key(tmp_path / "mine.uckey")
     key = open_protector(str(tmp_path / "mine.uckey"))
     np.testing.assert_array_equal(np.array(key.remove(protected)), np.array(original))
-    other = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=8, seed=5).fit(tiles)
+    other = UCProtector(surrogate=surrogate_folder, n_clusters=4, seed=5).fit(tiles)
     for picture in (original, other.transform(original)):
         with pytest.raises(ImageError, match="none of this key's noises"):
             key.remove(picture)
 
 
-def test_most_of_the_noise_goes_from_a_copy_that_was_stored_as_jpeg(tiles: Dataset, fitted: UCProtector) -> None:
+def test_most_of_a_learnt_noise_goes_from_a_copy_that_was_stored_as_jpeg(
+    tiles: Dataset, surrogate_folder: str
+) -> None:
+    fitted = UCProtector(surrogate=surrogate_folder, n_clusters=4, parametrisation="direct", steps=20).fit(tiles)
     original = np.array(inside(np.array(tiles[4]["image"]))).astype(int)
     protected = fitted.transform(Image.fromarray(original.astype(np.uint8)))
     compressed = images.encode(images.decode(protected), Container("jpeg", 90))
@@ -89,7 +92,7 @@ def test_another_strength_needs_no_new_fit(tiles: Dataset, fitted: UCProtector, 
     gentle = fitted.with_epsilon("subtle")
     assert gentle.limit == "8/255" and fitted.limit == "16/255"
     assert np.abs(gentle.canvases()).max() == 8
-    np.testing.assert_array_equal(np.sign(gentle.canvases()), np.sign(fitted.canvases()))
+    assert np.abs(2 * gentle.canvases().astype(int) - fitted.canvases()).max() <= 2
     pictures = [images.decode(tiles[row]["image"]) for row in range(8)]
     np.testing.assert_array_equal(gentle.assign(pictures), fitted.assign(pictures))
     gentle.save_pretrained(tmp_path / "gentle")

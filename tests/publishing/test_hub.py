@@ -23,7 +23,14 @@ from uc_hf.fitting.noise import CanvasNoise
 
 
 EPSILON = 16
-TINY = {"n_clusters": 4, "steps": 5, "batch_size": 32, "max_fit_images": 48, "canvas_size": 32}
+TINY = {
+    "n_clusters": 4,
+    "parametrisation": "direct",
+    "steps": 5,
+    "batch_size": 32,
+    "max_fit_images": 48,
+    "canvas_size": 32,
+}
 
 
 @pytest.fixture(scope="module")

@@ -243,7 +243,7 @@ def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: P
 def test_transparency_in_a_jpeg_container_is_refused_by_name(
     album: Path, tmp_path: Path, tiles: Dataset, surrogate_folder: str
 ) -> None:
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=4, batch_size=4, container="jpeg:90")
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=4, container="jpeg:90")
     with pytest.raises(ImageError, match=r"trips/logo\.png: jpeg:90 cannot hold its transparency.*'png' or 'webp'"):
         protect_folder(album, tmp_path / "out", protector.fit(tiles.select(range(8))))
 

@@ -173,7 +173,7 @@ def test_a_killed_program_goes_on_where_it_was_and_leaves_nothing_but_the_protec
     hub: MiniHub, clean: DatasetDict, fitted: UCProtector, surrogate_folder: str, tmp_path: Path
 ) -> None:
     words = ["protect", CLEAN, "--push-to", "me/killed", "--surrogate", surrogate_folder, "--n-clusters", "4"]
-    command = [sys.executable, "-c", PROGRAM, *words, "--steps", "40", "--max-fit-images", "32", "--json"]
+    command = [sys.executable, "-c", PROGRAM, *words, "--max-fit-images", "32", "--json"]
     (tmp_path / "work").mkdir()
     (tmp_path / "scratch").mkdir()
     places = {"HF_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "scratch")}

@@ -39,7 +39,7 @@ ROW = {"target", "protocol", "train_set", "counter_measure", "seed", "last", "pe
 
 @pytest.fixture(scope="module")
 def sets(tiles: Dataset, surrogate_folder: str) -> dict[str, Dataset]:
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=10, batch_size=16).fit(tiles)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, batch_size=16).fit(tiles)
     return with_controls(protector, tiles)
 
 
@@ -307,7 +307,7 @@ def test_controls_share_the_clusters_epsilon_and_encoding(sets: dict[str, Datase
 
 def test_training_sets_are_what_map_makes_and_each_picture_is_embedded_once(tiles: Dataset, surrogate_folder: str):
     shuffled = tiles.shuffle(seed=1)
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, steps=10, batch_size=16).fit(shuffled)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=4, batch_size=16).fit(shuffled)
     embedded: list[int] = []
     protector._ready_surrogate().register_forward_pre_hook(lambda _, inputs: embedded.append(len(inputs[0])))
     made = with_controls(protector, shuffled)

@@ -44,7 +44,6 @@ class Demo:
         surrogate_size: as `UCProtector`'s.
         train_images: at most so many images are protected and trained on.
         test_images: at most so many clean images are tested on.
-        steps: as `UCProtector`'s.
         epochs: of each training.
         batch_size: of each training; small, for many steps on few images.
         seeds: trainings on each set.
@@ -55,7 +54,6 @@ class Demo:
     surrogate_size: int | None = None
     train_images: int = 2000
     test_images: int = 1000
-    steps: int | None = None
     epochs: int = 10
     batch_size: int = 64
     seeds: int = 3
@@ -69,11 +67,11 @@ def run(demo: Demo, out: Path) -> Scorecard:
     """
     splits = generated_dataset() if demo.dataset == GENERATED else open_dataset(demo.dataset)
     train, test = train_and_test(splits, demo.dataset, train_images=demo.train_images, test_images=demo.test_images)
-    protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size, steps=demo.steps)
+    protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size)
     protector.fit(train)
     say_text(repr(protector), err=True)
     sets = with_controls(protector, train)
-    size = min(LARGEST, protector.fitted.canvas_size)
+    size = min(LARGEST, protector.fitted.view_size)
     recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)
     scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)
     out.mkdir(parents=True, exist_ok=True)
@@ -138,8 +136,8 @@ def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, dat
         ),
         Section(
             "Embeddings",
-            f"Aggregated, then spun: each cluster's noise pulls its images towards another cluster's centroid; "
-            f"{fitted.moved:.0%} of the fitted images arrive nearest to it.",
+            "The surrogate's embeddings of the images before and after: the noise is for networks that are trained on "
+            "the set, and moves the surrogate's embeddings little.",
             figures.embedding_map(*embedded, clusters, fitted.centroids),
         ),
     ]

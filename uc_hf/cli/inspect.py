@@ -66,7 +66,7 @@ def say(facts: dict[str, Any]) -> None:
     say_lines(
         {
             "learnt": facts["summary"],
-            "noise": f"{canvas} x {canvas} pixels{cut}; mean |change| {noise['mean_change']:.1f}/255, "
+            "noise": f"drawn at {canvas} x {canvas} pixels{cut}; mean |change| {noise['mean_change']:.1f}/255, "
             f"largest {noise['max_change']}/255, {noise['at_bound']:.0%} at the bound",
             "epsilon": facts["bound"],
             "surrogate": f"{settings['surrogate']} (revision {facts['surrogate_revision'] or 'local'})"

@@ -68,7 +68,7 @@ def listening(listener: Listener) -> Iterator[None]:
         >>> heard = []
         >>> with listening(heard.append):
         ...     ds = generated_dataset(n_train=20, n_test=2)["train"]
-        ...     _ = UCProtector(surrogate="uc_hf/tiny", n_clusters=2, steps=2).fit(ds)
+        ...     _ = UCProtector(surrogate="uc_hf/tiny", n_clusters=2).fit(ds)
         >>> sorted({report.phase for report in heard})
         ['checking images', 'embedding', 'trying textures']
 

@@ -56,6 +56,14 @@ class Noise(ABC):
     def weakened(self, group: int, times: int) -> Self:
         """The same noise, but for one group, whose noise is so many times weaker and nowhere less than one level."""
 
+    def drawn_at_random(self, seed: int) -> Self | None:
+        """The control of the same family: the same strengths and colours, drawn at random; None where there is none.
+
+        Args:
+            seed: of the draw.
+        """
+        return None
+
     @abstractmethod
     def scaled(self, share: float) -> Self:
         """The same noise, so many times as strong, and nowhere less than one level where there is any."""

@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from uc_hf.fitting.noise import CanvasNoise, Noise
 
 
-ALGORITHM = 12
+ALGORITHM = 13
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 

@@ -236,7 +236,6 @@ class Shared(
         facts = {
             "fit": learnt.summary(),
             "column": learnt.column,
-            "size of the noise": f"{learnt.canvas_size} x {learnt.canvas_size} pixels",
             "bound on the noise": self.limit,
             "surrogate's revision": learnt.surrogate_revision or "none: it is not on the Hub",
             "surrogate's digest": "none" if digest is None else markdown.code(digest),

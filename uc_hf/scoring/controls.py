@@ -5,13 +5,12 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 from datasets import Dataset
 
 from uc_hf.data import images
 from uc_hf.data.checks import check_dataset, undecoded
 from uc_hf.fitting.noise import CanvasNoise, Noise
-from uc_hf.methods.unlearnable_clusters.families.texture import draw_gratings, render
+from uc_hf.methods.baselines.grating import draw_gratings, render
 from uc_hf.protecting.protector import Protector
 
 
@@ -60,13 +59,13 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     Args:
         shape: [p, 3, S, S].
         levels: epsilon in 8-bit levels.
-        seed: of the gratings, which differ from those that a protector with the same seed has tried.
+        seed: of the gratings.
 
     Returns:
         int8 [p, 3, S, S], every value +levels or -levels.
     """
-    generator = torch.Generator().manual_seed(seed + 1)
-    return (levels * render(draw_gratings(shape[0], generator), shape[-1])).numpy().astype(np.int8)
+    gratings = draw_gratings(shape[0], np.random.default_rng(seed))
+    return (levels * render(gratings, shape[-1])).numpy().astype(np.int8)
 
 
 def with_controls(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
@@ -78,19 +77,23 @@ def with_controls(protector: Protector, clean: Dataset, protected: Dataset | Non
         protected: the protected rows if they exist; None makes them.
 
     Returns:
-        "clean" (noise 0, the same encoding), "protected", "control-random", "control-blocky" and "control-grating".
+        "clean" (noise 0, the same encoding), "protected", "control-random", "control-blocky", "control-grating", and
+        "control-family" where the protector's family can be drawn at random: with the same quiet cluster.
 
     Raises:
         ImageError: images cannot be protected; the message names their rows.
     """
-    noise, levels, seed = protector.canvases(), protector.settings.levels, protector.settings.seed
-    noises = {
-        "clean": CanvasNoise(np.zeros_like(noise)),
+    learnt, levels, seed = protector.fitted, protector.settings.levels, protector.settings.seed
+    shape = (len(learnt.sizes), 3, learnt.view_size, learnt.view_size)
+    noises: dict[str, Noise | None] = {
+        "clean": CanvasNoise(np.zeros(shape, dtype=np.int8)),
         "protected": None,
-        "control-random": CanvasNoise(random_sign_noise(noise.shape, levels, seed)),
-        "control-blocky": CanvasNoise(blocky_noise(noise.shape, levels, seed)),
-        "control-grating": CanvasNoise(grating_noise(noise.shape, levels, seed)),
+        "control-random": CanvasNoise(random_sign_noise(shape, levels, seed)),
+        "control-blocky": CanvasNoise(blocky_noise(shape, levels, seed)),
+        "control-grating": CanvasNoise(grating_noise(shape, levels, seed)),
     }
+    if (family := learnt.noise.drawn_at_random(seed)) is not None:
+        noises["control-family"] = family
     sets = {} if protected is None else {"protected": protected}
     sets |= _with_noises(protector, clean, {name: noises[name] for name in noises if name not in sets})
     return {name: sets[name] for name in noises}

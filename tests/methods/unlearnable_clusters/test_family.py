@@ -85,10 +85,6 @@ class WaveFamily(Family[WaveSettings]):
 
     settings_type = WaveSettings
     noise_type = Waves
-    has_goals = False
-
-    def default_steps(self, settings: WaveSettings, size: int) -> int:
-        return 0
 
     def learn(self, lesson: ClusterLesson[WaveSettings]) -> Waves:
         settings, p = lesson.settings, lesson.settings.p
@@ -99,14 +95,14 @@ class WaveFamily(Family[WaveSettings]):
 
 @pytest.fixture(autouse=True, scope="module")
 def family() -> Iterator[None]:
-    FAMILIES["wave"] = WaveFamily()
+    FAMILIES["ripple"] = WaveFamily()
     yield
-    del FAMILIES["wave"]
+    del FAMILIES["ripple"]
 
 
 @pytest.fixture(scope="module")
 def protector(family: None, tiles: Dataset, surrogate_folder: str) -> UCProtector:
-    return UCProtector(surrogate=surrogate_folder, n_clusters=3, parametrisation="wave", period=5.0).fit(tiles)
+    return UCProtector(surrogate=surrogate_folder, n_clusters=3, parametrisation="ripple", period=5.0).fit(tiles)
 
 
 def stored(dataset: Dataset) -> list[bytes]:
@@ -148,8 +144,8 @@ def test_it_is_inspected_and_compared_with_controls_as_any_other(protector: UCPr
 
 def test_its_settings_are_its_own_and_checked_by_it():
     with pytest.raises(SettingError, match=r"period=1 is below 2 pixels"):
-        UCProtector(surrogate="uc_hf/tiny", parametrisation="wave", period=1)
-    with pytest.raises(SettingError, match="'period' is a setting of parametrisation='wave', not of 'texture'"):
+        UCProtector(surrogate="uc_hf/tiny", parametrisation="ripple", period=1)
+    with pytest.raises(SettingError, match="'period' is a setting of parametrisation='ripple', not of 'wave'"):
         UCProtector(surrogate="uc_hf/tiny", period=5)
-    with pytest.raises(SettingError, match=r"parametrisation 'waves' is not known\. Write one of .*'texture'.*'wave'"):
+    with pytest.raises(SettingError, match=r"parametrisation 'waves' is not known\. Write one of .*'wave'.*'ripple'"):
         UCProtector(surrogate="uc_hf/tiny", parametrisation="waves")

@@ -12,7 +12,7 @@ from uc_hf import UCProtector
 from uc_hf.data.images import Picture
 from uc_hf.fitting.noise import CanvasNoise, KeyedNoise
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
-from uc_hf.methods.unlearnable_clusters.families.texture import Texture
+from uc_hf.methods.unlearnable_clusters.families.wave import Wave
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 
 
@@ -43,7 +43,7 @@ class SignedNoise(CanvasNoise, KeyedNoise):
 def with_key(fitted: UCProtector, key: bytes) -> UCProtector:
     """A fitted protector whose noise has a key."""
     learnt = fitted.fitted
-    keyed = replace(learnt, noise=SignedNoise(learnt.noise.levels, key))
+    keyed = replace(learnt, noise=SignedNoise(learnt.noise.canvases(learnt.view_size), key))
     return UCProtector.restored(fitted.settings, keyed, fitted._surrogate)
 
 
@@ -74,14 +74,14 @@ class Trained(Stranger):
         return answers
 
 
-class SignedTexture(Texture):
-    """Gratings with a sign for each picture."""
+class SignedWave(Wave):
+    """Waves on a canvas, with a sign for each picture."""
 
     noise_type = SignedNoise
 
     def learn(self, lesson: ClusterLesson) -> SignedNoise:
-        levels = super().learn(lesson).levels
+        levels = super().learn(lesson).canvases(lesson.canvases.shape[-1])
         return SignedNoise(levels, hashlib.sha256(levels.tobytes()).digest())
 
 
-FAMILIES["signed"] = SignedTexture()
+FAMILIES["signed"] = SignedWave()

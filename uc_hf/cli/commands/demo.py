@@ -25,9 +25,6 @@ def demo(
     surrogate_size: Annotated[
         int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Textures that are tried.", show_default="10 per cluster, 1 of photos")
-    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
     out: Annotated[Path, typer.Option(help="Folder for report, scorecard and protector.")] = Path("demo"),
     json: Json = False,
@@ -42,7 +39,6 @@ def demo(
         "dataset": dataset,
         "surrogate": surrogate,
         "surrogate_size": surrogate_size,
-        "steps": steps,
         "seeds": seeds,
     }
     card = command.run(command.Demo(**{name: value for name, value in given.items() if value is not None}), out)

@@ -13,6 +13,7 @@ from uc_hf.errors import BadImages
 from uc_hf.fitting.epsilon import EPSILONS, describe_presets
 from uc_hf.methods import METHODS
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 
 
 EXAMPLES = (
@@ -73,6 +74,15 @@ def protect(
             rich_help_panel=WHERE,
         ),
     ] = None,
+    look: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(LOOKS),
+            help="; ".join(f"{name}: {look.summary}" for name, look in LOOKS.items()) + ".",
+            show_default="balanced",
+            rich_help_panel=STRENGTH,
+        ),
+    ] = None,
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -127,14 +137,17 @@ def protect(
     parametrisation: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(FAMILIES), help="Family of the noise.", show_default="texture", rich_help_panel=EXPERT
+            metavar="|".join(FAMILIES),
+            help="Family of the noise; direct and generator are the paper's.",
+            show_default="wave",
+            rich_help_panel=EXPERT,
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Textures that are tried, or steps of learning.",
-            show_default="10 per cluster, 1 of photos; 400",
+            help="Optimiser steps of the families that learn their noise.",
+            show_default="400",
             rich_help_panel=EXPERT,
         ),
     ] = None,
@@ -145,7 +158,7 @@ def protect(
     canvas_size: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels of the noise, which a network that is trained at less than half of it does not see.",
+            help="Side in pixels on which the families other than wave, and baselines, learn their noise.",
             show_default="the surrogate's, or the images'",
             rich_help_panel=EXPERT,
         ),
@@ -209,6 +222,7 @@ def protect(
         "surrogate_size": surrogate_size or None,
         "n_clusters": n_clusters,
         "epsilon": epsilon,
+        "look": look,
         "parametrisation": parametrisation,
         "steps": steps,
         "max_fit_images": max_fit_images,

@@ -1,15 +1,15 @@
-"""What a family of noise is: its settings, how long its search is, what it learns, and what it keeps of its noise.
+"""What a family of noise is: its settings, what it learns, and what it keeps of its noise.
 
 A family is one file in `families`: a subclass of `Family`, registered under the name of the file.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -30,7 +30,6 @@ class ClusterLesson(Generic[SettingsT]):
     Attributes:
         canvases: uint8 [N, 3, S, S], images of the whole sample: each noise must work on any of them.
         centroids: float [p, d].
-        goals: int64 [p], the cluster that each one is pushed to.
         surrogate: frozen, on the accelerator's device.
         settings: of the family.
         accelerator: its device and mixed precision are used.
@@ -39,16 +38,10 @@ class ClusterLesson(Generic[SettingsT]):
 
     canvases: Tensor
     centroids: Tensor
-    goals: Tensor
     surrogate: Embedder
     settings: SettingsT
     accelerator: Accelerator
     checkpoint: Path
-
-    @property
-    def pulls(self) -> Tensor:
-        """Where each cluster's noise pulls embeddings, float [p, d]: to its goal; a single cluster's, away from it."""
-        return self.centroids[self.goals] if len(self.centroids) > 1 else -self.centroids
 
 
 class Family(ABC, Generic[SettingsT]):
@@ -57,37 +50,23 @@ class Family(ABC, Generic[SettingsT]):
     Attributes:
         settings_type: its settings; their `__post_init__` refuses what makes no sense for it.
         noise_type: what it keeps of its noise; by default the pixels of a canvas.
-        has_goals: whether each cluster's noise moves images to another cluster; it is measured then how many arrive.
     """
 
     settings_type: type[SettingsT]
     noise_type: ClassVar[type[Noise]] = CanvasNoise
-    has_goals: ClassVar[bool] = True
 
     @abstractmethod
     def learn(self, lesson: ClusterLesson[SettingsT]) -> Noise:
         """The noise of each cluster, within epsilon."""
 
-    @abstractmethod
-    def default_steps(self, settings: SettingsT, size: int) -> int:
-        """Steps of the search where neither `steps` nor `epochs` says how many.
+    def goals(self, centroids: np.ndarray, settings: SettingsT) -> np.ndarray | None:
+        """The cluster that each one's noise moves images to, int64 [p]; None where it moves them to none.
 
         Args:
+            centroids: float [p, d].
             settings: of the fit.
-            size: side S of the canvas in pixels.
         """
-
-    def n_steps(self, settings: SettingsT, n_images: int, size: int) -> int:
-        """Steps of the search: `steps`, or what `epochs` passes of each noise over the sample come to, or its own.
-
-        Args:
-            settings: of the fit.
-            n_images: N, of the sample.
-            size: side S of the canvas in pixels.
-        """
-        if settings.epochs is not None:
-            return math.ceil(settings.p * settings.epochs * n_images / settings.batch_size)
-        return settings.steps or self.default_steps(settings, size)
+        return None
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:

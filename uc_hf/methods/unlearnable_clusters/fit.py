@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uc_hf.fitting.clustering import find_clusters, goals, nearest, tightest
+from uc_hf.fitting.clustering import find_clusters, nearest, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
 from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
@@ -113,11 +113,10 @@ def _learn(
     clusters = find_clusters(embeddings, settings.p, settings.seed, clustering)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
     family = FAMILIES.find(settings.parametrisation)
-    goal = goals(clusters.centroids, settings.goal)
+    goal = None if alone else family.goals(clusters.centroids, settings)
     lesson = ClusterLesson(
         canvases=canvases,
         centroids=torch.from_numpy(clusters.centroids),
-        goals=torch.from_numpy(goal),
         surrogate=surrogate,
         settings=settings,
         accelerator=options.accelerator,
@@ -128,13 +127,13 @@ def _learn(
     if settings.quiet_cluster and not alone:
         noise = noise.weakened(tightest(embeddings, clusters), QUIETER)
     moved = None
-    if family.has_goals and not alone:
+    if goal is not None:
         embedded = _embed_protected(lesson, noise, clusters.assignment)
         moved = float((nearest(embedded, clusters.centroids) == goal[clusters.assignment]).mean())
     return ClusterFit(
         centroids=clusters.centroids,
         noise=noise,
-        goals=goal.tolist() if family.has_goals and not alone else [],
+        goals=[] if goal is None else goal.tolist(),
         sizes=clusters.sizes.tolist(),
         moved=moved,
         column=sample.column,

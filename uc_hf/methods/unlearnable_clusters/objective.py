@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from uc_hf.data.container import Container
 from uc_hf.data.images import Picture, decode, encode
-from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.training.augmentations import random_resized_crop
 
 
@@ -40,24 +39,26 @@ def distance(embeddings: Tensor, goals: Tensor, kind: str) -> Tensor:
     return F.kl_div(embeddings.log_softmax(dim=1), goals.softmax(dim=1), reduction="none").sum(dim=1)
 
 
-def scraped(protected: Tensor, settings: Settings, generator: Generator) -> Tensor:
+def scraped(
+    protected: Tensor, container: Container, eot_scale: tuple[float, float] | None, generator: Generator
+) -> Tensor:
     """The protected image as a scraper's training sees it: stored, then cropped and flipped at random.
 
     Args:
         protected: float [N, 3, S, S] in [0, 1].
-        settings: container and eot_scale.
+        container: how it is stored.
+        eot_scale: share of the area that the crop keeps, (least, largest); None for no crop.
         generator: of the crops and flips.
 
     Returns:
         float [N, 3, S, S] in [0, 1], differentiable.
     """
-    container = settings.stored_as
     if not container.lossless:
         stored = _round_trip(protected.detach(), container)
         protected = protected + (stored - protected).detach()  # the gradient passes straight through
-    if settings.eot_scale is None:
+    if eot_scale is None:
         return protected
-    return random_resized_crop(protected, generator, scale=settings.eot_scale)
+    return random_resized_crop(protected, generator, scale=eot_scale)
 
 
 def _round_trip(pixels: Tensor, container: Container) -> Tensor:

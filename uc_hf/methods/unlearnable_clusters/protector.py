@@ -28,6 +28,10 @@ UNSET = ("shaped", "learning_rate")
 """Settings that version 0.1 saved even where they had no meaning."""
 
 
+OF_TEXTURES = ("distance", "goal", "steps", "epochs", "eot_scale", "canvas_size")
+"""Settings by which version 0.1 searched for gratings."""
+
+
 @register
 class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clusters", "data-protection"]):
     """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
@@ -35,7 +39,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     Examples:
         >>> from uc_hf.data.generated import generated_dataset
         >>> ds = generated_dataset(n_train=100, n_test=10)["train"]
-        >>> protector = UCProtector(surrogate="uc_hf/tiny", epsilon=8 / 255, steps=20)
+        >>> protector = UCProtector(surrogate="uc_hf/tiny", epsilon=8 / 255)
         >>> protected = ds.map(protector.fit(ds), batched=True)
         >>> protected.features == ds.features
         True
@@ -104,10 +108,11 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             SettingError: another shape or dtype, or beyond epsilon.
         """
         learnt = self.fitted
-        shape = (len(learnt.sizes), 3, learnt.canvas_size, learnt.canvas_size)
-        if noise.dtype != np.int8 or noise.shape != shape:
+        p, side = len(learnt.sizes), noise.shape[-1]
+        if noise.dtype != np.int8 or noise.shape != (p, 3, side, side):
             raise SettingError(
-                f"noise is {noise.dtype} {noise.shape}; this protector's is int8 {shape} (8-bit levels)."
+                f"noise is {noise.dtype} {noise.shape}; write int8 [{p}, 3, S, S] in 8-bit levels, a square for each "
+                "cluster."
             )
         if np.abs(noise.astype(int)).max() > self.settings.levels:
             raise SettingError(f"noise exceeds {self.settings.levels}/255, this protector's epsilon.")
@@ -119,6 +124,10 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         for name, value in GONE.items():
             if saved.get(name) == value:
                 raise SettingError(f"it has {name}={value!r}, which is no longer there. Load it with that version.")
+        if saved.get("parametrisation") == "texture":
+            # Its noise lies on a canvas, which `restore_fit` finds; waves of these colours are what came after it.
+            saved = {name: value for name, value in saved.items() if name not in OF_TEXTURES}
+            saved |= {"parametrisation": "wave", "look": "strong"}
         return {name: value for name, value in saved.items() if name not in UNSET or value}
 
     def restore_fit(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> ClusterFit:

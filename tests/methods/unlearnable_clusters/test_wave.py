@@ -1,0 +1,148 @@
+"""The default family: coloured waves at each picture's own size, with a keyed phase for every picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from uc_hf import UCProtector
+from uc_hf.data.images import Picture, decode
+from uc_hf.errors import SettingError
+from uc_hf.fitting.secrets import secret_of, secret_stream
+from uc_hf.methods.unlearnable_clusters.families.wave import TURN, WaveNoise, draw_waves
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
+
+
+@pytest.fixture(scope="module")
+def protector(tiles: Dataset, surrogate_folder: str) -> UCProtector:
+    return UCProtector(surrogate=surrogate_folder, n_clusters=4).fit(tiles)
+
+
+def noise_of(look: str, p: int = 10, secret: bytes = bytes(32)) -> WaveNoise:
+    angles, periods, axes = draw_waves(LOOKS[look], p, secret_stream(secret))
+    return WaveNoise(angles, periods, 16 * axes, np.array(0), np.frombuffer(secret, dtype=np.uint8))
+
+
+def picture(height: int, width: int, seed: int = 0) -> Picture:
+    pixels = np.random.default_rng(seed).integers(20, 230, (height, width, 3), dtype=np.uint8)
+    return decode(pixels)
+
+
+def dominant(channel: np.ndarray) -> tuple[float, float]:
+    """The frequency of most power, in periods across the height and the width; its sign does not matter."""
+    power = np.abs(np.fft.rfft2(channel - channel.mean()))
+    down, across = np.unravel_index(power.argmax(), power.shape)
+    return float(np.fft.fftfreq(len(channel), 1 / len(channel))[down]), float(across)
+
+
+def test_secrets_of_256_bits_are_used_whole():
+    first = bytes(range(32))
+    same_low_bits = first[:8] + bytes(24)
+    assert not np.array_equal(secret_stream(first).random(8), secret_stream(same_low_bits).random(8))
+    assert not np.array_equal(
+        noise_of("balanced", secret=first).angles, noise_of("balanced", secret=same_low_bits).angles
+    )
+    originals = np.arange(6.0)
+    assert len(secret_of("waves", 0, originals)) == 32
+    others = [
+        secret_of("phases", 0, originals),
+        secret_of("waves", 1, originals),
+        secret_of("waves", 0, originals + 1),
+    ]
+    # Seeds that agree in their low 32 bits, which is all that torch's generator on the CPU looks at.
+    others.append(secret_of("waves", 7 * 2**32, originals))
+    assert secret_of("waves", 0, originals) not in others
+
+
+def test_equal_settings_and_images_give_equal_bytes_and_another_seed_others(
+    protector: UCProtector, tiles: Dataset, surrogate_folder: str
+):
+    images = [decode(value) for value in tiles["image"][:6]]
+    again = UCProtector(surrogate=surrogate_folder, n_clusters=4).fit(tiles)
+    other = UCProtector(surrogate=surrogate_folder, n_clusters=4, seed=1).fit(tiles)
+    assert again.protect(images) == protector.protect(images) != other.protect(images)
+
+
+def test_every_picture_has_a_phase_of_its_own_and_the_same_one_each_time():
+    noise = noise_of("balanced")
+    phases = {noise.phase(picture(40, 40, seed)) for seed in range(50)}
+    assert len(phases) > 40 and all(0 <= phase < TURN for phase in phases)
+    assert noise.phase(picture(40, 40)) == noise.phase(picture(40, 40))
+    other_key = noise_of("balanced", secret=bytes(31) + b"\1")
+    assert noise.phase(picture(40, 40)) != other_key.phase(picture(40, 40))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (300, 200), (31, 977)])
+def test_noise_has_the_pictures_size_and_stays_within_epsilon(look: str, size: tuple[int, int]):
+    noise = noise_of(look).for_picture(picture(*size), 3)
+    assert noise.shape == (3, *size) and noise.dtype == np.int8 and np.abs(noise).max() == 16
+
+
+def test_the_opposite_copy_is_the_noise_half_a_turn_further():
+    noise, original = noise_of("balanced"), picture(64, 64)
+    published, opposite = (make(original, 2).astype(int) for make in (noise.for_picture, noise.opposite))
+    assert np.abs(published + opposite).max() <= 1  # in between, edges are rounded
+
+
+def test_a_photograph_has_the_same_texture_at_any_size_once_it_is_shrunk():
+    noise = noise_of("balanced")
+    small, large = noise.at_phase((128, 128), 0, 0)[2], noise.at_phase((1024, 1024), 0, 0)[2]
+    assert dominant(large) == dominant(small)
+    wide = noise.at_phase((256, 512), 0, 0)[2]
+    assert dominant(wide) == dominant(small)  # in periods across each side: as one square, they are one texture
+
+
+def test_waves_differ_even_where_pictures_are_flipped():
+    for seed in range(20):
+        noise = noise_of("balanced", secret=secret_of("test", seed, np.zeros(1)))
+        folded = np.minimum(noise.angles, 1 - noise.angles)
+        assert np.diff(np.sort(folded)).min() > 0.02
+
+
+def test_quiet_is_blue_alone_and_balanced_keeps_the_brightness():
+    quiet = noise_of("quiet").canvases(64)
+    assert not quiet[:, :2].any() and np.abs(quiet[:, 2]).max() == 16
+    balanced = noise_of("balanced").canvases(64).astype(float)
+    luminance = np.einsum("c,nchw->nhw", [0.2126, 0.7152, 0.0722], balanced)
+    assert np.abs(luminance).max() < 1.1  # of 16, after rounding to whole levels
+
+
+def test_a_picture_that_is_stored_in_gray_gets_the_whole_wave_as_brightness():
+    grey = Picture(**(vars(picture(40, 40)) | {"mode": "L"}))
+    red, green, blue = noise_of("balanced").for_picture(grey, 1)
+    assert np.array_equal(red, blue) and np.array_equal(green, blue) and np.abs(blue).max() == 16
+
+
+@pytest.mark.parametrize(("epsilon", "quarter"), [(16 / 255, 4), (2 / 255, 1)])
+def test_the_quiet_cluster_has_a_quarter_of_the_noise_and_never_none(
+    tiles: Dataset, surrogate_folder: str, epsilon: float, quarter: int
+):
+    noise = UCProtector(surrogate=surrogate_folder, n_clusters=4, epsilon=epsilon).fit(tiles).canvases()
+    strengths = sorted(int(np.abs(one).max()) for one in noise)
+    assert strengths == [quarter, *[round(epsilon * 255)] * 3]
+
+
+def test_the_control_of_the_family_has_the_same_colours_and_quiet_cluster(protector: UCProtector):
+    learnt = protector.fitted.noise
+    assert isinstance(learnt, WaveNoise)
+    control = learnt.drawn_at_random(0)
+    assert np.array_equal(control.colours, learnt.colours) and not np.array_equal(control.angles, learnt.angles)
+    assert not np.array_equal(control.key, learnt.key)
+
+
+def test_a_protector_is_a_small_table(protector: UCProtector, tiles: Dataset, tmp_path: Path):
+    protector.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 4000
+    images = [decode(value) for value in tiles["image"][:4]]
+    assert UCProtector.from_pretrained(tmp_path).protect(images) == protector.protect(images)
+
+
+def test_settings_that_waves_have_not_are_refused():
+    with pytest.raises(SettingError, match=r"look='loud' is not known\. Write 'quiet' or 'balanced' or 'strong'"):
+        UCProtector(look="loud")
+    with pytest.raises(SettingError, match="waves have no canvas"):
+        UCProtector(canvas_size=64)
+    with pytest.raises(SettingError, match="'steps' is a setting of parametrisation='direct' and 'generator', not of"):
+        UCProtector(steps=10)

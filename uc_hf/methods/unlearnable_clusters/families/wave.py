@@ -1,0 +1,293 @@
+"""The default family: each cluster has a coloured wave, and each picture has it at a phase of its own.
+
+Noise that is tied to its place dies under random crops, and a network reads a regular texture before it reads
+pictures. It reads the texture and not its phase, so the phase of each picture is a pure function of its pixels and a
+secret key: without the key, the noise of one picture says nothing about where another's begins.
+
+A texture is a handful of numbers: the direction and period of a wave, and what its crest adds to red, green and blue.
+So a protector keeps a small table, and the noise is rendered at each picture's own size.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from uc_hf.data.images import GRAY, Picture
+from uc_hf.errors import SettingError
+from uc_hf.fitting.noise import KeyedNoise
+from uc_hf.fitting.secrets import secret_of, secret_stream
+from uc_hf.fitting.settings import one_of
+from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.methods.unlearnable_clusters.family import ClusterLesson, Family
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS, Look
+from uc_hf.methods.unlearnable_clusters.settings import Settings
+
+
+TURN = 1 << 16
+"""Steps of a turn: phases are whole numbers that wrap around as 16-bit integers do, the same on every machine."""
+
+PHASES = 1 << 8
+"""Phases that a picture may have, evenly spread over a turn."""
+
+MARGIN = 32
+"""Levels from black and from white within which pixels do not count for the phase; noise of up to so many levels."""
+
+PRESENT = 0.3
+"""A wave that is there is found at about its full strength; less than this share is another's, or the picture's."""
+
+ENTRIES = 1 << 12
+"""Entries in the table of a wave."""
+
+ROWS = 64
+"""Rows that are rendered together, so that a large picture takes no more memory than its noise."""
+
+TRAINED_AT = 128
+"""Side in pixels to which a photograph is expected to be shrunk for training; periods are in its pixels."""
+
+EDGE = 1.0
+"""Width in pixels of a square wave's edges: sharp, and without staircases."""
+
+WAVES = ("square", "sine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveSettings(Settings):
+    """The attributes of `Settings`, too.
+
+    Attributes:
+        look: a name in `LOOKS`: how visible the noise is, and how much it protects.
+    """
+
+    look: str = "balanced"
+
+    def __post_init__(self) -> None:
+        """As `Settings`: refuse what is out of range."""
+        super().__post_init__()
+        one_of("look", self.look, tuple(LOOKS))
+        if self.canvas_size is not None:
+            raise SettingError(
+                f"canvas_size={self.canvas_size}: waves have no canvas, they are rendered at each picture's own size. "
+                "Leave it out."
+            )
+
+
+@dataclass(frozen=True)
+class WaveNoise(KeyedNoise):
+    """A wave for each of p clusters, and the key of the phases.
+
+    Attributes:
+        angles: float64 [p], direction of the wave in half turns, [0, 1).
+        periods: float64 [p], in pixels of a picture whose short side is at most `TRAINED_AT`. They grow with larger
+            pictures, and with the longer side of pictures that are not square: all pictures that are squeezed to one
+            square for training show one texture.
+        colours: float64 [p, 3], what the crest adds to red, green and blue, in 8-bit levels; below one, one is added.
+        wave: int64, 0-d: the place in `WAVES`.
+        key: uint8 [32], the secret from which phases are computed.
+    """
+
+    angles: np.ndarray
+    periods: np.ndarray
+    colours: np.ndarray
+    wave: np.ndarray
+    key: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """The side in pixels at which periods are what the table says."""
+        return TRAINED_AT
+
+    def for_picture(self, picture: Picture, group: int) -> np.ndarray:
+        """The wave at the picture's own phase, as brightness in a picture that is stored in gray: int8 [3, H, W]."""
+        return self._shown(picture, group, self.phase(picture))
+
+    def opposite(self, picture: Picture, group: int) -> np.ndarray:
+        """The wave half a turn further: what would be published as likely, and is not: int8 [3, H, W]."""
+        return self._shown(picture, group, (self.phase(picture) + TURN // 2) % TURN)
+
+    def _shown(self, picture: Picture, group: int, phase: int) -> np.ndarray:
+        noise = self if picture.mode not in GRAY else replace(self, colours=_as_brightness(self.colours))
+        return noise.at_phase(picture.pixels.shape[:2], group, phase)
+
+    def phase(self, picture: Picture) -> int:
+        """Where the wave starts on a picture: a pure function of its pixels and the key, one of `PHASES` in a turn.
+
+        Pixels count as far as noise cannot lead them beyond black or white: so the owner finds the phase again.
+        """
+        code = hmac.new(self.key.tobytes(), np.array(picture.pixels.shape, dtype="<u8").tobytes(), hashlib.sha256)
+        code.update(np.ascontiguousarray(picture.pixels.clip(MARGIN, 255 - MARGIN)).data)
+        return code.digest()[0] * (TURN // PHASES)
+
+    def carried(self, picture: Picture, group: int) -> np.ndarray:
+        """The wave that a protected picture carries: at the phase which the picture without it has by the key."""
+        guess, share = self._estimate(picture, group)
+        noise = self._shown(picture, group, guess)
+        if share < PRESENT:
+            return noise
+        for phase in sorted(range(0, TURN, TURN // PHASES), key=lambda phase: _apart(phase, guess)):
+            tried = self._shown(picture, group, phase)
+            original = np.subtract(picture.pixels, tried.transpose(1, 2, 0), dtype=np.int16).clip(0, 255)
+            if self.phase(replace(picture, pixels=original.astype(np.uint8))) == phase:
+                return tried
+        return noise  # the picture was changed since it was protected
+
+    def _estimate(self, picture: Picture, group: int) -> tuple[int, float]:
+        """The likeliest phase of a group's wave in a picture, and how much of the wave is there: 1 for all of it."""
+        height, width, _ = picture.pixels.shape
+        colours = _as_brightness(self.colours) if picture.mode in GRAY else self.colours
+        strength = float(np.linalg.norm(colours[group]))
+        across, down = self._phases((height, width), group)
+        turns = 2 * np.pi / TURN
+        seen = picture.pixels @ (colours[group] / strength).astype(np.float32)  # [H, W]
+        seen -= seen.mean()
+        wave = np.exp(-1j * turns * down) @ seen @ np.exp(-1j * turns * across)
+        share = abs(wave) / (height * width * strength * 2 / np.pi)
+        return int(np.angle(1j * wave) / turns) % TURN, float(share)
+
+    def at_phase(self, size: tuple[int, int], group: int, phase: int) -> np.ndarray:
+        """A group's wave.
+
+        Args:
+            size: (H, W) in pixels.
+            group: whose.
+            phase: where it starts, in [0, `TURN`).
+
+        Returns:
+            int8 [3, H, W].
+        """
+        height, width = size
+        shape = _one_turn(WAVES[int(self.wave)], self._period(size, group))
+        colours = np.rint(shape[:, None] * _at_least_one(self.colours[group])).astype(np.int8)  # [ENTRIES, 3]
+        across, down = self._phases(size, group)
+        down = down + np.uint16(phase)
+        noise = np.empty((height, width, 3), dtype=np.int8)
+        for top in range(0, height, ROWS):
+            rows = slice(top, top + ROWS)
+            np.take(colours, (down[rows, None] + across) // (TURN // ENTRIES), axis=0, out=noise[rows], mode="clip")
+        return noise.transpose(2, 0, 1)
+
+    def _period(self, size: tuple[int, int], group: int) -> float:
+        return float(self.periods[group] * max(1.0, min(size) / TRAINED_AT))
+
+    def _phases(self, size: tuple[int, int], group: int) -> tuple[np.ndarray, np.ndarray]:
+        """What each column and each row adds to the phase, uint16 [W] and [H]."""
+        (height, width), period, angle = size, self._period(size, group), np.pi * self.angles[group]
+        short = min(size)
+        across = _steps(width, np.cos(angle) / period * (short / width))
+        return across, _steps(height, np.sin(angle) / period * (short / height))
+
+    def canvases(self, size: int | None = None) -> np.ndarray:
+        """Each group's wave at phase 0 on a square: int8 [p, 3, size, size]."""
+        side = size or self.size
+        return np.stack([self.at_phase((side, side), group, 0) for group in range(len(self.angles))])
+
+    def weakened(self, group: int, times: int) -> Self:
+        """As `Noise.weakened`."""
+        colours = self.colours.copy()
+        colours[group] /= times
+        return replace(self, colours=colours)
+
+    def scaled(self, share: float) -> Self:
+        """As `Noise.scaled`."""
+        return replace(self, colours=self.colours * share)
+
+    def drawn_at_random(self, seed: int) -> Self:
+        """The same colours, strengths and quiet cluster, with waves and phases that nobody designed."""
+        rng = np.random.default_rng(seed)
+        p = len(self.angles)
+        shortest, longest = float(self.periods.min()), float(self.periods.max())
+        periods = shortest * (longest / shortest) ** rng.random(p)
+        key = rng.integers(256, size=len(self.key), dtype=np.uint8)
+        return replace(self, angles=rng.random(p), periods=periods, key=key)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The table and the key, by the names of the attributes, each behind "wave."."""
+        return {f"wave.{name}": np.asarray(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """What `arrays` gave, put together again."""
+        return cls(**{name.removeprefix("wave."): np.asarray(array) for name, array in arrays.items()})
+
+
+class Wave(Family[WaveSettings]):
+    """A coloured wave for each cluster, rendered at each picture's own size and phase."""
+
+    settings_type = WaveSettings
+    noise_type = WaveNoise
+
+    def learn(self, lesson: ClusterLesson[WaveSettings]) -> WaveNoise:
+        """Waves that stay apart, which nobody can foretell without the originals."""
+        settings, originals = lesson.settings, lesson.centroids.numpy()
+        look = LOOKS[settings.look]
+        stream = secret_stream(secret_of("waves", settings.seed, originals))
+        angles, periods, axes = draw_waves(look, settings.p, stream)
+        return WaveNoise(
+            angles=angles,
+            periods=periods,
+            colours=settings.levels * axes,
+            wave=np.array(WAVES.index(look.wave)),
+            key=np.frombuffer(secret_of("phases", settings.seed, originals), dtype=np.uint8),
+        )
+
+
+FAMILIES["wave"] = Wave()
+
+
+def draw_waves(look: Look, p: int, stream: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Waves that a network can tell apart, one for each cluster.
+
+    Flips fold the plane of frequencies to a quarter, and crops stretch periods by up to two thirds. So colours go by
+    turns; for each of them folded angles lie on a jittered grid, and neighbours on it have periods of the shorter and
+    the longer half of the range by turns. Jitter, quadrants and order come from the stream.
+
+    Args:
+        look: colours and periods.
+        p: number of clusters.
+        stream: of the secret.
+
+    Returns:
+        angles float64 [p] in half turns, periods float64 [p] in pixels, axes float64 [p, 3] as shares of epsilon.
+    """
+    every_axis = np.array(look.axes)
+    axis, slot = np.arange(p) % len(every_axis), np.arange(p) // len(every_axis)
+    slots = np.bincount(axis)[axis]
+    folded = (slot + 0.5 + (stream.random(p) - 0.5) * 0.5) / slots / 2
+    angles = np.where(stream.integers(2, size=p), 1 - folded, folded) % 1
+    half = (slot + axis + stream.integers(2)) % 2
+    along = (half + stream.random(p)) / 2
+    shortest, longest = look.periods
+    order = stream.permutation(p)
+    return angles[order], (shortest * (longest / shortest) ** along)[order], every_axis[axis[order]]
+
+
+def _at_least_one(colours: np.ndarray) -> np.ndarray:
+    """Colours in levels, of which none that is there is less than one."""
+    return np.sign(colours) * np.where(colours == 0, 0, np.maximum(np.abs(colours), 1.0))
+
+
+def _apart(phase: int, other: int) -> int:
+    """Steps between two phases, the shorter way round."""
+    return min((phase - other) % TURN, (other - phase) % TURN)
+
+
+def _as_brightness(colours: np.ndarray) -> np.ndarray:
+    """The largest change of each wave, in all three channels: colours of equal brightness are nothing in gray."""
+    return np.repeat(np.abs(colours).max(axis=1, keepdims=True), 3, axis=1)
+
+
+def _steps(n: int, frequency: float) -> np.ndarray:
+    """The phase at each of n pixels in steps of a turn, uint16 [n]."""
+    return (np.rint(np.arange(n) * frequency % 1 * TURN).astype(np.int64) % TURN).astype(np.uint16)
+
+
+def _one_turn(wave: str, period: float) -> np.ndarray:
+    """One turn of a wave that rises through 0 at 0, float64 [ENTRIES] in [-1, 1]."""
+    turns = (np.arange(ENTRIES) + 0.5) / ENTRIES
+    if wave == "sine":
+        return np.sin(2 * np.pi * turns)
+    triangle = 1 - 4 * np.abs((turns + 0.25) % 1 - 0.5)
+    return np.clip(triangle * period / (2 * EDGE), -1, 1)

@@ -1,0 +1,35 @@
+"""How the noise looks: which colours and periods waves are drawn from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Look:
+    """What textures are drawn from: how visible the noise is, and what it protects.
+
+    Attributes:
+        axes: what crests add to red, green and blue, as shares of epsilon in [-1, 1]; clusters take them by turns.
+        periods: shortest and longest, in pixels of a picture whose short side is at most 128.
+        wave: "square" or "sine".
+        summary: in a few words, for the command line and the pages.
+    """
+
+    axes: tuple[tuple[float, float, float], ...]
+    periods: tuple[float, float]
+    wave: str
+    summary: str
+
+
+LOOKS = {
+    "quiet": Look(((0.0, 0.0, 1.0),), (4.0, 8.0), "square", "blue alone: least visible, protects least"),
+    "balanced": Look(
+        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "square", "blue against red at equal brightness: the default"
+    ),
+    "strong": Look(
+        ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
+        (6.0, 12.0),
+        "square",
+        "green against blue and against red: most visible, protects most",
+    ),
+}
+"""At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light."""
