@@ -24,7 +24,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def protect(originals: Path, key: Path, repo: str, seed: int) -> None:
-    words = ("--parametrisation", "signed", "--surrogate", "uc_hf/tiny", "--n-clusters", 4, "--steps", 4)
+    words = ("--surrogate", "uc_hf/tiny", "--n-clusters", 4)
     succeed("protect", originals, "--push-to", repo, "--protector", key, "--seed", seed, *words)
 
 

@@ -187,7 +187,7 @@ def test_a_bad_file_of_a_folder_is_named_by_its_path(photos: Path, surrogate_fol
 
 @pytest.fixture
 def key(tiles: Dataset, surrogate_folder: str, tmp_path: Path) -> Path:
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, steps=2, batch_size=8)
+    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=8)
     protector.fit(tiles.select(range(8))).save_pretrained(tmp_path / "key")
     return tmp_path / "key"
 
