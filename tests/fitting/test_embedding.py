@@ -51,7 +51,7 @@ def test_two_processes_give_the_same_embeddings_clusters_and_noise_as_one(
     for command in ([sys.executable, *arguments], [*torchrun, *arguments]):
         subprocess.run(command, check=True, env=environment)
     alone, first, second = (np.load(tmp_path / name) for name in ("1-0.npz", "2-0.npz", "2-1.npz"))
-    for name in ("centroids", "noise"):
+    for name in ("centroids", "wave.angles", "wave.key"):
         assert np.array_equal(alone[name], first[name]) and np.array_equal(first[name], second[name])
 
 

@@ -377,7 +377,7 @@ def test_the_command_protects_by_a_baseline_and_refuses_another_method_afterward
     assert json.loads(succeed(*words, "--json"))["already_done"] == len(tiles)
     shown = succeed("inspect", tmp_path / "out.protector")
     assert "by the method 'synper'" in shown and "fitted on 96 images of 4 labels" in shown
-    other = invoke(*words, "--method", "uc", "--n-clusters", 3)
+    other = invoke(*words[:-2], "--method", "uc", "--n-clusters", 3)
     assert other.exit_code == 1 and "method 'uc' (saved: 'synper')" in other.stderr
 
 

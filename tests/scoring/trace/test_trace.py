@@ -190,7 +190,7 @@ def test_the_journal_does_not_tell_the_key(key, pictures, thief, tmp_path: Path)
 
 def test_a_protector_without_phases_is_refused(fitted, pictures, thief):
     with pytest.raises(SettingError, match="phase of its own"):
-        trace(thief, protector=fitted, originals=pictures)
+        trace(thief, protector=fitted.with_noise(fitted.canvases()), originals=pictures)
 
 
 @pytest.mark.parametrize(
