@@ -34,6 +34,7 @@ def trace(
     originals: str,
     published: str | None,
     unseen: str | None,
+    references: Sequence[str],
     splits: Sequence[str],
     budget: int,
     stop_at: float | None,
@@ -49,6 +50,7 @@ def trace(
         originals: what `uc_hf.data.sources.open_dataset` takes.
         published: the same, of the protected set; its card is read for the commitment.
         unseen: pictures that no suspect was trained on; None for the originals' test split, if there is one.
+        references: models that were not trained on the set, named as `model` is.
         splits: of the originals and the published set that were protected.
         budget: questions.
         stop_at: a p-value.
@@ -70,6 +72,7 @@ def trace(
         originals=_rows(clean, splits),
         published=None if published is None else _rows(open_dataset(published), splits),
         unseen=others,
+        references=references,
         budget=budget,
         stop_at=stop_at,
         image=image,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, wilcoxon
 
-from uc_hf.scoring.trace.exact import permutations, sign_flips
+from uc_hf.scoring.trace.exact import normal_scores, permutations, sign_flips, unexplained
 
 
 def test_sign_flips_count_every_sign():
@@ -57,3 +57,17 @@ def test_a_bias_towards_one_cluster_or_texture_is_no_vote():
     votes = np.random.default_rng(2).normal(size=(6, 6))
     biased = votes + 10 * np.arange(6) - 5 * np.arange(6)[:, None]
     assert permutations(biased).p == pytest.approx(permutations(votes).p)
+
+
+def test_references_keep_the_test_exact():
+    rng = np.random.default_rng(3)
+    scores, references = rng.normal(size=40), rng.normal(size=(40, 2))
+    flips = rng.choice([-1.0, 1.0], 40)
+    left = unexplained(scores, references)
+    assert unexplained(scores * flips, references * flips[:, None]) == pytest.approx(left * flips)
+
+
+def test_scores_by_rank_do_not_depend_on_the_scale_of_the_answers():
+    differences = np.random.default_rng(4).normal(0.2, 1, 60)
+    assert normal_scores(differences**3) == pytest.approx(normal_scores(differences))
+    assert normal_scores(np.zeros(3)) == pytest.approx(np.zeros(3))

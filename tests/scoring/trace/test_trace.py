@@ -11,8 +11,8 @@ from tests.scoring.trace.signed import Stranger, Trained, with_key
 from uc_hf import UCProtector
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SuspectError
-from uc_hf.scoring.trace.asking import Plan, Reader, ask_pairs
-from uc_hf.scoring.trace.exact import sign_flips
+from uc_hf.scoring.trace.asking import Interview, Plan, Reader
+from uc_hf.scoring.trace.exact import normal_scores, sign_flips
 from uc_hf.scoring.trace.journal import Journal
 from uc_hf.scoring.trace.pairs import find_pairs
 from uc_hf.scoring.trace.trace import trace as trace_in_all_views
@@ -68,8 +68,9 @@ def test_p_values_of_strangers_are_uniform(key, fitted, pictures):
 
     def p_value(other: int) -> float:
         own = replace(pairs, protector=with_key(fitted, b"%d" % other))
-        (differences,) = ask_pairs(suspect, own, plan, Reader(["a", "b", "c", "d"]), Journal(None, {}), seed=other)
-        return sign_flips(differences).p
+        interview = Interview(suspect, own, plan, Reader(list("abcd")), Journal(None, {}), "the suspect", seed=other)
+        (differences,) = interview.looks()
+        return sign_flips(normal_scores(differences)).p
 
     def suspect(shown):
         return [dict(zip("abcd", answer, strict=True)) for answer in Stranger()(shown)]
@@ -184,7 +185,7 @@ def test_the_journal_does_not_tell_the_key(key, pictures, thief, tmp_path: Path)
     journal = tmp_path / "answers.jsonl"
     trace(thief, protector=key, originals=pictures, journal=journal)
     facts = json.loads(journal.read_text().splitlines()[0])["trace"]
-    assert set(facts) == {"suspect", "key", "originals", "plan", "seed"}
+    assert set(facts) == {"suspect", "key", "originals", "plan", "seed", "references"}
     assert len(facts["key"]) == 64
 
 
@@ -218,3 +219,22 @@ def named(name, function):
     function = partial(function)
     function.__name__ = name
     return function
+
+
+class Blurred(Trained):
+    """Of the same kind as another model: it is as sure of a picture as that one, but for its own noise and memory."""
+
+    def __call__(self, pictures):
+        noise = np.random.default_rng(7).random((len(pictures), 4))
+        answers = super().__call__(pictures) + 0.2 * noise / noise.sum(axis=1, keepdims=True)
+        return answers / answers.sum(axis=1, keepdims=True)
+
+
+def test_a_model_that_never_saw_the_set_explains_what_is_the_pictures_own(key, pictures, published):
+    seen = [decode(picture).pixels for picture in published["image"]]
+    weak = Trained(seen, published["label"], surer=0.05)
+    alone = trace(weak, protector=key, originals=pictures)
+    beside = trace(weak, protector=key, originals=pictures, references=[Blurred([], [])])
+    assert beside.p < alone.p / 10
+    assert beside.references == ["Blurred"]
+    assert trace(weak, protector=key, originals=pictures, references=[weak]).p > 0.5

@@ -42,6 +42,15 @@ def trace(
             rich_help_panel=WHERE,
         ),
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model that was not trained on the protected set, best one of your own trained on the originals: "
+            "what it answers alike is taken off, and less memory shows. May be repeated.",
+            show_default=False,
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,6 +94,7 @@ def trace(
         originals=originals,
         published=published,
         unseen=unseen,
+        references=reference or [],
         splits=split or [],
         budget=budget,
         stop_at=stop_at,

@@ -84,59 +84,65 @@ class Reader:
         return one.get(name, 0.0) - other.get(name, 0.0)
 
 
-def ask_pairs(
-    suspect: Suspect, pairs: Pairs, plan: Plan, reader: Reader, journal: Journal, seed: int
-) -> Iterator[np.ndarray]:
-    """Ask, and give at each look the mean difference of every pair that was asked about, float64 [n].
+@dataclass(frozen=True)
+class Interview:
+    """Questions to one model about pairs; each picture is asked about by itself.
 
-    Args:
-        suspect: is asked about each picture by itself.
+    Attributes:
+        suspect: or a model that it is compared with.
         pairs: scenes.
         plan: how many, in how many views.
         reader: of the answers.
         journal: keeps them; those that it holds are not asked for again.
+        name: of the questions in the journal.
         seed: of the coin that decides which picture of a pair is asked about first.
     """
-    questions = list(product(range(plan.views), range(plan.pairs)))
-    coins = np.random.default_rng(seed).random(len(questions)) < 0.5
-    known: list[list[float]] = [[] for _ in range(plan.pairs)]
-    step = max(1, suspect.at_once // 2)
-    asked = 0
-    with Bar(total=len(questions), desc="asking about pairs", unit="pair", leave=False) as bar:
-        for look, _ in plan.looks:
-            while asked < look:
-                part = slice(asked, min(asked + step, look))
-                told = _ask(suspect, pairs, questions[part], coins[part], reader, journal)
-                for (_, scene), difference in zip(questions[part], told, strict=True):
-                    known[scene].append(difference)
-                bar.update(len(told))
-                asked = part.stop
-            yield np.array([np.mean(differences) for differences in known if differences])
 
+    suspect: Suspect
+    pairs: Pairs
+    plan: Plan
+    reader: Reader
+    journal: Journal
+    name: str
+    seed: int
 
-def _ask(
-    suspect: Suspect,
-    pairs: Pairs,
-    questions: Sequence[tuple[int, int]],
-    coins: np.ndarray,
-    reader: Reader,
-    journal: Journal,
-) -> list[float]:
-    """The difference of each pair in its view; only those that the journal lacks are asked about."""
-    keys = [f"view {view} of row {pairs.scenes[scene].row}" for view, scene in questions]
-    missing = [index for index, key in enumerate(keys) if journal.get(key) is None]
-    shown = []
-    for index in missing:
-        view, scene = questions[index]
-        two = [Image.fromarray(VIEWS[view](pixels)) for pixels in pairs.pair(scene)]
-        shown += two if coins[index] else two[::-1]
-    answers = suspect(shown) if shown else []
-    for place, index in enumerate(missing):
-        published, opposite = answers[2 * place : 2 * place + 2][:: 1 if coins[index] else -1]
-        difference = reader.difference(published, opposite, pairs.scenes[questions[index][1]].label)
-        journal.add({keys[index]: [difference, reader.shares_names]})
-    reader.shares_names = reader.shares_names or any(journal.get(key)[1] for key in keys)
-    return [journal.get(key)[0] for key in keys]
+    def looks(self) -> Iterator[np.ndarray]:
+        """Ask, and give at each look the mean difference of every pair that was asked about, float64 [n]."""
+        questions = list(product(range(self.plan.views), range(self.plan.pairs)))
+        coins = np.random.default_rng(self.seed).random(len(questions)) < 0.5
+        known: list[list[float]] = [[] for _ in range(self.plan.pairs)]
+        step = max(1, self.suspect.at_once // 2)
+        asked = 0
+        with Bar(total=len(questions), desc=f"asking {self.name}", unit="pair", leave=False) as bar:
+            for look, _ in self.plan.looks:
+                while asked < look:
+                    part = slice(asked, min(asked + step, look))
+                    told = self._ask(questions[part], coins[part])
+                    for (_, scene), difference in zip(questions[part], told, strict=True):
+                        known[scene].append(difference)
+                    bar.update(len(told))
+                    asked = part.stop
+                yield np.array([np.mean(differences) for differences in known if differences])
+
+    def _ask(self, questions: Sequence[tuple[int, int]], coins: np.ndarray) -> list[float]:
+        """The difference of each pair in its view; only those that the journal lacks are asked about."""
+        scenes = [self.pairs.scenes[scene] for _, scene in questions]
+        keys = [
+            f"{self.name}, row {scene.row}, view {view}" for scene, (view, _) in zip(scenes, questions, strict=True)
+        ]
+        missing = [index for index, key in enumerate(keys) if self.journal.get(key) is None]
+        shown = []
+        for index in missing:
+            view, scene = questions[index]
+            two = [Image.fromarray(VIEWS[view](pixels)) for pixels in self.pairs.pair(scene)]
+            shown += two if coins[index] else two[::-1]
+        answers = self.suspect(shown) if shown else []
+        for place, index in enumerate(missing):
+            published, opposite = answers[2 * place : 2 * place + 2][:: 1 if coins[index] else -1]
+            difference = self.reader.difference(published, opposite, scenes[index].label)
+            self.journal.add({keys[index]: [difference, self.reader.shares_names]})
+        self.reader.shares_names = self.reader.shares_names or any(self.journal.get(key)[1] for key in keys)
+        return [self.journal.get(key)[0] for key in keys]
 
 
 def plain(name: str) -> str:

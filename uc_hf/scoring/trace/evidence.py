@@ -1,6 +1,7 @@
 """What a trace has found: one sentence, and all that it rests on."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,6 +97,7 @@ class Evidence:
         scenes: that were asked about.
         commitment: of the key.
         own_labels: whether the suspect uses the owner's labels; else its own answers were taken as labels.
+        references: models that were known not to have seen the set, whose answers were taken off.
         repeats: originals left out since an earlier one shows the same scene.
         strangers: originals left out since the published set does not hold their copy.
         stopped_early: whether the budget was not spent since the evidence was enough.
@@ -106,6 +108,7 @@ class Evidence:
     scenes: int
     commitment: Commitment
     own_labels: bool
+    references: Sequence[str] = ()
     repeats: int = 0
     strangers: int = 0
     stopped_early: bool = False
@@ -174,6 +177,7 @@ class Evidence:
             "questions": self.questions,
             "stopped_early": self.stopped_early,
             "owner_s_labels": self.own_labels,
+            "references": list(self.references),
             "left_out_as_repeats": self.repeats,
             "left_out_as_not_published": self.strangers,
             "tests": [test.to_dict() for test in self.tests],

@@ -7,6 +7,7 @@ picture, or one texture, at a time; a p-value is a sum of that table's end and h
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, rankdata
 
 
 LEVELS = 2**16
@@ -68,6 +69,37 @@ def sign_flips(differences: np.ndarray) -> Null:
     sums = np.arange(-reach, reach + 1, 2)
     scale = total / LEVELS
     return Null(float(whole.sum() * scale), sums * scale, chances)
+
+
+def normal_scores(differences: np.ndarray) -> np.ndarray:
+    """Differences by their place among all: a few large ones do not decide, whatever scale a suspect answers on.
+
+    Args:
+        differences: float64 [n].
+
+    Returns:
+        float64 [n], each with its sign the absolute normal quantile of its rank by size (van der Waerden 1952, for
+        pairs); 0 stays 0. Whatever signs are flipped, the sizes stay, so `sign_flips` of it is exact.
+    """
+    ranks = rankdata(np.abs(differences))
+    return np.sign(differences) * norm.ppf(0.5 + ranks / (2 * len(ranks) + 2))
+
+
+def unexplained(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """What is left of a suspect's scores when what models that never saw the set say of the pairs is taken off.
+
+    A pair's flip changes the signs of its suspect's score and of the references' alike, and the factors not at all: so
+    `sign_flips` of what is left is exact, whatever the references are.
+
+    Args:
+        scores: float64 [n], of the suspect.
+        references: float64 [n, m], of m models that were not trained on the set.
+
+    Returns:
+        float64 [n], the residuals of least squares without an intercept.
+    """
+    factors, *_ = np.linalg.lstsq(references, scores)
+    return scores - references @ factors
 
 
 def permutations(votes: np.ndarray) -> Null:

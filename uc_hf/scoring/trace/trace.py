@@ -1,6 +1,7 @@
 """Was this model trained on my set? Top to bottom: open, find the published copies, ask, test."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.protecting.commitment import digest
 from uc_hf.protecting.protector import Protector
-from uc_hf.scoring.trace.asking import Plan, Reader, ask_pairs
+from uc_hf.scoring.trace.answers import Suspect
+from uc_hf.scoring.trace.asking import Interview, Plan, Reader
 from uc_hf.scoring.trace.evidence import Commitment, Evidence, Test
-from uc_hf.scoring.trace.exact import permutations, sign_flips
+from uc_hf.scoring.trace.exact import normal_scores, permutations, sign_flips, unexplained
 from uc_hf.scoring.trace.journal import Journal
 from uc_hf.scoring.trace.pairs import Pairs, Published, find_pairs
 from uc_hf.scoring.trace.suspects import open_suspect
@@ -44,6 +46,7 @@ def trace(
     originals: datasets.Dataset,
     published: datasets.Dataset | None = None,
     unseen: datasets.Dataset | None = None,
+    references: Sequence[Any] = (),
     budget: int = BUDGET,
     stop_at: float | None = None,
     image: str | None = None,
@@ -67,7 +70,10 @@ def trace(
         published: the rows as they were published, where they are at hand; only these are asked about then. Without
             them every original is taken to be published.
         unseen: other pictures, on which no suspect was trained: the textures are put on them as well.
-        budget: questions at most, each about one picture.
+        references: models, in any form that `model` takes, that were not trained on the published set, such as one of
+            the owner's own that was trained on the originals: what they answer alike is taken off, so that less of the
+            suspect's memory shows more. The p-value is exact with them and without.
+        budget: questions to the suspect at most, each about one picture.
         stop_at: end as soon as the p-value is at or below this; None spends the budget, and the p-value is not raised
             by looks before the end.
         image: the column of images; None for the one that the protector was fitted on, or the only one.
@@ -90,13 +96,14 @@ def trace(
     _check(protector, budget, stop_at)
     labels, names = _labels(originals, label)
     suspect = open_suspect(model, names, token)
+    known_innocent = [open_suspect(reference, names) for reference in references]
     pictures = [] if unseen is None else _pictures(unseen, min(UNSEEN, budget // (4 * len(protector.fitted.sizes))))
     left = budget - len(pictures) * len(protector.fitted.sizes)
     known = None if published is None else Published(published, image_column(published.features))
     column = _image_column(originals, image, protector)
     pairs = find_pairs(protector, originals, column, labels, known, left // 2, seed)
     plan = Plan.within(left, len(pairs), early=stop_at is not None)
-    facts = _facts(suspect.name, pairs, plan, len(pictures), seed)
+    facts = _facts(suspect.name, [other.name for other in known_innocent], pairs, plan, len(pictures), seed)
     answers = Journal(journal, facts)
     tests: list[Test] = []
 
@@ -107,16 +114,23 @@ def trace(
             scenes=plan.pairs,
             commitment=commitment or Commitment(facts["key"]),
             own_labels=reader.shares_names,
+            references=facts["references"],
             repeats=pairs.repeats,
             strangers=pairs.strangers,
             stopped_early=stopped,
         )
 
+    def looks(asked: Suspect, reader: Reader, name: str) -> Iterator[np.ndarray]:
+        return map(normal_scores, Interview(asked, pairs, plan, reader, answers, name, seed).looks())
+
     reader = Reader(names)
+    others = [looks(other, Reader(names), f"reference {number}") for number, other in enumerate(known_innocent)]
     whole = SHARES["pairs"] if pictures else 1.0
-    looks = ask_pairs(suspect, pairs, plan, reader, answers, seed)
-    for (asked, share), differences in zip(plan.looks, looks, strict=True):
-        tests.append(Test("pairs", sign_flips(differences), whole * share, len(differences), 2 * asked))
+    for (asked, share), scores, *explained in zip(
+        plan.looks, looks(suspect, reader, "the suspect"), *others, strict=True
+    ):
+        left_over = unexplained(scores, np.array(explained).T) if explained else scores
+        tests.append(Test("pairs", sign_flips(left_over), whole * share, len(scores), 2 * asked))
         if stop_at is not None and evidence().p <= stop_at:
             return evidence(stopped=asked < plan.looks[-1][0] or bool(pictures))
     if pictures:
@@ -160,10 +174,11 @@ def _pictures(dataset: datasets.Dataset, limit: int) -> list[Picture]:
     return [images.decode(value) for value in undecoded(dataset, column).select(chosen)[column]]
 
 
-def _facts(suspect: str, pairs: Pairs, plan: Plan, unseen: int, seed: int) -> dict[str, Any]:
+def _facts(suspect: str, references: list[str], pairs: Pairs, plan: Plan, unseen: int, seed: int) -> dict[str, Any]:
     """What makes the questions of two traces the same ones."""
     return {
         "suspect": suspect,
+        "references": references,
         "key": digest(pairs.protector),
         "originals": hashlib.sha256(repr(pairs.scenes).encode()).hexdigest(),
         "plan": [plan.pairs, plan.views, [list(look) for look in plan.looks], unseen],
