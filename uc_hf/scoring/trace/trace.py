@@ -126,9 +126,8 @@ def trace(
     reader = Reader(names)
     others = [looks(other, Reader(names), f"reference {number}") for number, other in enumerate(known_innocent)]
     whole = SHARES["pairs"] if pictures else 1.0
-    for (asked, share), scores, *explained in zip(
-        plan.looks, looks(suspect, reader, "the suspect"), *others, strict=True
-    ):
+    own = looks(suspect, reader, "the suspect")
+    for (asked, share), scores, *explained in zip(plan.looks, own, *others, strict=True):
         left_over = unexplained(scores, np.array(explained).T) if explained else scores
         tests.append(Test("pairs", sign_flips(left_over), whole * share, len(scores), 2 * asked))
         if stop_at is not None and evidence().p <= stop_at:
