@@ -60,7 +60,8 @@ def read_answer(answer: Any, classes: Sequence[str]) -> Answer:
             f"an answer {str(answer)[:80]!r} is not understood: give probabilities [C], label -> probability, a list "
             "of {'label', 'score'}, or a label."
         )
-    return {_named(index, classes): _probability(score) for index, score in enumerate(numbers_)}
+    own = classes if len(numbers_) == len(classes) else ()
+    return {_named(index, own): _probability(score) for index, score in enumerate(numbers_)}
 
 
 def _probability(score: Any) -> float:

@@ -1,0 +1,335 @@
+"""How often a model that was trained on a protected set is found, and how often one that was not.
+
+    python -m benchmarks.trace --dataset ../shared/data/cifar10 --share 0.1 --share 0.02 --trials 20 --out trace
+    python -m benchmarks.trace --dataset ../shared/data/cifar10 --scenario jpeg-75 --scenario mixup --out trace
+    python -m benchmarks.trace --dataset ../shared/data/cifar10 --share 0 --nulls 40 --trials 3 --out trace
+
+Each trial has a key, a choice of protected rows and a training seed of its own. A scenario is "plain", a
+counter-measure as `uc-hf score` takes it ("jpeg-75", "gray", "spectral-10"), a protocol ("finetune", "linear-probe":
+name a --target with published weights), "relabelled-N" (N random groups of classes), or "distilled": a second model
+learns what the first one says of the originals. With --reference a model is trained on the originals and its answers
+are taken off. With --nulls N every suspect is also asked about N keys that have nothing to do with it.
+
+OUT/trials.jsonl keeps what is done, and the same command goes on with it; OUT/trace.md and OUT/trace.png are made of
+all that it holds.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor, nn
+
+from uc_hf import UCProtector
+from uc_hf.data import images
+from uc_hf.data.columns import class_names
+from uc_hf.data.images import Picture
+from uc_hf.data.sources import open_dataset, train_and_test
+from uc_hf.protecting.protector import Protector
+from uc_hf.reports import markdown
+from uc_hf.reports.page import INK, MARGIN, MUTED, PROTECTED, WIDTH, chart, new_figure, write
+from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
+from uc_hf.scoring.reading import load_images
+from uc_hf.scoring.recipes import PROTOCOLS, Recipe
+from uc_hf.scoring.trace.evidence import SURE, Evidence
+from uc_hf.scoring.trace.trace import trace
+from uc_hf.scoring.trainer import accuracy, still, train_target
+from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target, load_target
+
+
+logger = logging.getLogger(__name__)
+
+PLAIN, DISTILLED, RELABELLED = "plain", "distilled", "relabelled-"
+
+OWN = "its own key"
+NULLS = ("another key, same pictures", "another key, other pictures", "its own key, pictures that it got as originals")
+"""What a suspect is asked about that it cannot know."""
+
+OTHER_KEYS = 1000
+"""Seeds of keys that nothing was published with begin here."""
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="Hub name or local folder with the splits train and test")
+    parser.add_argument("--train-images", type=int, default=5000)
+    parser.add_argument("--test-images", type=int, default=1000)
+    parser.add_argument("--surrogate", default="uc_hf/tiny")
+    parser.add_argument("--parametrisation", help="family of the noise; default: the protector's")
+    parser.add_argument("--share", type=float, action="append", help="of protected rows; repeat; default: 0.1")
+    parser.add_argument("--scenario", action="append", help="repeat; default: plain")
+    parser.add_argument("--target", default="resnet-small")
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=36)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--augmentation", default="pad-crop", choices=["pad-crop", "resized-crop"])
+    parser.add_argument("--pictures", type=int, default=500, help="asked about, at the most")
+    parser.add_argument("--budget", type=int, default=20_000)
+    parser.add_argument("--trials", type=int, default=1)
+    parser.add_argument("--reference", action="store_true", help="take off what a model of the originals answers")
+    parser.add_argument("--nulls", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args(words)
+    args.share, args.scenario = args.share or [0.1], args.scenario or [PLAIN]
+    return args
+
+
+class Bench:
+    """A labelled set, and models trained on versions of it.
+
+    Args:
+        train: rows of originals.
+        test: rows that no suspect sees.
+        args: the command line.
+    """
+
+    def __init__(self, train: datasets.Dataset, test: datasets.Dataset, args: argparse.Namespace) -> None:
+        self.train, self.test, self.args = train, test, args
+        self.classes = class_names(train)
+        self.recipe = Recipe(
+            epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
+        )
+
+    @cached_property
+    def originals(self) -> LabelledImages:
+        """The training rows."""
+        return self._load(self.train, "train")
+
+    @cached_property
+    def tested(self) -> LabelledImages:
+        """The test rows."""
+        return self._load(self.test, "test")
+
+    @cached_property
+    def reference(self) -> Callable[[list[Image.Image]], Tensor]:
+        """A model that was trained on the originals, with a seed that no suspect has."""
+        return self.suspect(self.originals, PLAIN, seed=OTHER_KEYS)[0]
+
+    @cache  # noqa: B019 (a bench lives as long as the program)
+    def protector(self, seed: int) -> Protector:
+        """A key, fitted on the originals."""
+        settings = {} if self.args.parametrisation is None else {"parametrisation": self.args.parametrisation}
+        return UCProtector(surrogate=self.args.surrogate, seed=seed, **settings).fit(self.train)
+
+    def rows(self, seed: int) -> np.ndarray:
+        """All rows in the random order of a trial: those that it protects come first."""
+        return np.random.default_rng(seed).permutation(len(self.train))
+
+    def published(self, seed: int, share: float) -> LabelledImages:
+        """The originals, some of which a key has protected."""
+        if not share:
+            return self.originals
+        rows = self.rows(seed)[: round(share * len(self.train))]
+        protected = self._load(self.train.select(rows).map(self.protector(seed), batched=True), "protected")
+        pixels = self.originals.pixels.clone()
+        pixels[torch.from_numpy(rows)] = protected.pixels
+        return LabelledImages(pixels, self.originals.labels)
+
+    def suspect(
+        self, published: LabelledImages, scenario: str, seed: int
+    ) -> tuple[Callable[[list[Image.Image]], Tensor], float]:
+        """A model that was trained on a set as the scenario says, as a function, and its accuracy on the test rows."""
+        measure, labels = _measure(scenario), self._labels(scenario, seed)
+        model = self._model(scenario, seed)
+        recipe = PROTOCOLS[scenario].adapt(self.recipe) if scenario in PROTOCOLS else self.recipe
+        pixels = measure.clean(published, self.originals).pixels
+        train_target(model, LabelledImages(pixels, labels[published.labels]), {}, recipe, seed, scenario, measure)
+        if scenario == DISTILLED:
+            answers = self._ask(model, self.originals.pixels).argmax(dim=1)
+            model = self._model(scenario, seed + 1)
+            train_target(model, LabelledImages(self.originals.pixels, answers), {}, recipe, seed + 1, scenario)
+        right = accuracy(model, self.tested.pixels, labels[self.tested.labels], self.recipe)
+        return lambda pictures: self._ask(model, self._squares(pictures)), right
+
+    def evidence(self, suspect: Callable[..., Tensor], key: int, rows: np.ndarray, trial: int) -> Evidence:
+        """What a key finds in a suspect by some of the rows."""
+        return trace(
+            suspect,
+            protector=self.protector(key),
+            originals=self.train.select(rows[: self.args.pictures]),
+            unseen=self.test,
+            references=[self.reference] if self.args.reference else [],
+            budget=self.args.budget,
+            seed=trial,
+        )
+
+    def claims(self, trial: int, share: float) -> Iterator[tuple[str, int, np.ndarray]]:
+        """What a suspect is asked about: a name, a key and rows."""
+        order = self.rows(trial)
+        protected = round(share * len(order))
+        if share:
+            yield OWN, trial, order[:protected]
+        for number in range(self.args.nulls):
+            kind = NULLS[number % len(NULLS)] if share else "trained on originals"
+            key = OTHER_KEYS + number
+            if kind == NULLS[0]:
+                yield f"{kind}, {number}", key, order[:protected]
+            elif kind == NULLS[2] and len(order) - protected >= self.args.pictures:
+                left = np.random.default_rng(number).permutation(order[protected:])
+                yield f"{kind}, {number}", trial, left
+            else:
+                yield f"{kind}, {number}", key, self.rows(key)
+
+    def _load(self, dataset: datasets.Dataset, name: str) -> LabelledImages:
+        return load_images(dataset, None, None, self.classes, self.recipe.image_size, name)
+
+    def _labels(self, scenario: str, seed: int) -> Tensor:
+        """What the scraper calls each class: int64 [C]; its own name, or that of one of N random groups."""
+        order = torch.randperm(len(self.classes), generator=torch.Generator().manual_seed(seed))
+        return order % _groups(scenario) if _groups(scenario) else torch.arange(len(self.classes))
+
+    def _model(self, scenario: str, seed: int) -> Any:
+        size, n_classes = self.recipe.input_size, _groups(scenario) or len(self.classes)
+        if scenario in PROTOCOLS and PROTOCOLS[scenario].pretrained:
+            frozen = PROTOCOLS[scenario].frozen
+            return load_target(self.args.target, n_classes, size, seed, frozen=frozen)
+        return build_target(self.args.target, n_classes, size, seed)
+
+    @torch.inference_mode()
+    def _ask(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        model.eval()
+        device = next(model.parameters()).device
+        parts = [model(still(part.to(device), self.recipe)).float().softmax(dim=1) for part in pixels.split(256)]
+        return torch.cat(parts).cpu()
+
+    def _squares(self, pictures: Sequence[Image.Image]) -> Tensor:
+        squares = [images.canvas(Picture(np.array(p), "RGB"), self.recipe.image_size) for p in pictures]
+        return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+
+def _measure(scenario: str) -> CounterMeasure:
+    other = scenario in (PLAIN, DISTILLED, *PROTOCOLS) or _groups(scenario)
+    return NONE if other else find_counter_measure(scenario)
+
+
+def _groups(scenario: str) -> int:
+    """N of "relabelled-N", else 0."""
+    return int(scenario.removeprefix(RELABELLED)) if scenario.startswith(RELABELLED) else 0
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What is done, in a file.
+
+    Attributes:
+        path: JSON Lines.
+    """
+
+    path: Path
+
+    def read(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def measure(bench: Bench, trials: Trials) -> None:
+    """Train what is missing, and ask about what is missing."""
+    args = bench.args
+    shared = {name: getattr(args, name) for name in ("target", "epochs", "train_images", "reference")}
+    done = {json.dumps({name: line[name] for name in KEYS}) for line in trials.read()}
+    for share, scenario, trial in product(args.share, args.scenario, range(args.trials)):
+        asked = {"share": share, "scenario": scenario, "trial": trial, **shared}
+        missing = [
+            (asked | {"claim": claim}, key, rows)
+            for claim, key, rows in bench.claims(trial, share)
+            if json.dumps({name: (asked | {"claim": claim})[name] for name in KEYS}) not in done
+        ]
+        if not missing:
+            continue
+        suspect, right = bench.suspect(bench.published(trial, share), scenario, seed=trial)
+        for line, key, rows in missing:
+            evidence = bench.evidence(suspect, key, rows, trial)
+            found = {test.name: test.p for test in evidence.tests}
+            line |= {"accuracy": right, "p": evidence.p, "p_of": found, "effect": evidence.observed_effect}
+            trials.add(line | {"scenes": evidence.scenes, "questions": evidence.questions})
+            logger.info("%s", json.dumps(line))
+
+
+KEYS = ("share", "scenario", "trial", "claim", "target", "epochs", "train_images", "reference")
+"""What names a line of the file."""
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """How often each kind of suspect was found, and how often one that knew nothing."""
+    own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    nulls: dict[str, list[float]] = {}
+    for line in lines:
+        if line["claim"] == OWN:
+            own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
+        else:
+            nulls.setdefault(line["claim"].rsplit(",", 1)[0], []).append(line["p"])
+    power = [
+        {
+            "protected": f"{100 * group[0]['share']:g} %",
+            "scenario": group[0]["scenario"],
+            "target, epochs": f"{group[0]['target']}, {group[0]['epochs']}",
+            "reference": "yes" if group[0]["reference"] else "no",
+            "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f}",
+            "pictures": str(group[0]["scenes"]),
+            f"found (p < {SURE})": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
+            "median p": f"{np.median([line['p'] for line in group]):.1g}",
+        }
+        for group in own.values()
+    ]
+    alarms = [
+        {"null": kind, f"p < {SURE}": f"{sum(p < SURE for p in ps)} of {len(ps)}", "mean p": f"{np.mean(ps):.2f}"}
+        for kind, ps in nulls.items()
+    ]
+    return "\n\n".join(markdown.table(rows) for rows in (power, alarms) if rows) + "\n"
+
+
+def draw(lines: Sequence[dict[str, Any]]) -> Figure:
+    """The p-values of suspects that knew nothing, in order: on the diagonal where the test keeps its word."""
+    found = np.sort([line["p"] for line in lines if line["claim"] == OWN])
+    nulls = np.sort([line["p"] for line in lines if line["claim"] != OWN])
+    figure = new_figure(5.2)
+    title = f"p-values of {len(nulls)} nulls and {len(found)} suspects that were trained on the set"
+    write(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
+    axes = chart(figure, 0.9, MARGIN + 0.45, WIDTH - 1.4, 3.7)
+    axes.set(xscale="log", yscale="linear", xlim=(1e-8, 1), ylim=(0, 1))
+    grid = np.geomspace(1e-8, 1, 200)
+    axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    for values, colour in ((nulls, INK), (found, PROTECTED)):
+        shares = np.arange(1, len(values) + 1) / max(len(values), 1)
+        axes.step(np.clip(values, 1e-8, 1), shares, color=colour, where="post")
+    axes.axvline(SURE, color=MUTED, linewidth=0.8)
+    key = "share of p-values at or below; dark: nulls, dashed: what chance gives, coloured: trained on the set"
+    write(figure, 0.9, 4.75, key, size=8, colour=MUTED)
+    return figure
+
+
+def main() -> None:
+    """Measure, and write the table and the picture."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    sizes = {"train_images": args.train_images, "test_images": args.test_images}
+    bench = Bench(*train_and_test(open_dataset(args.dataset), args.dataset, **sizes), args)
+    trials = Trials(args.out / "trials.jsonl")
+    measure(bench, trials)
+    lines = trials.read()
+    (args.out / "trace.md").write_text(table(lines))
+    draw(lines).savefig(args.out / "trace.png", dpi=120, metadata={"Software": None})
+    logger.info("\n%s", table(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Suspects are found by their own key, other keys find nothing, and what is done is not done again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from benchmarks.trace import OWN, Bench, Trials, arguments, draw, measure, table
+from tests.scoring.trace import signed  # noqa: F401 (registers noise with a key)
+
+
+WORDS = ["--dataset", "x", "--parametrisation", "signed", "--image-size", "16", "--epochs", "1", "--pictures", "10"]
+
+
+@pytest.fixture
+def bench(tiles: Dataset, surrogate_folder: str, tmp_path: Path) -> Bench:
+    words = [*WORDS, "--surrogate", surrogate_folder, "--share", "0.5", "--budget", "60", "--out", str(tmp_path)]
+    more = ["--scenario", "plain", "--scenario", "relabelled-2", "--nulls", "3", "--reference"]
+    return Bench(tiles.select(range(60)), tiles.select(range(60, 96)), arguments([*words, *more]))
+
+
+def test_each_claim_is_a_line_and_is_asked_once(bench: Bench, tmp_path: Path) -> None:
+    trials = Trials(tmp_path / "trials.jsonl")
+    measure(bench, trials)
+    lines = trials.read()
+    assert [line["claim"] == OWN for line in lines] == [True, False, False, False] * 2
+    assert all(0 < line["p"] <= 1 and line["scenes"] == 10 for line in lines)
+    measure(bench, trials)
+    assert trials.read() == lines
+    text = table(lines)
+    assert "| relabelled-2 |" in text and "another key, other pictures" in text and " of 1 |" in text
+    draw(lines).savefig(tmp_path / "trace.png", dpi=50)
+
+
+def test_only_the_share_of_a_set_is_protected(bench: Bench) -> None:
+    published = bench.published(seed=3, share=0.25)
+    changed = (published.pixels != bench.originals.pixels).flatten(1).any(dim=1).numpy()
+    assert set(np.flatnonzero(changed)) == set(bench.rows(3)[:15])
