@@ -118,6 +118,14 @@ def test_a_notebook_is_stored_as_it_ran_with_its_pictures_and_small(path: Path) 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
+def test_what_a_notebook_imports_of_the_library_exists(path: Path) -> None:
+    imports = re.findall(r"^ *(from uc_hf.* import .*)$", source(path), re.MULTILINE)
+    assert imports
+    for line in imports:
+        exec(line, {})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=named)
 def test_a_notebook_opens_itself_in_colab_and_installs_the_library_first(path: Path) -> None:
     title, first, *_ = ("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
     address = ADDRESS.replace("https://github.com", "https://colab.research.google.com/github")
