@@ -1,4 +1,4 @@
-"""A look at every picture before hours are spent on any."""
+"""Checks of every image before hours are spent on any."""
 
 import logging
 from collections.abc import Iterable
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 def check_dataset(dataset: Dataset | IterableDataset, column: str, container: Container) -> None:
-    """Look at every image of a dataset before time is spent on any.
+    """Check every image of a dataset before time is spent on any.
 
     Args:
-        dataset: rows; a stream is read through.
-        column: its images.
-        container: what they will be stored in.
+        dataset: rows; a stream is read to its end.
+        column: the column of images.
+        container: format in which they will be stored.
 
     Raises:
-        BadImages: there are some that cannot be protected.
+        BadImages: some images cannot be protected.
     """
     look = Look(container)
     look.at_rows(dataset, column)
@@ -36,17 +36,17 @@ def check_dataset(dataset: Dataset | IterableDataset, column: str, container: Co
 
 
 def undecoded(dataset: Dataset, column: str, *others: str) -> Dataset:
-    """A dataset's images as they are stored, and what other columns are named."""
+    """A dataset's images as stored, and the other columns that are named."""
     dataset = dataset.with_format(None).select_columns([column, *others])
     return dataset.cast_column(column, Image(decode=False))
 
 
 class Look:
-    """A look at many images that ends with all the bad ones, and not at the first.
+    """A check of many images that collects all bad ones instead of ending at the first.
 
     Attributes:
         bad: the images that cannot be protected.
-        looked_at: how many were looked at.
+        looked_at: number of checked images.
     """
 
     def __init__(self, container: Container) -> None:
@@ -56,11 +56,11 @@ class Look:
         self._gray: list[str] = []
 
     def at(self, values: Iterable[tuple[BadImage, ImageValue]], total: int | None) -> None:
-        """Look at images: whether they can be protected, and stored in the container.
+        """Check whether images can be protected and stored in the container.
 
         Args:
-            values: what to say of it if it is bad, as yet without a reason; and the image as it is stored.
-            total: how many there are, where that is known.
+            values: for each image the report if it is bad, still without a reason, and the stored image.
+            total: number of images, if it is known.
         """
         for named, value in Bar(values, total=total, desc="checking images", unit="image", leave=False):
             self.looked_at += 1
@@ -71,7 +71,7 @@ class Look:
                 self.bad.append(replace(named, reason=str(error)))
 
     def at_rows(self, dataset: Dataset | IterableDataset, column: str, split: str | None = None) -> None:
-        """Look at the images of a dataset; a stream is read through."""
+        """Check the images of a dataset; a stream is read to its end."""
         where, total = "" if split is None else f"the split {split!r}", None
         if isinstance(dataset, IterableDataset):
             values = (row[column][0].as_py() for row in read_rows(dataset, where))
@@ -83,16 +83,16 @@ class Look:
     def at_carried(
         self, dataset: Dataset | IterableDataset, split: str, keep_exif: bool, protected: str | None = None
     ) -> None:
-        """Look at the files that a dataset carries over clean.
+        """Check the files of a dataset that are copied without protection.
 
         Args:
-            dataset: rows; a stream is read through.
+            dataset: rows; a stream is read to its end.
             split: its name.
-            keep_exif: else it must be possible to take the EXIF out of an image.
-            protected: the column that is not carried over clean.
+            keep_exif: whether EXIF stays; otherwise it must be possible to remove it from an image.
+            protected: the column that is protected.
 
         Raises:
-            DatasetError: a row that cannot be read.
+            DatasetError: a row cannot be read.
         """
         clean = {name: kind for name, kind in dataset.features.items() if holds_files(kind) and name != protected}
         rows = read_rows(dataset.select_columns(list(clean)), f"the split {split!r}") if clean else iter(())
@@ -105,17 +105,17 @@ class Look:
                     self.bad.append(BadImage(number, where, str(error), split))
 
     def end(self) -> None:
-        """Tell of gray images among coloured ones.
+        """Report gray images among coloured ones.
 
         Raises:
-            BadImages: there are bad ones.
+            BadImages: some images are bad.
         """
         if self.bad:
             raise BadImages(self.bad, self.looked_at)
         if 0 < len(self._gray) < self.looked_at:
             logger.warning(
                 "%d of %d images are stored in gray (the first: %s). They will be stored in colour like the others: "
-                "one or two in a hundred without coloured noise can undo much of what the others' noise protects.",
+                "even 1 to 2 %% of images without coloured noise weaken the protection of the whole set.",
                 len(self._gray),
                 self.looked_at,
                 self._gray[0],

@@ -1,4 +1,4 @@
-"""What the numbers of a decoded picture mean: in sRGB, or in a colour profile of its own that a copy can carry."""
+"""Colours of decoded images: converted to sRGB, or with a colour profile that the copy can carry."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -10,10 +10,10 @@ from uc_hf.errors import ImageError
 
 
 LONGEST_CARRIED = 2**20
-"""In bytes. Pillow, and so `datasets`, refuses to open a PNG with a longer profile."""
+"""Bytes of a profile. Pillow, and so `datasets`, refuses to open a PNG with a longer one."""
 
 _NEARLY_SRGB = 0.05
-"""By so much the power of a gAMA chunk may differ from sRGB's 1/2.2 and mean it all the same, as libpng has it."""
+"""Relative difference up to which the power of a gAMA chunk counts as sRGB's 1/2.2, as in libpng."""
 
 _GRAY = ("L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -21,7 +21,7 @@ _SRGB_CHROMATICITIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image in gray, RGB or a palette; CMYK goes through its own profile to sRGB where it has one.
+    """A loaded image in gray, RGB or a palette; CMYK with a profile is converted to sRGB by that profile.
 
     Raises:
         ImageError: the profile of a CMYK image is unusable.
@@ -35,12 +35,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def curve_of(image: Image.Image) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What turns the samples of an image, floats in [0, 1], into those of sRGB, each by itself; None where they are.
+    """The function from an image's samples, floats in [0, 1], to those of sRGB; None if they are sRGB already.
 
-    That of a profile for gray, or of a PNG's gAMA chunk, which a profile or an sRGB chunk overrules.
+    It follows from a profile for gray, or from a PNG's gAMA chunk, which a profile or an sRGB chunk overrides.
 
     Raises:
-        ImageError: an unusable profile of a gray image.
+        ImageError: the profile of a gray image is unusable.
     """
     profile = _profile(image)
     if profile is not None:
@@ -56,15 +56,15 @@ def curve_of(image: Image.Image) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """An image of the modes L, LA, RGB or RGBA in sRGB, unless it has a profile for RGB that its copy can carry.
+    """An image (L, LA, RGB or RGBA) in sRGB, or unchanged if it has a profile for RGB that its copy can carry.
 
-    A profile for other pixels than its own says nothing, and is dropped as viewers do.
+    A profile for another kind of pixels is dropped, as viewers do.
 
     Returns:
-        the image, and the profile that belongs to it; None for sRGB.
+        the image and its profile; None for sRGB.
 
     Raises:
-        ImageError: an unusable profile, or a PNG's primaries that are not sRGB's.
+        ImageError: the profile is unusable, or a PNG has other primaries than sRGB.
     """
     curve, profile = curve_of(image), _profile(image)
     if curve is not None:
@@ -94,7 +94,7 @@ def _refuse_primaries(image: Image.Image) -> None:
 
 
 def _with_levels(image: Image.Image, levels: np.ndarray) -> Image.Image:
-    """An image with other levels, [256], in its colours; its alpha stays."""
+    """The image with its colours mapped by levels [256]; alpha stays."""
     alpha = "A" in image.mode
     colours = len(image.getbands()) - alpha
     return image.point([*levels.astype(int).tolist() * colours, *(range(256) if alpha else ())])

@@ -1,4 +1,4 @@
-"""Which column of a dataset holds the images, and which the labels."""
+"""The columns of a dataset that hold the images and the labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label", "class", "target
 
 
 def image_column(features: Features, asked: str | None = None) -> str:
-    """The column of images: the one that was asked for, or the only one there is.
+    """The column of images: the one that was asked for, or the only one.
 
     Raises:
-        DatasetError: no such column, it does not hold images, or there are several and none was asked for.
+        DatasetError: there is no such column, it does not hold images, or there are several and none was asked for.
     """
     columns = [name for name, feature in features.items() if isinstance(feature, Image)]
     if asked is not None:
@@ -48,7 +48,7 @@ _CAST = 'If it holds paths or bytes, write ds.cast_column("{}", datasets.Image()
 
 
 def _unnested(column: str, feature: Any) -> str:
-    """What to write where images lie in lists or in structs."""
+    """The remedy for images in lists or structs."""
     if isinstance(feature, dict):
         return f"Column {column!r} holds its images in a struct: write ds.flatten() first."
     if not isinstance(getattr(feature, "feature", None), Image):
@@ -62,20 +62,20 @@ def _unnested(column: str, feature: Any) -> str:
 
 
 def other_images(features: Features, column: str) -> list[str]:
-    """The columns beside the one of images that hold images, too, at any depth."""
+    """The other columns that hold images, at any depth."""
     return [name for name, feature in features.items() if name != column and holds_files(feature, Image)]
 
 
 def refuse_clean_twins(features: Features, column: str, keep_clean: Sequence[str] = ()) -> None:
-    """Refuse further columns of images, which would be published clean beside the protected one.
+    """Refuse other columns of images, which would be published without protection.
 
     Args:
-        features: of the dataset.
-        column: that will be protected.
+        features: features of the dataset.
+        column: the column that will be protected.
         keep_clean: columns that may stay clean.
 
     Raises:
-        DatasetError: a column that is not in `keep_clean`, or one of these that is none of the dataset's.
+        DatasetError: a column of images is not in `keep_clean`, or a name in `keep_clean` is not a column.
     """
     if unknown := [name for name in keep_clean if name not in features]:
         raise DatasetError(f"there is no column {unknown[0]!r} to keep clean; the columns are {_described(features)}.")
@@ -92,7 +92,7 @@ def label_column(features: Features, asked: str | None = None) -> str:
     """The column of labels: the one that was asked for, the only ClassLabel, or one with a usual name.
 
     Raises:
-        DatasetError: no such column, or none that can be told to be the labels.
+        DatasetError: there is no such column, or none that can be recognised as the labels.
     """
     if asked is not None:
         if asked not in features:
@@ -116,10 +116,10 @@ def _kind(feature: Any) -> str:
 
 
 def labels_of(dataset: datasets.Dataset, column: str) -> list[Any]:
-    """The label of every row, as its column holds it.
+    """The label of every row, as stored.
 
     Raises:
-        DatasetError: a row without one: None, not a number, or, of a ClassLabel, the -1 of a test split on the Hub.
+        DatasetError: a row has no label: None, NaN, or -1 in a ClassLabel, as in test splits on the Hub.
     """
     feature = dataset.features[column]
     labels = dataset.with_format(None)[column][:]
@@ -133,10 +133,10 @@ def labels_of(dataset: datasets.Dataset, column: str) -> list[Any]:
 
 
 def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str]:
-    """The classes of a dataset in label order: a ClassLabel's names, or the different values as text.
+    """The classes of a dataset in label order: a ClassLabel's names, or the distinct values as text.
 
     Raises:
-        DatasetError: no column of labels, or fewer than two classes.
+        DatasetError: there is no column of labels, or there are fewer than two classes.
     """
     column = label_column(dataset.features, asked)
     feature = dataset.features[column]
@@ -149,5 +149,5 @@ def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str
 
 
 def class_name(feature: Any, label: Any) -> str:
-    """A label as text: ClassLabel numbers by name, so that sets whose classes are ordered differently still agree."""
+    """A label as text: a ClassLabel number by its name, so that sets with another order of classes agree."""
     return feature.int2str(label) if isinstance(feature, datasets.ClassLabel) else str(label)

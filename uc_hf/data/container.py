@@ -1,4 +1,4 @@
-"""How protected pictures are stored: the format, and the quality of a lossy one."""
+"""How protected images are stored: the format, and the quality of a lossy one."""
 
 import re
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from uc_hf.errors import SettingError
 
 
 class Format(NamedTuple):
-    """What a format is like.
+    """Properties of a format.
 
     Attributes:
-        suffix: of its files, with the dot.
-        longest_side: of a picture in pixels; None for any that a picture has.
-        quality: the usual one, where the stored pixels are not the encoded ones bit for bit.
+        suffix: suffix of its files, with the dot.
+        longest_side: largest side of an image in pixels; None without a limit.
+        quality: default quality of a lossy format; None for a lossless one.
     """
 
     suffix: str
@@ -22,15 +22,15 @@ class Format(NamedTuple):
 
 
 FORMATS = {"png": Format(".png", None), "webp": Format(".webp", 16383), "jpeg": Format(".jpg", 65500, quality=95)}
-"""Those that `images.encode` writes."""
+"""Formats that `images.encode` writes."""
 
 CONTAINERS = tuple(name if kind.quality is None else f"{name}:QUALITY" for name, kind in FORMATS.items())
-"""As a user writes them."""
+"""The names that a user writes."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """How every picture of a protected dataset is stored.
+    """How every image of a protected dataset is stored.
 
     Attributes:
         format: a name in `FORMATS`: "png" and "webp" are lossless, "jpeg" is not.
@@ -67,12 +67,12 @@ class Container:
 
     @property
     def longest_side(self) -> int | None:
-        """In pixels, None for any that a picture has."""
+        """Largest side of an image in pixels; None without a limit."""
         return FORMATS[self.format].longest_side
 
     @property
     def lossless(self) -> bool:
-        """Whether the stored pixels are the encoded ones, bit for bit."""
+        """Whether decoding gives the encoded pixels bit for bit."""
         return FORMATS[self.format].quality is None
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Encoded pictures without what tells of their owner: EXIF, XMP, comments, previews. Pixels and colours stay.
+"""Remove from encoded images what reveals their owner: EXIF, XMP, comments, previews. Pixels and colours stay.
 
-A JPEG, PNG or WebP only loses parts of its file; other kinds that hold EXIF or XMP are stored anew, losslessly.
+Parts are cut out of the file of a JPEG, PNG or WebP; other formats with EXIF or XMP are encoded again, losslessly.
 """
 
 import io
@@ -29,13 +29,13 @@ _TIFF_PERSONAL = frozenset(
 
 
 def without_metadata(data: bytes) -> bytes:
-    """An encoded picture without EXIF, XMP, text and further pictures; its orientation and colour profile stay.
+    """An encoded image without EXIF, XMP, text and extra pictures; its orientation and colour profile stay.
 
     Args:
-        data: a file that Pillow reads. What holds nothing of the kind comes back as it is.
+        data: a file that Pillow reads. A file without metadata comes back unchanged.
 
     Raises:
-        ImageError: it is damaged, so that what it holds cannot be told.
+        ImageError: the file is damaged, so that its content is unknown.
     """
     try:
         if data.startswith(_JPEG):
@@ -128,7 +128,7 @@ def _webp(data: bytes) -> bytes:
 
 
 def _other(data: bytes) -> bytes:
-    """A TIFF, AVIF, JPEG 2000 ... as it is where it holds nothing personal, else its first picture as TIFF or PNG."""
+    """A TIFF, AVIF or JPEG 2000 unchanged if it holds nothing personal, otherwise its first image as TIFF or PNG."""
     with Image.open(io.BytesIO(data)) as image:
         tags = set(image.getexif())
         personal = tags & _TIFF_PERSONAL if image.format == "TIFF" else tags - {ExifTags.Base.Orientation}
@@ -146,7 +146,7 @@ def _other(data: bytes) -> bytes:
 
 
 def _orientation_alone(exif: bytes) -> bytes:
-    """EXIF that says how the picture is held, and nothing else; empty where that is upright, or not to be read."""
+    """EXIF with only the orientation; empty if the image is upright or its EXIF cannot be read."""
     read, alone = Image.Exif(), Image.Exif()
     try:
         read.load(exif)

@@ -1,6 +1,6 @@
-"""Folders of pictures: one walk says which files are meant, in which split and class each is, and what is left out.
+"""Folders of images: one walk finds the image files, the split and class of each, and what is left out.
 
-Whatever is made of a folder starts from this walk: the check, the fit, the protected copy, rows on the Hub, a score.
+Everything that reads a folder starts from this walk: the check, the fit, the protected copy, rows on the Hub, a score.
 """
 
 import os
@@ -27,13 +27,13 @@ IMAGE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
     ".webp".split()
 )
-"""Files that a person calls a picture; those that Pillow cannot read (HEIC) are refused by name, not passed over."""
+"""Suffixes of images. Files that Pillow cannot read (HEIC) are refused by name instead of skipped."""
 
 UNOPENED_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .dng .erf .exr .hdr .hif .iiq .jxl .jxr .kdc .mrw .nef .nrw .orf .pef .psd .raf .raw .rw2 "
     ".sr2 .srw .svg .x3f .xcf".split()
 )
-"""Pictures that are left out, and named: camera raw, and what needs another program."""
+"""Images that are left out and reported: camera raw, and formats that need another program."""
 
 _BEGINNINGS = (
     b"\xff\xd8\xff",  # JPEG
@@ -60,7 +60,7 @@ DESCRIBED = "descriptions of the pictures stay here (--metadata takes them along
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds, at any depth; every path is relative to it, and sorted.
+    """The files in a folder at any depth; every path is relative to it, and sorted.
 
     Attributes:
         root: the folder.
@@ -81,7 +81,7 @@ class Folder:
 
     @cached_property
     def splits(self) -> dict[str, list[Path]]:
-        """The pictures of each split: "train" alone, but where nothing lies beside train/ and test/ or validation/."""
+        """The images of each split: only "train", unless all lie in train/ and test/ or validation/."""
         tops = {path.parts[0] for path in self.pictures if len(path.parts) > 1}
         names = {top: top.lower() for top in sorted(tops)}
         test_names = set(names.values()) - {"train"}
@@ -98,14 +98,14 @@ class Folder:
         return replace(self, pictures=pictures, left_out={**self.left_out, BAD: [str(image) for image in bad]})
 
     def copies(self, container: Container, clean: Sequence[str] = ()) -> dict[Path, Path]:
-        """What the copy of each picture is called.
+        """The path of the copy of each image.
 
         Args:
-            container: decides the suffix.
-            clean: splits whose pictures keep theirs.
+            container: determines the suffix.
+            clean: splits whose images keep their suffix.
 
         Raises:
-            DatasetError: no picture, or two that would have the same copy.
+            DatasetError: there is no image, or two images would have the same copy.
         """
         keep = {path for split, paths in self.splits.items() if split in clean for path in paths}
         copies: dict[Path, Path] = {}
@@ -123,9 +123,9 @@ class Folder:
 
     @cached_property
     def classes(self) -> tuple[list[str], dict[Path, int | None]]:
-        """The names of the folders that pictures lie in, where there are two or more, and which each picture's is.
+        """The names of the class folders, if there are two or more, and the class of each image.
 
-        A picture that lies in no folder but its split's has none.
+        An image that lies directly in the folder of its split has no class.
         """
         above = 2 if len(self.splits) > 1 else 1
         folders = {path: path.parent.name if len(path.parts) > above else None for path in self.pictures}
@@ -175,7 +175,7 @@ class Folder:
 
 
 def list_folder(root: Path) -> Folder:
-    """Walk a folder. Links to files and folders are followed, each folder once; nothing is opened.
+    """Walk a folder. Links to files and folders are followed, each folder once; no file is opened.
 
     Raises:
         DatasetError: the folder itself cannot be read.
@@ -189,7 +189,7 @@ def list_folder(root: Path) -> Folder:
 
 
 class _Walk:
-    """One walk: what it has found, by kind."""
+    """One walk, and what it has found by kind."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -199,7 +199,7 @@ class _Walk:
         self._seen: set[str] = set()
 
     def run(self) -> None:
-        """Folders first, then what links lead to, so that a folder is listed under its own name where it has one."""
+        """Visit folders before the targets of links, so that a folder is listed under its own name if possible."""
         if not os.access(self.root, os.R_OK | os.X_OK):
             raise DatasetError(f"the folder {self.root} cannot be read. Change its rights.")
         self._visit(Path())
@@ -235,7 +235,7 @@ class _Walk:
             pending += [path for entry in entries if (path := self._enter(entry, folder / entry.name)) is not None]
 
     def _enter(self, entry: "os.DirEntry[str]", path: Path) -> Path | None:
-        """Note an entry down; a folder that is no link is handed back to be visited."""
+        """Record an entry; return a folder that is not a link, to be visited."""
         mode = _mode(entry)
         if entry.name.startswith("."):
             self.found[HIDDEN].append(path)
@@ -258,7 +258,7 @@ class _Walk:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file's name is that of a picture."""
+    """Whether a file is an image by its suffix."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -270,17 +270,17 @@ def check_folder(
     *,
     keep_exif: bool = False,
 ) -> None:
-    """Look at every picture of a folder before time is spent on any.
+    """Check every image of a folder before time is spent on any.
 
     Args:
         root: the folder.
-        names: of its pictures.
-        container: what they will be stored in.
-        clean: those that will be carried over clean, without their EXIF.
-        keep_exif: with it.
+        names: names of its images.
+        container: format in which they will be stored.
+        clean: images that will be copied without protection and without their EXIF.
+        keep_exif: whether the EXIF of copied images stays.
 
     Raises:
-        BadImages: there are some that cannot be protected, or not be carried over.
+        BadImages: some images cannot be protected, or not be copied.
     """
     look = Look(container)
     protected = [name for name in names if name not in clean]
@@ -294,12 +294,12 @@ def check_folder(
 
 
 def summary(paths: Sequence[Path | str]) -> str:
-    """How many there are, and the first: "3 (the first: holiday/a.jxl)"."""
+    """The number of paths and the first of them: "3 (the first: holiday/a.jxl)"."""
     return f"{len(paths):,} ({'the first: ' if len(paths) > 1 else ''}{shown(paths[0])})"
 
 
 def _mode(entry: "os.DirEntry[str]") -> int:
-    """What kind of file an entry, or what it links to, is; 0 where that cannot be found out."""
+    """The mode of an entry or of its link's target; 0 if it cannot be read."""
     try:
         return entry.stat().st_mode
     except OSError:

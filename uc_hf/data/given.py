@@ -1,4 +1,4 @@
-"""What a person gives to `fit`, a dataset or not -> a dataset."""
+"""The argument of `fit`, a dataset or not -> a dataset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ def as_dataset(given: Any) -> datasets.Dataset | datasets.IterableDataset:
     """The images to fit on, as rows.
 
     Args:
-        given: a `Dataset` or `IterableDataset` as it is; a folder of pictures, of which test splits are left out; a
-            picture, or a list of them: PIL images, files, bytes, uint8 arrays.
+        given: a `Dataset` or `IterableDataset`, which is returned unchanged; a folder of images, without its test
+            splits; an image, or a list of images: PIL images, files, bytes, uint8 arrays.
 
     Raises:
-        DatasetError: something else, with the line to write.
-        ImageError: one of a list is no picture.
+        DatasetError: it is something else; the message has the line to write.
+        ImageError: an element of a list is not an image.
     """
     if isinstance(given, datasets.Dataset | datasets.IterableDataset):
         return given
@@ -74,7 +74,7 @@ def _rows(values: Sequence[Any]) -> datasets.Dataset:
 
 
 def _stored(value: Any) -> dict[str, Any]:
-    """A picture as a row holds it: a file by its path, another losslessly, where `datasets` would choose JPEG."""
+    """An image as a row stores it: a file by its path, any other losslessly; `datasets` would choose JPEG."""
     if isinstance(value, str | Path):
         return {"bytes": None, "path": str(value)}
     if isinstance(value, bytes):

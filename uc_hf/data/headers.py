@@ -1,4 +1,4 @@
-"""What the header of a file says of its colours and Pillow does not read."""
+"""Colour information in the header of a file that Pillow does not read."""
 
 import struct
 import zlib
@@ -19,17 +19,17 @@ _TRANSFERS = {1, 2, 4, 5, 6, 7, 13, 14, 15}
 
 
 def read_header(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A file as Pillow can open it, and what Pillow's `info` would lack of its colours.
+    """A file in a form that Pillow opens, and the colour information that Pillow's `info` would lack.
 
     Args:
         data: an encoded image of any format.
 
     Returns:
-        the file (a PNG without its texts and its profile: Pillow refuses healthy ones where these take more than a
-        megabyte); and "icc_profile" where it is read here.
+        the file (a PNG without its texts and its profile, since Pillow refuses healthy files where these exceed a
+        megabyte), and "icc_profile" if it is read here.
 
     Raises:
-        ImageError: colours of HDR or a wide gamut that are told without a profile, which a copy would lose.
+        ImageError: the colours are HDR or a wide gamut without a profile, which a copy would lose.
     """
     if data.startswith(_SIGNATURE):
         return _read_png(data)
@@ -65,7 +65,7 @@ def _read_png(data: bytes) -> tuple[bytes, dict[str, Any]]:
 
 
 def _profile_of_png(chunk: memoryview) -> bytes | None:
-    """The profile in an iCCP chunk; None where that is damaged, to be told by Pillow."""
+    """The profile in an iCCP chunk; None if it is damaged, which Pillow reports."""
     body, checksum = bytes(chunk[4:-4]), bytes(chunk[-4:])
     if zlib.crc32(body).to_bytes(4, "big") != checksum:
         return None

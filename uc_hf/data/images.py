@@ -1,7 +1,7 @@
-"""The images of a dataset, whatever they come as, to 8-bit RGB at native size, and back to bytes.
+"""Images of a dataset, in whatever form they come -> 8-bit RGB at native size, and back to bytes.
 
-Everything that can go wrong with a picture is found here and said in words; no message knows its row, so callers
-prefix it ("row 1234, column 'image': ").
+Everything that can be wrong with an image is found here and explained. Messages do not know the row, so callers prefix
+it ("row 1234, column 'image': ").
 """
 
 import zlib
@@ -44,10 +44,10 @@ _DECODED_MODE = {
     **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
 }
 GRAY = ("L", "LA")
-"""The modes of a picture that is stored without colour."""
+"""Modes of images that are stored without colour."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""What red, green and blue weigh in gray (ITU-R 601)."""
+"""Weights of red, green and blue in gray (ITU-R 601)."""
 
 # Measured on flowers17 with +-16 noise (252 kB raw; size, time per picture on one core). PNG: level 1 with Z_RLE
 # 158 to 169 kB in 9 ms, level 1 alone 169 to 183 kB in 12 ms, level 6 157 to 169 kB in 18 to 33 ms: noise leaves
@@ -63,11 +63,11 @@ class Picture:
     """One decoded image, upright, at its native size.
 
     Attributes:
-        pixels: uint8 [H, W, 3]; gray pictures have three equal channels.
-        mode: how it is stored again: "L", "LA", "RGB" or "RGBA".
-        alpha: uint8 [H, W] where the mode has alpha, else None.
-        icc: the colour profile of `pixels`, else None (sRGB is meant).
-        exif: the EXIF block without its orientation tag, else None.
+        pixels: uint8 [H, W, 3]; gray images have three equal channels.
+        mode: mode in which it is stored again: "L", "LA", "RGB" or "RGBA".
+        alpha: uint8 [H, W] if the mode has alpha, otherwise None.
+        icc: the colour profile of `pixels`; None for sRGB.
+        exif: the EXIF block without its orientation tag; None without EXIF.
     """
 
     pixels: np.ndarray
@@ -78,14 +78,14 @@ class Picture:
 
 
 def open_image(value: ImageValue) -> Image.Image:
-    """The PIL image of a dataset value, pixels not yet read where it is a file.
+    """The PIL image of a dataset value; the pixels of a file are not read yet.
 
     Args:
         value: a PIL image, encoded bytes, a path, a dict with "bytes" and/or "path" (as `datasets` gives with
             decode=False), or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
 
     Raises:
-        ImageError: it is none of these, or not an image that Pillow reads.
+        ImageError: the value is none of these, or not an image that Pillow reads.
     """
     if isinstance(value, Image.Image):
         return value
@@ -106,16 +106,16 @@ def open_image(value: ImageValue) -> Image.Image:
 
 
 def decode(value: ImageValue) -> Picture:
-    """Reads a value that `open_image` takes: upright, 8 bits, RGB with the alpha apart.
+    """Decode a value that `open_image` takes: upright, 8 bits, RGB, with separate alpha.
 
-    Samples of 12 and 16 bits are scaled, not clipped. A colour profile for gray or CMYK is applied, and a PNG's gamma:
-    the pixels are then sRGB. Multi-picture photos of phones (MPO) give their first, primary picture. `value` is not
-    changed.
+    Samples of 12 and 16 bits are scaled, not clipped. A colour profile for gray or CMYK, and the gamma of a PNG, are
+    applied, which makes the pixels sRGB. A photo that holds several pictures (MPO, by phones) gives its first. `value`
+    stays unchanged.
 
     Raises:
-        ImageError: not an image, damaged or truncated, animated, a mode without an 8-bit meaning, a side below
-            MIN_SIDE pixels, longer than MAX_ASPECT times its width (or wider), too large for Pillow's limit, or
-            colours or samples whose meaning is lost.
+        ImageError: the value is not an image, is damaged or animated, has no 8-bit meaning, has a side below MIN_SIDE
+            pixels, is more than MAX_ASPECT times as long as wide (or the reverse), exceeds Pillow's limit, or has
+            colours or samples whose meaning would be lost.
     """
     image = open_image(value)
     _refuse_by_header(image)
@@ -133,20 +133,20 @@ def decode(value: ImageValue) -> Picture:
 
 
 def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -> bytes:
-    """Stores a picture; no metadata but its colour profile goes with it, unless `keep_exif`.
+    """Encode an image; of its metadata only the colour profile is kept, unless `keep_exif`.
 
-    PNG keeps the mode. WebP knows neither gray nor an alpha that is opaque everywhere: L comes back as RGB with equal
-    channels, LA as RGBA, an opaque RGBA as RGB; pixels and alpha come back bit for bit all the same, also where
-    transparent. JPEG is written without chroma subsampling (4:4:4), which would halve the noise.
+    PNG keeps the mode. WebP has neither gray nor an opaque alpha: L comes back as RGB with equal channels, LA as RGBA,
+    an opaque RGBA as RGB. Pixels and alpha come back bit for bit, also where transparent. JPEG is written without
+    chroma subsampling (4:4:4), which would halve the noise.
 
     Args:
-        picture: of the modes L and LA the first channel is stored.
+        picture: in the modes L and LA the first channel is stored.
         container: PNG, WebP or JPEG.
-        keep_exif: EXIF can hold the place, the time and the camera's owner: kept on request only. (That of TIFF
-            files is not read.)
+        keep_exif: keep EXIF, which can hold the place, the time and the camera's owner. (EXIF of TIFF files is not
+            read.)
 
     Raises:
-        ImageError: alpha asked of JPEG, or a picture beyond the format's limits (WebP: 16383 pixels a side).
+        ImageError: JPEG cannot hold alpha, or the image exceeds the format's limits (WebP: 16383 pixels a side).
     """
     check_container(picture, container)
     channels = picture.pixels[..., 0] if picture.mode in GRAY else picture.pixels
@@ -167,9 +167,9 @@ def encode(picture: Picture, container: Container, *, keep_exif: bool = False) -
 
 
 def check(value: ImageValue, container: Container) -> Picture:
-    """A picture that can be read and stored: what comes later raises nothing that this does not.
+    """Decode an image and check that it can be stored: later steps raise no other error.
 
-    Meant for a whole dataset before hours are spent on it.
+    It serves to check a whole dataset before hours are spent on it.
 
     Raises:
         ImageError: as `decode` and `check_container`.
@@ -180,10 +180,10 @@ def check(value: ImageValue, container: Container) -> Picture:
 
 
 def check_container(picture: Picture, container: Container) -> None:
-    """Refuse a picture that a container cannot hold.
+    """Refuse an image that a container cannot hold.
 
     Raises:
-        ImageError: transparency in a JPEG, or a side longer than the format knows.
+        ImageError: JPEG cannot hold transparency, or a side is longer than the format allows.
     """
     height, width, _ = picture.pixels.shape
     if picture.alpha is not None and not container.lossless:
@@ -195,19 +195,19 @@ def check_container(picture: Picture, container: Container) -> None:
 
 
 def stored_gray(value: ImageValue) -> bool:
-    """Whether a picture that `check` has passed is stored without colour, by its header."""
+    """Whether an image that passed `check` is stored without colour, by its header."""
     return _DECODED_MODE[open_image(value).mode] in GRAY
 
 
 def in_colour(picture: Picture) -> Picture:
-    """A picture stored in colour, though it may show none."""
+    """The image with a colour mode, even if it shows no colour."""
     if picture.mode not in GRAY:
         return picture
     return replace(picture, mode="RGB" if picture.mode == "L" else "RGBA")
 
 
 def canvas(picture: Picture, size: int) -> np.ndarray:
-    """What a surrogate sees: the whole picture, alpha ignored, resized to a square.
+    """The surrogate's input: the whole image without alpha, resized to a square.
 
     Returns:
         uint8 [size, size, 3], bilinear with antialiasing.
@@ -216,9 +216,9 @@ def canvas(picture: Picture, size: int) -> np.ndarray:
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels uint8 [3, H, W], channels last in memory, to the (height, width) of `size`, bilinear and antialiased.
+    """Resize pixels uint8 [3, H, W], channels last in memory, to (height, width), bilinear and antialiased.
 
-    On bytes torch takes a third of Pillow's time, and a tenth of what it takes on floats.
+    On bytes torch takes a third of Pillow's time, and a tenth of its own time on floats.
     """
     if pixels.shape[1:] == size:
         return pixels
@@ -235,7 +235,7 @@ def n_pixels(value: ImageValue) -> int:
 
 
 def stem(value: ImageValue) -> str | None:
-    """The file name without folder and suffix of a value that carries a path, else None."""
+    """The file name, without folder and suffix, of a value with a path; None without a path."""
     path = value if isinstance(value, str | Path) else getattr(value, "filename", None)
     if isinstance(value, Mapping):
         path = value.get("path")
@@ -262,10 +262,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
-    """The bytes of a picture as it is stored: of bytes, a path, or a dict with "bytes" and/or "path".
+    """The stored bytes of an image, from bytes, a path, or a dict with "bytes" and/or "path".
 
     Raises:
-        ImageError: there are none, or the file cannot be read.
+        ImageError: there are no bytes, or the file cannot be read.
     """
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")
@@ -307,7 +307,7 @@ def _refuse_by_header(image: Image.Image) -> None:
     width, height = image.size
     short, long = sorted((width, height))
     with _damage_named():
-        # The further frames of an MPO are previews and depth maps of the one photo.
+        # The other frames of an MPO are previews and depth maps of the same photo.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise ImageError(f"the {image.format} file has {frames} frames, not one: extract them as images of their own.")

@@ -1,7 +1,7 @@
-"""The files that rows only point to: which of them belong to a dataset.
+"""Files that rows only point to, and whether they belong to the dataset.
 
-A row of a parquet file, a saved dataset or a stream can name any file of this machine and any address, and what it
-names would be published with the dataset. So a file is opened only where it lies within the dataset that names it.
+A row of a parquet file, a saved dataset or a stream can name any file of this machine and any address, and that file
+would be published with the dataset. So a file is opened only if it lies within the dataset that names it.
 """
 
 import os
@@ -24,21 +24,21 @@ from uc_hf.files import read_file
 
 
 SHOWN_ROWS = 5
-"""So many rows are named in one message."""
+"""Number of rows that one message names."""
 
 AT_ONCE = 1000
-"""So many stored rows are looked at at once."""
+"""Number of stored rows that are checked together."""
 
 Rows = TypeVar("Rows", datasets.Dataset, datasets.IterableDataset)
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where the files of a dataset lie.
+    """The place of a dataset's own files.
 
     Attributes:
-        folder: on this machine; None where no file of it is the dataset's.
-        repository: the dataset's name on the Hub; None where it is not there.
+        folder: folder on this machine; None if no local file belongs to the dataset.
+        repository: name of the dataset on the Hub; None if it is not there.
     """
 
     folder: Path | None = None
@@ -50,7 +50,7 @@ class Home:
         return cls(Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="dataset"), name)
 
     def refusal(self, path: str) -> str | None:
-        """Why a file that a row points to is not opened; None where it is the dataset's."""
+        """The reason why a file that a row points to is not opened; None if it belongs to the dataset."""
         *archives, place = path.split("::")
         if len(archives) > 1 or not all(archive.startswith("zip://") for archive in archives):
             return "a chain of addresses is not followed"
@@ -75,17 +75,17 @@ class Home:
 
 
 def confined(dataset: Rows, home: Home, split: str) -> Rows:
-    """A dataset of which no row points to a file that is not its own.
+    """The dataset, if no row points to a file that is not its own.
 
-    Stored rows are all looked at now, those of a stream as they are read.
+    Stored rows are checked now, rows of a stream when they are read.
 
     Args:
-        dataset: of known features.
-        home: where its own files lie.
-        split: named in the message.
+        dataset: a dataset with known features.
+        home: place of its own files.
+        split: name of the split in the message.
 
     Raises:
-        DatasetError: rows that point elsewhere, named with their column.
+        DatasetError: rows point elsewhere; the message names them and their column.
     """
     features = {name: feature for name, feature in dataset.features.items() if holds_files(feature)}
     guard = _Guard(features, home, split)
@@ -119,7 +119,7 @@ class _Guard:
         return table
 
     def refusals(self, table: pa.Table, rows: "range | list[int]") -> list[str]:
-        """What is wrong with which row."""
+        """The rows with refused files, and why."""
         return [
             f"  {cell(rows[row], name, f'the split {self.split!r}')}: {shown(path)!r}: {reason}"
             for name, feature in self.features.items()
@@ -139,7 +139,7 @@ def _elsewhere(refused: list[str]) -> DatasetError:
 
 
 def holds_files(feature: Any, kind: type | None = None) -> bool:
-    """Whether a feature holds files, images, sounds, films or others, or those of one kind, at any depth."""
+    """Whether a feature holds files (images, audio, video, ...), or files of one kind, at any depth."""
     if isinstance(feature, dict):
         return any(holds_files(inner, kind) for inner in feature.values())
     if hasattr(feature, "feature"):
@@ -148,7 +148,7 @@ def holds_files(feature: Any, kind: type | None = None) -> bool:
 
 
 def pointers(column: pa.ChunkedArray, feature: Any) -> Iterator[tuple[int, str]]:
-    """Row and path of each file of a column that has no bytes in it, at any depth."""
+    """Row and path of each file in a column, at any depth, that is stored without bytes."""
     start = 0
     for chunk in column.chunks:
         yield from _pointers(chunk, feature, pa.array(np.arange(start, start + len(chunk))))
@@ -169,10 +169,10 @@ def _pointers(array: pa.Array, feature: Any, rows: pa.Array) -> Iterator[tuple[i
 
 
 def taken_in(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
-    """A table of few rows with the bytes of the files that it only points to.
+    """A table of few rows, with the bytes of the files that it only points to.
 
     Raises:
-        OSError: one cannot be read, or is not a regular file.
+        OSError: a file cannot be read, or is not a regular file.
     """
     for position, name in enumerate(table.column_names):
         feature = features[name]
@@ -190,12 +190,12 @@ def _with_bytes(file: dict[str, Any], feature: Any) -> dict[str, Any]:
 
 
 def changed_files(value: Any, feature: Any, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Any:
-    """A value of a column with what becomes of each file in it, at any depth.
+    """A value of a column with each of its files changed, at any depth.
 
     Args:
-        value: as Arrow gives it.
-        feature: of the column.
-        change: of a file as it is stored, {"bytes", "path"}, and its feature.
+        value: the value from Arrow.
+        feature: the column's feature.
+        change: takes a stored file, {"bytes", "path"}, and its feature; returns the new file.
     """
     if value is None or not holds_files(feature):
         return value

@@ -1,4 +1,4 @@
-"""How far a job is, and what it warns of, as data: for a page, a service, or a notebook of your own."""
+"""Progress and warnings of a job as data: for a web page, a service, or a notebook."""
 
 import logging
 import threading
@@ -13,12 +13,12 @@ import tqdm.auto
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one phase of a job is.
+    """Progress of one phase of a job.
 
     Attributes:
-        phase: what is being done, as its progress bar says: "checking images", "embedding", "protecting", ...
-        done: units that are done.
-        total: units of the whole phase; None where that is not known, as of a stream.
+        phase: the text of its progress bar: "checking images", "embedding", "protecting", ...
+        done: finished units.
+        total: units of the whole phase; None if it is unknown, as for a stream.
     """
 
     phase: str
@@ -32,7 +32,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 class Bar(tqdm.auto.tqdm):
-    """A progress bar that also reports to whoever is `listening`."""
+    """A progress bar that also reports to a listener (see `listening`)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,7 +47,7 @@ class Bar(tqdm.auto.tqdm):
             self.close()
 
     def update(self, n: float | None = 1) -> bool | None:
-        """Count what has been done, and report it."""
+        """Count finished units and report them."""
         shown = super().update(n)
         self._report()
         return shown
@@ -60,7 +60,7 @@ class Bar(tqdm.auto.tqdm):
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Have every phase of what runs within report its progress: checks, a fit, protecting, trainings.
+    """Within this context every phase reports its progress: checks, a fit, protecting, trainings.
 
     Examples:
         >>> from uc_hf import UCProtector
@@ -73,8 +73,8 @@ def listening(listener: Listener) -> Iterator[None]:
         ['checking images', 'embedding', 'trying textures']
 
     Args:
-        listener: called in the thread that works, at every step: it should be quick. What it raises ends the job, so
-            that it can also be stopped there.
+        listener: called in the working thread at every step, so it should be quick. An exception that it raises ends
+            the job, which is a way to stop it.
     """
     token = _listener.set(listener)
     try:
@@ -85,7 +85,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def warnings_heard() -> Iterator[list[str]]:
-    """The warnings that uc_hf logs in this thread, as a list that fills while the work goes on.
+    """The warnings that uc_hf logs in this thread, as a list that grows while the job runs.
 
     Examples:
         >>> with warnings_heard() as heard:

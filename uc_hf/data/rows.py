@@ -1,6 +1,6 @@
-"""The rows of a dataset, stored or streamed, as they are stored: one at a time, in batches, in row groups.
+"""The rows of a dataset, stored or streamed: one at a time, in batches, in row groups.
 
-Pictures stay encoded. How rows are grouped depends on the rows alone, so that what is written from them does too.
+Images stay encoded. The grouping depends only on the rows, so that the written files do too.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,15 @@ from uc_hf.errors import DatasetError, UCError, cell, first_line, naming
 
 
 GROUP_ROWS, GROUP_BYTES = 100, 32 * 2**20
-"""A row group, the least that a reader or the Hub's viewer fetches, ends with the batch that reaches either."""
+"""Limits of a row group, the smallest part that a reader or the Hub's viewer fetches; the batch that reaches one ends
+it."""
 
 BATCH_BYTES = 16 * 2**20
-"""A batch ends with the row that reaches it."""
+"""Size limit of a batch, which ends with the row that reaches it."""
 
 
 class Ahead(Iterator[pa.Table]):
-    """Rows of which one is read ahead, so that it is known whether there are more."""
+    """Rows with one read ahead, so that it is known whether more follow."""
 
     def __init__(self, rows: Iterator[pa.Table]) -> None:
         self._rows = rows
@@ -36,7 +37,7 @@ class Ahead(Iterator[pa.Table]):
 
     @property
     def ended(self) -> bool:
-        """Whether there are no more."""
+        """Whether all rows have been read."""
         return self._next is None
 
     def __next__(self) -> pa.Table:
@@ -55,7 +56,7 @@ class RowGroups:
         self._size = 0
 
     def add(self, batch: pa.Table) -> int:
-        """Take a batch; its files' size in bytes."""
+        """Add a batch and return the size of its files in bytes."""
         size = files_size(batch)
         self._batches.append(batch)
         self._size += size
@@ -64,19 +65,19 @@ class RowGroups:
         return size
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write the collected batches."""
         if self._batches:
-            # In one piece: how rows came in pieces would show in the file's pages.
+            # In one piece, since the pages of the file would otherwise depend on how the rows arrived.
             self._writer.write_table(pa.concat_tables(self._batches).combine_chunks())
         self._batches, self._size = [], 0
 
 
 def read_rows(dataset: datasets.Dataset | datasets.IterableDataset, where: str, start: int = 0) -> Iterator[pa.Table]:
-    """Tables of one row, as it is stored; the bytes of files that a row only points to are taken in.
+    """Stored rows as tables of one row; files that a row only points to are read into it.
 
     Args:
         dataset: stored or streamed.
-        where: what it is called when a row cannot be read.
+        where: name of the dataset in the message if a row cannot be read.
         start: the first row.
 
     Raises:
@@ -161,7 +162,7 @@ def plain_image(file: dict[str, Any], feature: Any) -> dict[str, Any]:
 
 
 def files_size(table: pa.Table) -> int:
-    """Size in bytes of the images and other files of a table."""
+    """Size of the images and other files of a table in bytes."""
     return sum(pc.sum(pc.binary_length(data)).as_py() or 0 for data, _ in _files(table))
 
 

@@ -1,4 +1,4 @@
-"""How a file stores the samples of its pixels, and the same picture with 8 bits each."""
+"""How a file stores the samples of its pixels, and their conversion to 8 bits."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from uc_hf.errors import ImageError
 
 
 DARK = 64
-"""A picture of more than 8 bits whose brightest sample would be below so many of 255 holds fewer bits than it says."""
+"""An image of more than 8 bits whose brightest sample is below this level of 255 holds fewer bits than it claims."""
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 320, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
@@ -20,12 +20,12 @@ _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 @dataclass(frozen=True)
 class Samples:
-    """How the samples of one picture are stored.
+    """How the samples of one image are stored.
 
     Attributes:
-        bits: of each; None where the picture comes decoded and nobody can tell.
-        white_is_zero: whether Pillow gives them upside down.
-        gray_alpha: whether Pillow gives gray with alpha as colour.
+        bits: bits per sample; None if the image comes decoded, so that they are unknown.
+        white_is_zero: whether Pillow returns them inverted.
+        gray_alpha: whether Pillow returns gray with alpha as colour.
     """
 
     bits: int | None
@@ -34,15 +34,15 @@ class Samples:
 
     @property
     def white(self) -> int:
-        """The value of white in the modes of more than 8 bits; scaled to 16 but for TIFF's 12."""
+        """The value of white in modes of more than 8 bits; these are scaled to 16 bits, except for TIFF's 12."""
         return 4095 if self.bits == 12 else 65535
 
 
 def samples_of(image: Image.Image) -> Samples:
-    """How an image stores its samples, to be asked before its pixels are loaded.
+    """How an image stores its samples; call it before the pixels are loaded.
 
     Raises:
-        ImageError: samples without a white: signed ones, or of 32 bits.
+        ImageError: the samples have no defined white: they are signed or have 32 bits.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _of_tiff(image)
@@ -60,23 +60,21 @@ def _of_tiff(image: TiffImagePlugin.TiffImageFile) -> Samples:
     tags: Any = image.tag_v2
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
     if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) or (bits == 32 and image.mode == "I"):
-        raise ImageError(
-            f"its samples are signed or of {bits} bits, so nobody knows which is white. Scale it to 8 bits."
-        )
+        raise ImageError(f"its samples are signed or have {bits} bits, so white is not defined. Scale it to 8 bits.")
     if image.mode == "P" and max(tags.get(_COLOUR_MAP, (256,))) < 256:
         raise ImageError("its palette holds 8 bits in place of 16, and would be black. Convert it to RGB.")
     return Samples(bits, white_is_zero=bits > 8 and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
 def to_8_bits(image: Image.Image, samples: Samples) -> Image.Image:
-    """A loaded image with 8 bits a sample: 16-bit gray is scaled by 1/257, of 16-bit colour the high byte is taken.
+    """A loaded image with 8 bits per sample: 16-bit gray is scaled by 1/257, 16-bit colour keeps its high byte.
 
-    A transparent colour has the scale of the samples. A gamma or profile of 16-bit gray is applied, since too few
-    levels would be left of the dark ones. `image` is not changed.
+    A transparent colour is scaled like the samples. A gamma or profile of 16-bit gray is applied here, before dark
+    levels are lost. `image` stays unchanged.
 
     Raises:
-        ImageError: values beyond 16 bits, so dark that fewer bits are meant, a transparent colour that is lost, or
-            16-bit colour with a gamma.
+        ImageError: values exceed 16 bits or are so dark that fewer bits must be meant, a transparent colour would be
+            lost, or 16-bit colour has a gamma.
     """
     transparent = image.info.get("transparency")
     if image.mode.startswith("I"):
@@ -109,7 +107,7 @@ def _scaled(image: Image.Image, samples: Samples) -> Image.Image:
     if samples.white_is_zero:
         light = light[::-1]
     levels = np.rint(255 * (light if curve is None else curve(light))).astype(np.uint8)
-    # In parts, since numpy makes 8 bytes of each value that is an index.
+    # In parts, since NumPy converts each index to 8 bytes.
     gray = Image.fromarray(np.concatenate([levels[part] for part in np.array_split(values, 1 + (values.size >> 22))]))
     if "transparency" in image.info:
         gray.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""What a user names on the command line -> a DatasetDict or a protector: a folder, a file, or a name on the Hub."""
+"""A source that a user names (a folder, a file, or a dataset on the Hub) -> a DatasetDict."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-    """Open a dataset by what it is. No row of it points to a file outside it: what does is refused.
+    """Open a dataset of any kind. Rows that point to files outside the dataset are refused.
 
     Args:
         source: a folder written by `save_to_disk`, a parquet file, a folder of parquet files, a folder of images in
@@ -36,11 +36,11 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
             noted down.)
 
     Returns:
-        its splits; a lone `Dataset` becomes {"train": ...}.
+        its splits; a single `Dataset` becomes {"train": ...}.
 
     Raises:
-        DatasetError: it is none of these, cannot be read, points to files that are not its own (rows of a stream when
-            their turn comes), or the Hub does not give it.
+        DatasetError: the source is none of these, cannot be read or fetched, or points to files that are not its own
+            (rows of a stream when their turn comes).
     """
     path = Path(source)
     if path.is_dir():
@@ -58,7 +58,7 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
 def train_and_test(
     splits: datasets.DatasetDict, source: str, *, train_images: int, test_images: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Seeded samples of the splits "train" and "test", of at most so many rows.
+    """Seeded samples of the splits "train" and "test" with at most so many rows.
 
     Raises:
         DatasetError: one of the two is missing; `source` names the dataset in the message.
@@ -73,7 +73,7 @@ def train_and_test(
 
 
 def image_folder(path: Path) -> Folder | None:
-    """The pictures of a folder; None where it holds none, or is a dataset."""
+    """The images of a folder; None if it holds no images or is a dataset."""
     if not path.is_dir() or _is_saved(path):
         return None
     folder = list_folder(path)
@@ -109,7 +109,7 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict | datasets.Dataset:
-    """What `save_to_disk` wrote; its JSON files, which say what to open, may name no file outside the folder."""
+    """A dataset written by `save_to_disk`; its JSON files must not name files outside the folder."""
     whole = path / "dataset_dict.json"
     names = json.loads(whole.read_text(encoding="utf-8"))["splits"] if whole.is_file() else []
     files = [
@@ -137,7 +137,7 @@ def open_from_hub(source: str, *, streaming: bool) -> datasets.DatasetDict | dat
     """
     nowhere = f"{source!r} is neither a local file or folder nor a dataset on the Hub"
     try:
-        # Fails at once, where load_dataset would try again for half a minute.
+        # Fails at once, while load_dataset would retry for half a minute.
         resolve_revision(source, repo_type="dataset")
     except HFValidationError as error:
         raise DatasetError(f"{nowhere}. Check the path; a name on the Hub is written owner/name.") from error
@@ -175,7 +175,7 @@ _MORE_THAN_A_NAME = (
 
 
 def _load(source: str, load: Callable[[], Any]) -> Any:
-    """What `load` gives; the errors of `datasets` in our words."""
+    """The result of `load`; errors of `datasets` are raised in our words."""
     try:
         return load()
     except DatasetError:

@@ -1,4 +1,4 @@
-"""Which splits of a dataset are protected, and which are carried over clean."""
+"""The splits of a dataset that are protected, and those that are copied without protection."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,14 +6,14 @@ from uc_hf.errors import DatasetError
 
 
 TEST_SPLITS = ("test", "validation", "val", "valid")
-"""Carried over clean unless named: nobody trains on them, and scoring needs clean ones."""
+"""Splits that are copied without protection unless they are named: nobody trains on them, and scoring needs them."""
 
 
 def choose_splits(splits: Iterable[str], asked: Sequence[str]) -> list[str]:
-    """The splits to protect: those that were asked for, or all but those with a test split's name.
+    """The splits to protect: those that were asked for, or all without the name of a test split.
 
     Raises:
-        DatasetError: an unknown split, or test splits only.
+        DatasetError: a split is unknown, or there are only test splits.
     """
     names = list(splits)
     for split in asked:

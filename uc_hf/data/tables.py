@@ -1,7 +1,7 @@
-"""Parquet files of this machine -> rows: which files are which split, by a README.md or by their names.
+"""Local parquet files -> rows. A README.md or the names of the files determine the splits.
 
-`datasets` would take the README.md of a folder at its word, which can name files anywhere, and would drop the files
-whose names tell no split as soon as one tells.
+`datasets` would trust the README.md of a folder, which can name files anywhere, and would drop files whose names
+contain no split as soon as one name contains one.
 """
 
 import glob
@@ -44,7 +44,7 @@ def open_tables(path: Path, *, streaming: bool) -> datasets.DatasetDict | datase
     """The rows of a parquet file, or of a folder of them.
 
     Raises:
-        DatasetError: the folder's README.md cannot be read, or describes something else.
+        DatasetError: the folder's README.md cannot be read, or does not describe these files.
     """
     features = None
     splits = {"train": [path]}
@@ -56,7 +56,7 @@ def open_tables(path: Path, *, streaming: bool) -> datasets.DatasetDict | datase
 
 
 def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:
-    """What a README.md says of the dataset beside it: its configuration, and the features."""
+    """The configuration and the features that a README.md gives for the dataset beside it."""
     if not card.is_file():
         return {}, None
     try:
@@ -83,7 +83,7 @@ def _splits(folder: Path, config: dict[str, Any]) -> dict[str, list[Path]]:
 
 
 def _claimed(folder: Path, files: Sequence[Path], patterns: Any) -> dict[str, list[Path]]:
-    """The files of each split as the README.md has them; none that does not lie in the folder."""
+    """The files of each split by the README.md; files outside the folder are refused."""
     splits: dict[str, list[Path]] = {}
     for split, written in sanitize_patterns(patterns).items():
         if odd := [pattern for pattern in written if Path(pattern).is_absolute() or ".." in Path(pattern).parts]:
@@ -101,7 +101,7 @@ def _claimed(folder: Path, files: Sequence[Path], patterns: Any) -> dict[str, li
 
 
 def named_splits(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Which files are which split by their names, or their folders': all are of one where only some tell."""
+    """The files of each split by their names or folders; all are "train" if some of them name no split."""
     shards = [_SHARD.fullmatch(file.name) for file in files]
     named = [
         shard["split"] if shard else _split_word(file.relative_to(folder))
@@ -120,7 +120,7 @@ def named_splits(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _split_word(file: Path) -> str | None:
-    """The split that a file's name tells, or else that of the innermost folder that tells one."""
+    """The split in a file's name, or else in the name of the innermost folder that has one."""
     for part in (file.stem, *reversed(file.parent.parts)):
         words = set(re.split(r"[^a-z]+", part.lower()))
         if split := next((split for split, names in _WORDS.items() if words & set(names)), None):
