@@ -178,9 +178,9 @@ def test_black_is_black_in_any_number_of_bits() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (tiff(ramp(30_000, "i2")), "signed or of 16 bits"),
-        (tiff(ramp(120, "i1")), "signed or of 8 bits"),
-        (tiff(ramp(2**32 - 1, "u4")), "of 32 bits"),
+        (tiff(ramp(30_000, "i2")), "signed or have 16 bits"),
+        (tiff(ramp(120, "i1")), "signed or have 8 bits"),
+        (tiff(ramp(2**32 - 1, "u4")), "have 32 bits"),
         (
             tiff(ramp(255, "u1"), photometric="palette", colormap=np.arange(768, dtype="u2").reshape(3, 256) % 256),
             "palette",
