@@ -237,9 +237,9 @@ def test_bad_rows_are_left_out_of_every_split_and_the_job_goes_on_where_it_stopp
     report = json.loads(result.stdout)
     (bad,) = report["left_out"].values()
     assert [line.partition(":")[0].partition(", column")[0] for line in sorted(bad)] == [
-        "row 1 of split 'test'",
-        "row 3 of split 'train'",
-        "row 9 of split 'train'",
+        "row 1 of the split 'test'",
+        "row 3 of the split 'train'",
+        "row 9 of the split 'train'",
     ]
     made = load_dataset(str(tmp_path / "out") if where == "out" else name)
     assert {split: len(rows) for split, rows in made.items()} == {"train": 10, "test": 2}

@@ -158,6 +158,6 @@ class Skipping:
             if not self.keep_exif:
                 plain_images(table, self.features, f"split {self.split!r}", rows[0], self.column)
         except ImageError as error:
-            self.bad[rows[0]] = BadImage(rows[0], f"row {rows[0]} of split {self.split!r}", str(error), self.split)
+            self.bad[rows[0]] = BadImage(rows[0], f"row {rows[0]} of the split {self.split!r}", str(error), self.split)
             return table.slice(0, 0)
         return table
