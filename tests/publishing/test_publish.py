@@ -260,7 +260,7 @@ def test_what_cannot_be_pushed_is_refused_before_a_row_is_protected(
     assert "You don't have the rights" in refused("me/lent")
     assert "cannot be made: you are me on the Hub. Write me/NAME" in refused("somebody/new")
     assert "does not say whose the repository is. Write USER/new" in refused("new")
-    assert "the Hub does not know you" in refused("me/new", token="hf_wrong")
+    assert "Check your token" in refused("me/new", token="hf_wrong")
     hub.role = "read"
     assert "your token for the Hub may only read" in refused("me/new")
     assert {("datasets", name) for name in ("me/new", "somebody/new", "new")}.isdisjoint(hub.repos)

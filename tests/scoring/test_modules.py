@@ -175,10 +175,10 @@ def test_the_modules_are_pushed_as_spaces_updated_and_loaded_from_there(
 
 def test_push_modules_says_what_is_missing(hub: MiniHub, monkeypatch: pytest.MonkeyPatch):
     wrong = invoke("push-modules", "no/such")
-    assert wrong.exit_code == 1 and "'no/such' is not the name of a user" in wrong.stderr
+    assert wrong.exit_code == 1 and "'no/such/unlearnability' is not a name of a repository" in wrong.stderr
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     stranger = invoke("push-modules", "me")
-    assert stranger.exit_code == 1 and "the Space me/unlearnability could not be pushed" in stranger.stderr
+    assert stranger.exit_code == 1 and "me/unlearnability on the Hub: " in stranger.stderr
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-from httpx2 import HTTPError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from uc_hf.data.columns import image_column
+from uc_hf.data.hub import FAILURES, in_our_words
 from uc_hf.data.sources import open_from_hub
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError, SettingError, first_line
 from uc_hf.methods.registry import open_protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
-from uc_hf.publishing.hub import in_our_words
 from uc_hf.scoring.results import Scorecard
 
 
@@ -66,7 +65,7 @@ def _open(repo: str) -> datasets.IterableDatasetDict:
         raise DatasetError(
             f"there is no dataset {repo} on the Hub that you may read. Push it first; its name is written USER/NAME."
         ) from error
-    except (HTTPError, OSError, ValueError) as error:
+    except (*FAILURES, ValueError) as error:
         raise DatasetError(f"the dataset {repo} cannot be read: {first_line(error)}") from error
     return open_from_hub(repo, streaming=True)
 

@@ -15,6 +15,7 @@ from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_links, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import BAD, summary
+from uc_hf.data.hub import in_our_words
 from uc_hf.data.progress import Bar
 from uc_hf.errors import BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
@@ -22,7 +23,7 @@ from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import FITS, Protector
-from uc_hf.publishing.hub import HubRepository, check_access, in_our_words
+from uc_hf.publishing.hub import HubRepository, check_access
 from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome

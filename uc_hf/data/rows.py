@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
-from httpx2 import HTTPError
 
 from uc_hf.data.batches import PIXELS, n_pixels
 from uc_hf.data.exif import without_metadata
+from uc_hf.data.hub import FAILURES
 from uc_hf.data.pointers import changed_files, holds_files, taken_in
 from uc_hf.errors import DatasetError, UCError, cell, first_line, naming
 
@@ -94,7 +94,7 @@ def read_rows(dataset: datasets.Dataset | datasets.IterableDataset, where: str, 
             row = None if row is None else taken_in(row, dataset.features)
         except UCError:
             raise
-        except (HTTPError, OSError, ValueError, pa.ArrowException) as error:
+        except (*FAILURES, ValueError, pa.ArrowException) as error:
             raise DatasetError(
                 f"row {start} of {where} cannot be read: {first_line(error)} What was written before is "
                 "kept: the same command goes on behind it."

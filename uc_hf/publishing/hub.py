@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from httpx2 import HTTPError
 from huggingface_hub import CommitOperation, CommitOperationAdd, HfApi, HfFileSystem, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
 
-from uc_hf.errors import OutputError, UCError, first_line
+from uc_hf.data.hub import in_our_words
+from uc_hf.errors import OutputError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
 from uc_hf.publishing.destination import CARD, Conflict, shard_path
@@ -35,20 +33,12 @@ def check_access(repo_id: str, token: str | None = None) -> None:
         OutputError: not a name, nobody is logged in, the token may not write, or the Hub is not in reach.
     """
     api = HfApi(token=token)
-    try:
+    with in_our_words(repo_id):
         validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise OutputError(f"{repo_id!r} is not a name of a repository. Write USER/NAME.") from error
     if "/" not in repo_id:
         raise OutputError(f"{repo_id!r} does not say whose the repository is. Write USER/{repo_id}.")
-    try:
+    with in_our_words(repo_id):
         account = api.whoami()
-    except LocalTokenNotFoundError as error:
-        raise OutputError(
-            f"{repo_id} cannot be written to: you are not logged in to the Hub. Run `hf auth login`."
-        ) from error
-    except (HTTPError, OSError) as error:
-        raise OutputError(f"the Hub does not know you, or is not in reach: {first_line(error)}") from error
     if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise OutputError("your token for the Hub may only read. Make one that may write, and run `hf auth login`.")
     with in_our_words(repo_id):
@@ -205,23 +195,3 @@ def _conflicts() -> Iterator[None]:
         if error.response.status_code in (409, 412):
             raise Conflict from error
         raise
-
-
-@contextmanager
-def in_our_words(repo_id: str) -> Iterator[None]:
-    """The Hub's refusals and failures as an error with a remedy.
-
-    Raises:
-        OutputError: the Hub has refused or failed.
-    """
-    try:
-        yield
-    except UCError:
-        raise
-    except (HTTPError, OSError, RuntimeError) as error:
-        # A failed upload is a RuntimeError that names the file; the reason is its cause.
-        reason = first_line((isinstance(error, RuntimeError) and error.__cause__) or error)
-        raise OutputError(
-            f"{repo_id} on the Hub: {reason}\nCheck your token, its rights and the connection. What was pushed is "
-            "kept: the same command goes on where it stopped."
-        ) from error

@@ -1,0 +1,39 @@
+"""The Hub's refusals and failures in our words; no other module knows by which library it is spoken to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from httpx2 import HTTPError
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+
+from uc_hf.errors import OutputError, UCError, first_line
+
+
+FAILURES = (HTTPError, OSError)
+"""What a request raises that the Hub refuses, or does not answer."""
+
+
+@contextmanager
+def in_our_words(repo_id: str) -> Iterator[None]:
+    """The Hub's refusals and failures as an error with a remedy.
+
+    Raises:
+        OutputError: not a name, nobody is logged in, or the Hub has refused or failed.
+    """
+    try:
+        yield
+    except UCError:
+        raise
+    except HFValidationError as error:
+        raise OutputError(f"{repo_id!r} is not a name of a repository. Write USER/NAME.") from error
+    except LocalTokenNotFoundError as error:
+        raise OutputError(
+            f"{repo_id} cannot be written to: you are not logged in to the Hub. Run `hf auth login`."
+        ) from error
+    except (*FAILURES, RuntimeError) as error:
+        # A failed upload is a RuntimeError that names the file; the reason is its cause.
+        reason = first_line((isinstance(error, RuntimeError) and error.__cause__) or error)
+        raise OutputError(
+            f"{repo_id} on the Hub: {reason}\nCheck your token, its rights and the connection. What was pushed is "
+            "kept: the same command goes on where it stopped."
+        ) from error
