@@ -21,6 +21,7 @@ from transformers import (
 )
 
 import uc_hf
+from tests.stored import DAMAGE
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.scoring.controls import blocky_noise, random_sign_noise, with_controls
@@ -144,6 +145,19 @@ def test_a_killed_run_resumes_without_training_a_finished_cell_again(
     resumed = score(pair, tiles, seeds=[0, 1], recipe=QUICK, resume=tmp_path / "scorecard.json")
     assert resumed.rows == [*finished.rows, card.rows[3]]
     assert Scorecard.load(tmp_path / "scorecard.json") == resumed
+
+
+def test_a_damaged_scorecard_is_set_aside_and_begun_again(
+    pair: dict[str, Dataset], tiles: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path, recipe = tmp_path / "scorecard.json", replace(QUICK, epochs=1)
+    card = score(pair, tiles, seeds=[0], recipe=recipe, resume=path)
+    whole = path.read_bytes()
+    for damage in ("empty", "half", "zeros"):
+        DAMAGE[damage](path)
+        assert score(pair, tiles, seeds=[0], recipe=recipe, resume=path) == card and path.read_bytes() == whole
+        assert "The scorecard is damaged" in caplog.text and (tmp_path / "scorecard.json.damaged").exists()
+        caplog.clear()
 
 
 def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(

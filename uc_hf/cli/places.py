@@ -101,13 +101,24 @@ def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if out is not None:
-            stack.enter_context(alone(out / ".uc_hf.lock", str(out)))
-            check_writable(out)
+            stack.enter_context(only_run_in(out))
             _refuse_filled(source, out, key)
             remove_partials(out)
         stack.enter_context(alone(beside(key, ".lock"), str(key)))
         check_writable(key.parent, key.name)
         remove_partials_of(key)
+        yield
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Be the only run that writes to a folder, which is seen to take what is written.
+
+    Raises:
+        OutputError: another run is at work there, or it cannot be written to.
+    """
+    with alone(folder / ".uc_hf.lock", str(folder)):
+        check_writable(folder)
         yield
 
 

@@ -1,6 +1,7 @@
 """`uc-hf score`: train targets on the clean and the protected set, and test them on clean images."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from uc_hf.cli.console import cell, say_text
+from uc_hf.cli.places import only_run_in
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
@@ -131,36 +133,35 @@ def score_sets(
     Raises:
         UCError: of any kind, with the remedy.
     """
-    originals, copies = open_dataset(clean), open_dataset(protected)
-    train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
-    tested = _test_set(originals, clean, test)
-    key = None if protector is None else open_protector(protector)
-    if key is not None:
-        train_sets = with_controls(key, train_sets["clean"], train_sets["protected"])
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    card = score(
-        train_sets,
-        tested,
-        targets=preset.targets,
-        protocols=preset.protocols,
-        counter_measures=preset.counter_measures,
-        seeds=range(preset.seeds),
-        recipe=preset.recipe,
-        choose=preset.choose,
-        image_column=image_column,
-        label_column=label_column,
-        resume=None if out is None else out / "scorecard.json",
-    )
-    if out is not None:
-        sections = [*accuracy_sections(card), *picture_sections(train_sets, image_column)]
+    with nullcontext() if out is None else only_run_in(out):
+        originals, copies = open_dataset(clean), open_dataset(protected)
+        train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
+        tested = _test_set(originals, clean, test)
+        key = None if protector is None else open_protector(protector)
         if key is not None:
-            gallery = figures.noise_gallery(key.canvases(), key.settings.epsilon)
-            sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
-        title = f"{protected}: how unlearnable?"
-        report = out / "scorecard.html"
-        write_report(report, title=title, headline=card.headline(), sections=sections, verdict=banner(card))
-    return card
+            train_sets = with_controls(key, train_sets["clean"], train_sets["protected"])
+        card = score(
+            train_sets,
+            tested,
+            targets=preset.targets,
+            protocols=preset.protocols,
+            counter_measures=preset.counter_measures,
+            seeds=range(preset.seeds),
+            recipe=preset.recipe,
+            choose=preset.choose,
+            image_column=image_column,
+            label_column=label_column,
+            resume=None if out is None else out / "scorecard.json",
+        )
+        if out is not None:
+            sections = [*accuracy_sections(card), *picture_sections(train_sets, image_column)]
+            if key is not None:
+                gallery = figures.noise_gallery(key.canvases(), key.settings.epsilon)
+                sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
+            title = f"{protected}: how unlearnable?"
+            report = out / "scorecard.html"
+            write_report(report, title=title, headline=card.headline(), sections=sections, verdict=banner(card))
+        return card
 
 
 def facts(card: Scorecard) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from uc_hf.errors import ClusterError
+from uc_hf.errors import ClusterError, SettingError
 from uc_hf.fitting.clusterings import CLUSTERINGS
 
 
@@ -116,7 +116,12 @@ def nearest(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
     Returns:
         int64 [N], values in [0, p); the lowest index where two are equally near.
+
+    Raises:
+        SettingError: the centroids are not those of embeddings as long.
     """
+    if embeddings.shape[1] != centroids.shape[1]:
+        raise SettingError(f"embeddings of {embeddings.shape[1]} numbers have no centroids of {centroids.shape[1]}.")
     return cdist(embeddings, centroids).argmin(axis=1)
 
 

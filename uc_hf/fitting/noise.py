@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uc_hf.data.images import Picture, resize
+from uc_hf.fitting.schema import Array
 
 
 class Noise(ABC):
@@ -17,6 +18,13 @@ class Noise(ABC):
 
     All noise is int8 in 8-bit levels. Whoever adds it clips it to epsilon.
     """
+
+    def check(self) -> None:  # noqa: B027
+        """Refuse values, of the types that the annotations ask for, that no noise can have.
+
+        Raises:
+            SettingError: there is one; its field is named.
+        """
 
     @property
     @abstractmethod
@@ -97,7 +105,7 @@ class CanvasNoise(Noise):
         levels: int8 [p, 3, S, S].
     """
 
-    levels: np.ndarray
+    levels: Annotated[np.ndarray, Array("int8", ("p", 3, "S", "S"))]
 
     @property
     def size(self) -> int:

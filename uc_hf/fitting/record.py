@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import CanvasNoise, Noise
+from uc_hf.fitting.schema import Items, check
 
 
 ALGORITHM = 13
@@ -32,7 +34,7 @@ class Fit:
     """
 
     noise: Noise
-    sizes: list[int]
+    sizes: Annotated[list[int], Items("p")]
     column: str
     surrogate_digest: str | None
     surrogate_revision: str | list[str | None] | None
@@ -72,6 +74,17 @@ class Fit:
         own = {name: array for name, array in arrays.items() if name in names}
         noise = noise_type.restore({name: array for name, array in arrays.items() if name not in names})
         return cls(noise=noise, **own, **facts)
+
+    def check(self) -> None:
+        """Refuse what no fit can have learnt, of a record that comes from elsewhere.
+
+        Raises:
+            SettingError: a field is not what it has to be; it is named.
+        """
+        check(self)
+        self.noise.check()
+        if min(self.sizes, default=-1) < 0 or not self.column:
+            raise SettingError(f"sizes={self.sizes} and column={self.column!r} are not those of any images.")
 
     def groups(self) -> list[dict[str, Any]]:
         """Each group of images, and how many there were: a line of a table each."""

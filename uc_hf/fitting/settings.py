@@ -25,6 +25,10 @@ PER_CLUSTER = 10
 """Images that a cluster should hold at least, where their number is not set."""
 
 
+LARGEST_SIZE = 4096
+"""Side in pixels of the largest square that is embedded or learnt on: no network looks at a larger one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
     """What every method lets you choose.
@@ -81,13 +85,17 @@ class CommonSettings:
         object.__setattr__(self, "epsilon", read_epsilon(self.epsilon))
         for name, least in (("batch_size", 1), ("seed", 0)):
             at_least(name, getattr(self, name), least)
-        for name, least in (("n_clusters", 1), ("max_fit_images", 2), ("canvas_size", 8)):
+        for name, least in (("n_clusters", 1), ("max_fit_images", 2)):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), least)
+        if self.surrogate == ():
+            raise SettingError("surrogate=() names no network. Write one or more, or leave it out.")
         if self.surrogate_size == ():
             raise SettingError("surrogate_size=() names no size. Write one or more, or leave it out.")
         for size in () if self.surrogate_size is None else all_sizes(self.surrogate_size):
-            at_least("surrogate_size", size, 8)
+            at_least("surrogate_size", size, 8, LARGEST_SIZE)
+        if self.canvas_size is not None:
+            at_least("canvas_size", self.canvas_size, 8, LARGEST_SIZE)
         _ = self.stored_as
 
     @classmethod
@@ -139,14 +147,16 @@ class CommonSettings:
         return replace(self, **values)
 
 
-def at_least(name: str, value: int, least: int) -> None:
-    """Refuse a setting that is no whole number of at least `least`.
+def at_least(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Refuse a setting that is no whole number of at least `least`, and of at most `most` if there is such a limit.
 
     Raises:
         SettingError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(f"{name}={value!r} is not a whole number of at least {least}.")
+    if most is not None and value > most:
+        raise SettingError(f"{name}={value!r} is more than {most}.")
 
 
 def above_zero(name: str, value: float) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, SettingError
 from uc_hf.fitting.clustering import find_clusters, nearest
+from uc_hf.fitting.schema import Array
 
 
 class LabelSource(ABC):
@@ -19,9 +20,11 @@ class LabelSource(ABC):
 
     Attributes:
         embeds: whether a network looks at the images; else their own labels are read.
+        key: what the array has to be that `learn` gives, for p groups.
     """
 
     embeds = True
+    key: Array
 
     @abstractmethod
     def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
@@ -45,6 +48,7 @@ class Own(LabelSource):
     """The labels of the dataset, each distinct value a group."""
 
     embeds = False
+    key = Array("int64", (0,))
 
     def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
         """The different labels, sorted."""
@@ -67,6 +71,8 @@ class Own(LabelSource):
 class Predicted(LabelSource):
     """The class that a pretrained classifier finds most likely, among those that it found in the sample."""
 
+    key = Array("int64", ("p",))
+
     def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
         """The classes that were found."""
         seen = np.unique(evidence.argmax(axis=1))
@@ -78,11 +84,15 @@ class Predicted(LabelSource):
 
     def read(self, evidence: np.ndarray, names: Sequence[str], key: np.ndarray) -> np.ndarray:
         """The most likely of them."""
+        if not 0 <= key.min() <= key.max() < evidence.shape[1]:
+            raise SettingError(f"the classifier has {evidence.shape[1]} classes, not those of this protector's key.")
         return evidence[:, key].argmax(axis=1)
 
 
 class Clusters(LabelSource):
     """k-means clusters of a surrogate's embeddings: those of Unlearnable Clusters with `clustering="kmeans"`."""
+
+    key = Array("float32", ("p", "d"))
 
     def learn(self, evidence: np.ndarray, n_clusters: int, seed: int) -> tuple[list[str], np.ndarray]:
         """The centroids."""

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import datasets
 import numpy as np
@@ -22,6 +22,7 @@ from uc_hf.fitting.embedding import embed, load_canvases, native_size
 from uc_hf.fitting.noise import CanvasNoise, Noise, stretch
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
+from uc_hf.fitting.schema import Array, Items, check_arrays
 from uc_hf.fitting.settings import CommonSettings, one_of
 from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
@@ -74,7 +75,7 @@ class BaselineFit(Fit):
         tensors: what the method itself has learnt.
     """
 
-    names: list[str]
+    names: Annotated[list[str], Items("p")]
     key: np.ndarray
     label_column: str | None
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
@@ -123,12 +124,17 @@ class Lesson:
 
 
 class Baseline(Protector[BaselineFit]):
-    """A method that protects for labels. A subclass says what it learns and what noise an image of a label gets."""
+    """A method that protects for labels. A subclass says what it learns and what noise an image of a label gets.
+
+    Attributes:
+        learns: the tensors that it learns, for p labels and a canvas of side S; None for a network's weights.
+    """
 
     settings_type = BaselineSettings
     fit_type = BaselineFit
     shown = ("labels",)
     settings: BaselineSettings
+    learns: ClassVar[Mapping[str, Array] | None] = None
     _network: nn.Module | None = None
 
     @abstractmethod
@@ -210,6 +216,15 @@ class Baseline(Protector[BaselineFit]):
         parts = [shown._levels(canvases[first[part]], part) for part in torch.arange(len(names)).split(AT_ONCE)]
         return replace(learnt, noise=CanvasNoise(np.concatenate(parts)))
 
+    def check_fitted(self) -> None:
+        """As `Shared.check_fitted`; the weights of a network are held against it when it is put together."""
+        super().check_fitted()
+        learnt = self.fitted
+        sides = {"p": len(learnt.names), "S": learnt.canvas_size}
+        if self.learns is not None:
+            check_arrays("learnt", learnt.tensors, self.learns, sides)
+        check_arrays("fit", {"key": learnt.key}, {"key": LABEL_SOURCES[self.settings.labels].key}, sides)
+
     def with_epsilon(self, epsilon: float | str) -> Self:
         """Refused: what a baseline learns, it learns for one strength.
 
@@ -263,7 +278,11 @@ class Baseline(Protector[BaselineFit]):
         """The network that was learnt, put together once in each process."""
         if self._network is None:
             network = self.build_network()
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()})
+            weights = {name: torch.from_numpy(array) for name, array in self.fitted.tensors.items()}
+            try:
+                network.load_state_dict(weights)
+            except RuntimeError as error:
+                raise SettingError(f"the saved weights are not those of {self.method!r}: {error}") from error
             self._network = to_worker_device(network).eval().requires_grad_(False)
         return self._network
 

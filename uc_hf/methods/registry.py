@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from uc_hf.errors import SettingError
+from uc_hf.errors import SettingError, UCError
 from uc_hf.methods import METHODS
 from uc_hf.protecting.key_file import unpacked_key
 from uc_hf.protecting.protector import Protector
@@ -63,10 +63,13 @@ def open_protector(source: str) -> Protector:
 
 def _load_protector(source: str, config: Path) -> Protector:
     try:
-        method = json.loads(config.read_text()).get("method", "uc")
-    except ValueError as error:
+        method = json.loads(config.read_text(encoding="utf-8")).get("method", "uc")
+        kind = METHODS.find(str(method))
+    except (ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, UCError):
+            raise
         raise SettingError(f"{source} cannot be read: its config.json is damaged ({error}). Copy it again.") from error
-    return METHODS.find(method).from_pretrained(source)
+    return kind.from_pretrained(source)
 
 
 _PROTECTOR_REMEDY = "Name the folder that `uc-hf protect` saved (OUT.protector), or a protector on the Hub."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, get_type_hints
 
 import numpy as np
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
@@ -14,17 +14,16 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from uc_hf.errors import NotFittedError, SettingError, SurrogateError
+from uc_hf.errors import NotFittedError, SettingError, SurrogateError, UCError, first_line
 from uc_hf.fitting.record import ALGORITHM, FitT
+from uc_hf.fitting.schema import check, check_value
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
+from uc_hf.protecting.saved_config import FORMAT, check_config, digest_of, naming
 from uc_hf.reports import markdown, templates
 from uc_hf.surrogates.surrogate import Embedder
 
 
 UNBOUNDED = "unbounded"
-
-FORMAT = 1
-"""Of the saved files. A protector of a newer format is refused."""
 
 MODEL, NOISE = "model.safetensors", "noise.png"
 
@@ -63,12 +62,12 @@ class Shared(
     _surrogate: Embedder | None
 
     @classmethod
-    def restored(cls, settings: CommonSettings, fit: FitT, surrogate: Embedder | None = None) -> Self:
+    def restored(cls, settings: CommonSettings, fit: FitT | None, surrogate: Embedder | None = None) -> Self:
         """A fitted protector from its parts.
 
         Args:
             settings: of the method.
-            fit: what was learnt.
+            fit: what was learnt; None of one that is not fitted.
             surrogate: that the fit was made with; None to load it when it is needed.
         """
         protector = cls.__new__(cls)
@@ -96,6 +95,15 @@ class Shared(
     def restore_fit(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> FitT:
         """What was learnt by these settings, from a saved file's arrays and the facts beside them."""
         return self.fit_type.restore(arrays, facts)
+
+    def check_fitted(self) -> None:
+        """Refuse what this method cannot have learnt, of a protector that comes from elsewhere.
+
+        Raises:
+            SettingError: a field of the settings or the fit is not what it has to be; it is named.
+        """
+        check(self.settings, within="settings.")
+        self.fitted.check()
 
     @property
     def fitted(self) -> FitT:
@@ -152,6 +160,7 @@ class Shared(
             "settings": self.settings.plain(),
             "fit": self.fitted.facts(),
         }
+        config["digest"] = digest_of(config, self.fitted.arrays())
         (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         self._draw_noise(save_directory / NOISE)
         # The mixin would keep a card that is there, which tells of another protector.
@@ -163,6 +172,27 @@ class Shared(
 
         figure = noise_gallery(self.canvases()[:DRAWN], self.settings.epsilon)
         figure.savefig(path, dpi=100, metadata={"Software": None})
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load a saved protector; see `huggingface_hub.ModelHubMixin.from_pretrained`.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a name on the Hub.
+            **options: `surrogate` where it was fitted with one of its owner's own; others as the mixin's.
+
+        Raises:
+            SettingError: there is none of this method, or it is damaged, or not what this method can have learnt.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, UCError):
+                raise
+            raise SettingError(
+                f"{str(pretrained_model_name_or_path)!r} cannot be read: its config.json is damaged "
+                f"({first_line(error)}). Copy it again."
+            ) from error
 
     @classmethod
     def _from_pretrained(
@@ -192,7 +222,7 @@ class Shared(
             )
             return Path(path)
 
-        saved = config or {}
+        saved = config if isinstance(config, dict) else {}
         if "format" not in saved or "fit" not in saved:
             with suppress(RemoteEntryNotFoundError):
                 fetch(constants.CONFIG_NAME)  # the mixin keeps a refusal of the Hub to itself: ask again and raise it
@@ -207,27 +237,29 @@ class Shared(
                 f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
                 f"{cls.__name__}({unknown[0]}=...). Only surrogate= can be passed along."
             )
-        if saved["format"] > FORMAT:
-            raise SettingError(
-                f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']} in format {saved['format']}; this "
-                f"version reads up to {FORMAT}. Write pip install -U uc_hf."
-            )
         try:
+            tensors = load_file(fetch(MODEL))
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+            raise SettingError(f"{model_id!r}: its {MODEL} is missing or damaged. Copy it again.") from error
+        with naming(model_id, saved):
+            check_config(saved, tensors)
             settings = cls.upgrade_settings(saved["settings"])
-        except SettingError as error:
-            raise SettingError(f"{model_id!r} was saved by uc_hf {saved['uc_hf_version']}: {error}") from error
         settings |= {} if surrogate is None else {"surrogate": surrogate}
-        if settings["surrogate"] is None:
+        if settings.get("surrogate", "") is None:
             raise SurrogateError(
                 f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
                 f"{cls.__name__}.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
             )
-        unfitted = cls(**settings)
-        try:
-            tensors = load_file(fetch(MODEL))
-        except (FileNotFoundError, SafetensorError) as error:
-            raise SettingError(f"{model_id!r}: its {MODEL} is missing or damaged. Copy it again.") from error
-        return cls.restored(unfitted.settings, unfitted.restore_fit(tensors, saved["fit"]))
+        with naming(model_id, saved):
+            for name, hint in get_type_hints(cls.settings_type).items():
+                if name in settings:
+                    check_value(f"settings.{name}", settings[name], hint)
+            read = cls.read_settings(settings)  # not by __init__, which would fit to what `fit_to` names
+            protector = cls.restored(read, cls.restored(read, None).restore_fit(tensors, saved["fit"]))
+            protector.check_fitted()
+            if odd := sorted(tensors.keys() ^ protector.fitted.arrays().keys()):
+                raise SettingError(f"its {MODEL} holds {odd[0]!r}, which is not part of the fit.")
+        return protector
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card of the protector's repository: that it is the removal key, and what it has learnt."""

@@ -3,6 +3,7 @@
 A cell is one training: a target, a protocol, a training set, a counter-measure and a seed.
 """
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Generator
 from uc_hf.data.columns import class_names
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.files import set_aside
 from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
@@ -131,10 +133,9 @@ def _choose_length(
     recipe: Recipe, cell: "_Cell", clean: LabelledImages, test: LabelledImages, n_classes: int, resume: Path | None
 ) -> Chosen:
     """As long as the originals need, or as long as the trainings of a scorecard that is gone on with."""
-    if resume is not None and resume.exists():
-        saved = _load(resume)
-        if "epochs" in saved.recipe:
-            return Chosen(replace(recipe, epochs=saved.recipe["epochs"]), tuple(saved.notes))
+    saved = _saved(resume)
+    if saved is not None and "epochs" in saved.recipe:
+        return Chosen(replace(recipe, epochs=saved.recipe["epochs"]), tuple(saved.notes))
     return choose_length(recipe, lambda tried: _train(cell, clean, clean, test, n_classes, tried).last)
 
 
@@ -268,9 +269,9 @@ def begin(
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
     fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
-    if resume is None or not resume.exists():
+    saved = _saved(resume)
+    if saved is None:
         return fresh
-    saved = _load(resume)
     changed = [
         f"{name}={value!r} (saved: {saved.recipe.get(name)!r}{REMEDY.get(name, '')})"
         for name, value in fresh.recipe.items()
@@ -285,10 +286,20 @@ def begin(
     return Scorecard(fresh.chance, saved.rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
 
 
-def _load(path: Path) -> Scorecard:
+def _saved(path: Path | None) -> Scorecard | None:
+    """The scorecard to go on with; a damaged file is set aside, and a warning says so.
+
+    Raises:
+        SettingError: the file is something else.
+    """
+    if path is None or not path.exists():
+        return None
     try:
         return Scorecard.load(path)
-    except (ValueError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        logger.warning("The scorecard is damaged, so that it is begun again. It is kept as %s.", set_aside(path))
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingError(
             f"{path} is not a scorecard: {error!r}. Name another file or folder, or remove it."
         ) from error

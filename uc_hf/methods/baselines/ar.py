@@ -1,9 +1,12 @@
 """AR: autoregressive perturbations, made without a look at the images (Sandoval-Segura et al. 2022)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Generator, Tensor
 
 from uc_hf.data.progress import Bar
+from uc_hf.fitting.schema import Array
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
 
@@ -34,6 +37,7 @@ class AR(Baseline):
     method = "ar"
     title = "Autoregressive perturbations"
     reference = "[Sandoval-Segura et al., NeurIPS 2022](https://arxiv.org/abs/2206.03693)"
+    learns: ClassVar = {"weights": Array("float32", ("p", 3, 8))}
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The weights, float [C, 3, 8]: for each label and channel of the eight neighbours, in reading order."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from uc_hf.data.images import Picture
+from uc_hf.fitting.schema import Array
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
 
@@ -28,6 +30,7 @@ class CUDA(Baseline):
     title = "Class-wise convolutions"
     reference = "[Sadasivan et al., CVPR 2023](https://arxiv.org/abs/2303.04278)"
     bounded = False
+    learns: ClassVar = {"kernels": Array("float32", ("p", "k", "k"))}
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The kernels, float [C, k, k]: random weights of up to p_b, and a 1 at a random place."""

@@ -1,11 +1,13 @@
 """Class-wise gratings: a random texture for each label, for whoever knows the labels that will be trained on."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from uc_hf.fitting.schema import Array
 from uc_hf.fitting.secrets import secret_of, secret_stream
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
@@ -58,6 +60,7 @@ class Grating(Baseline):
     method = "grating"
     title = "Class-wise gratings"
     reference = "[uc_hf](https://github.com/uc-hf/uc_hf)"
+    learns: ClassVar = {"gratings": Array("float32", ("p", 3, 3))}
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """Angle, period and phase of each channel of each label's grating: float [C, 3, 3]."""

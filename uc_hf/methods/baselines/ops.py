@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from uc_hf.data.images import Picture
+from uc_hf.errors import SettingError
+from uc_hf.fitting.schema import Array
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson
 
@@ -24,11 +27,19 @@ class OPS(Baseline):
     title = "One-pixel shortcut"
     reference = "[Wu et al., ICLR 2023](https://arxiv.org/abs/2205.12141)"
     bounded = False
+    learns: ClassVar = {"pixels": Array("int64", ("p", 5))}
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """Place and colour of each label's pixel, int64 [C, 5]: row, column, and three 8-bit levels (algorithm 1)."""
         chosen = [best_pixel(lesson.images.pixels[lesson.images.labels == label]) for label in range(lesson.n_classes)]
         return {"pixels": torch.stack(chosen)}
+
+    def check_fitted(self) -> None:
+        """As `Shared.check_fitted`: every pixel lies on the canvas and has a colour."""
+        super().check_fitted()
+        limits = np.array([self.fitted.canvas_size] * 2 + [256] * 3)
+        if ((self.fitted.tensors["pixels"] < 0) | (self.fitted.tensors["pixels"] >= limits)).any():
+            raise SettingError("learnt.pixels has a pixel that lies beside the canvas, or a colour beyond 255.")
 
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """What the pixel changes, for the pictures of the noise: cut off at epsilon there, and nowhere else."""

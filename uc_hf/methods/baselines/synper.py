@@ -1,9 +1,12 @@
 """SynPer: linearly separable synthetic perturbations, made without a look at the images (Yu et al. 2022)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from uc_hf.fitting.schema import Array
 from uc_hf.methods import register
 from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
 
@@ -22,6 +25,7 @@ class SynPer(Baseline):
     method = "synper"
     title = "Synthetic perturbations"
     reference = "[Yu et al., KDD 2022](https://arxiv.org/abs/2111.00898)"
+    learns: ClassVar = {"corners": Array("float32", ("p", 3, BLOCKS, BLOCKS))}
 
     def learn(self, lesson: Lesson) -> dict[str, Tensor]:
         """The corners, float [C, 3, 4, 4], every value -1 or 1."""

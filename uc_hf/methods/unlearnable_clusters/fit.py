@@ -4,18 +4,21 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import datasets
 import numpy as np
 import torch
 from torch import Tensor
 
+from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import find_clusters, nearest, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
 from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
+from uc_hf.fitting.schema import Array
+from uc_hf.fitting.settings import LARGEST_SIZE
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 from uc_hf.methods.unlearnable_clusters.objective import add_noise
@@ -48,10 +51,21 @@ class ClusterFit(Fit):
             earlier versions, which looked at the canvas.
     """
 
-    centroids: np.ndarray
+    centroids: Annotated[np.ndarray, Array("float32", ("p", "d"))]
     goals: list[int]
     moved: float | None
     looked_at: int | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        """As `Fit.check`."""
+        super().check()
+        p = len(self.sizes)
+        if self.goals and (len(self.goals) != p or not all(0 <= goal < p for goal in self.goals)):
+            raise SettingError(f"goals={self.goals} does not name one of the {p} clusters for each of them.")
+        if self.moved is not None and not 0 <= self.moved <= 1:
+            raise SettingError(f"moved={self.moved} is not a share in [0, 1].")
+        if self.looked_at is not None and not 0 < self.looked_at <= LARGEST_SIZE:
+            raise SettingError(f"looked_at={self.looked_at} is not a side of up to {LARGEST_SIZE} pixels.")
 
     @property
     def view_size(self) -> int:

@@ -118,6 +118,12 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             raise SettingError(f"noise exceeds {self.settings.levels}/255, this protector's epsilon.")
         return self.restored(self.settings, replace(learnt, noise=CanvasNoise(noise)), self._surrogate)
 
+    def check_fitted(self) -> None:
+        """As `Shared.check_fitted`."""
+        super().check_fitted()
+        if self.settings.n_clusters not in (None, len(self.fitted.sizes)):
+            raise SettingError(f"settings.n_clusters={self.settings.n_clusters}, and it has {len(self.fitted.sizes)}.")
+
     @classmethod
     def upgrade_settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
         """Without the settings that version 0.1 had and this one has not, where they were at their defaults."""

@@ -12,13 +12,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 
 from uc_hf.data.images import GRAY, Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import KeyedNoise
+from uc_hf.fitting.schema import Array
 from uc_hf.fitting.secrets import secret_of, secret_stream
 from uc_hf.fitting.settings import one_of
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
@@ -47,6 +48,9 @@ ROWS = 64
 
 TRAINED_AT = 128
 """Side in pixels to which a photograph is expected to be shrunk for training; periods are in its pixels."""
+
+LARGEST_CHANGE = 127
+"""Of a colour, in 8-bit levels: the largest epsilon."""
 
 EDGE = 1.0
 """Width in pixels of a square wave's edges: sharp, and without staircases."""
@@ -89,11 +93,20 @@ class WaveNoise(KeyedNoise):
         key: uint8 [32], the secret from which phases are computed.
     """
 
-    angles: np.ndarray
-    periods: np.ndarray
-    colours: np.ndarray
-    wave: np.ndarray
-    key: np.ndarray
+    angles: Annotated[np.ndarray, Array("float64", ("p",))]
+    periods: Annotated[np.ndarray, Array("float64", ("p",))]
+    colours: Annotated[np.ndarray, Array("float64", ("p", 3))]
+    wave: Annotated[np.ndarray, Array("int64", ())]
+    key: Annotated[np.ndarray, Array("uint8", (32,))]
+
+    def check(self) -> None:
+        """As `Noise.check`."""
+        if not 0 <= self.wave < len(WAVES):
+            raise SettingError(f"noise.wave={self.wave} is none of the {len(WAVES)} waves.")
+        if not (self.periods >= 1).all():
+            raise SettingError(f"noise.periods has {self.periods.min()}, which is less than a pixel.")
+        if not ((abs(self.colours).max(axis=1) > 0) & (abs(self.colours).max(axis=1) <= LARGEST_CHANGE)).all():
+            raise SettingError(f"noise.colours has a row without a change, or one beyond {LARGEST_CHANGE}/255.")
 
     @property
     def size(self) -> int:
