@@ -1,7 +1,7 @@
-"""The card of a protected dataset: what was done to it, how well it works, what it does not do, whose it was.
+"""The card of a protected dataset: what was done to it, how well that works, its limits, and its origin.
 
-A card is public. Nothing here writes down where the protector lies, a path on the publisher's disk, or a picture
-beside its original: that pair would be the removal key.
+A card is public. It never contains the place of the protector, a path on the publisher's disk, or an image beside its
+original: that pair would be the removal key.
 """
 
 import logging
@@ -33,18 +33,18 @@ from uc_hf.scoring.results import Scorecard
 logger = logging.getLogger(__name__)
 
 CONTACT_SHEET = ".uc_hf/contact-sheet.png"
-"""In the dataset's repository. `datasets` skips folders that begin with a dot; elsewhere the sheet would become one
-more row, with a class of its own, of a repository that is a tree of images."""
+"""Path in the dataset's repository. `datasets` skips folders that begin with a dot; elsewhere the sheet would become
+another row, with its own class, of a repository that is a tree of images."""
 
 SHOWN = 16
-"""At most so many pictures in the contact sheet."""
+"""Largest number of images in the contact sheet."""
 
 BEGIN, END = "<!-- uc_hf: this section is written anew at each push -->", "<!-- uc_hf: end of the section -->"
 
-# A section between an earlier BEGIN and this one's was torn by hand: what follows it is not ours.
+# A section between an earlier BEGIN and this one was cut by hand: the text after it is not ours.
 _SECTION = re.compile(f"{re.escape(BEGIN)}(?:(?!{re.escape(BEGIN)}).)*?{re.escape(END)}", re.DOTALL)
 
-# Keys that only mean something together are taken over together.
+# Keys that only make sense together are copied together.
 _CARRIED_OVER = (("license", "license_name", "license_link"), ("language",), ("task_categories",), ("pretty_name",))
 
 
@@ -59,7 +59,7 @@ def push_dataset_card(
     scorecard: Scorecard | None = None,
     token: str | None = None,
 ) -> str:
-    """Write the card of a protected dataset that is on the Hub; what it holds already is kept.
+    """Write the card of a protected dataset on the Hub; the rest of an existing card stays.
 
     Examples:
         >>> protected.push_to_hub("me/pets-protected")  # doctest: +SKIP
@@ -67,15 +67,15 @@ def push_dataset_card(
 
     Args:
         repo_id: "user/name", the dataset that was pushed.
-        protector: the one it was protected with; of it only the settings are told.
-        source: the originals' name on the Hub: their licence, language and task are carried over. A local path is
-            never written down.
-        protected_splits: splits whose pictures carry the noise.
-        clean_splits: splits that were carried over as they are.
-        pictures: *protected* pictures for the contact sheet, in any form that `images.decode` takes; the first
-            `SHOWN` are drawn. None leaves the sheet that is there.
-        scorecard: of this dataset.
-        token: of the Hub; the saved one otherwise.
+        protector: the protector that made it; the card only shows its settings.
+        source: the originals' name on the Hub; their licence, language and task are copied. A local path is never
+            written.
+        protected_splits: splits whose images carry the noise.
+        clean_splits: splits that were copied unchanged.
+        pictures: *protected* images for the contact sheet, in any form that `images.decode` takes; the first `SHOWN`
+            are drawn. If empty, an existing sheet stays.
+        scorecard: a scorecard of this dataset.
+        token: token for the Hub; None for the saved one.
 
     Returns:
         the URL of the commit.
@@ -83,8 +83,8 @@ def push_dataset_card(
     Raises:
         NotFittedError: the protector is not fitted.
         SettingError: no protected split is named, or the scorecard lacks the clean or the protected set.
-        ImageError: a picture cannot be read.
-        RepositoryNotFoundError: there is no such dataset that you may write to.
+        ImageError: an image cannot be read.
+        RepositoryNotFoundError: there is no such dataset, or you may not write to it.
     """
     api = HfApi(token=token)
     card = _card_of(repo_id, token) or DatasetCard(f"---\n\n---\n\n# {repo_id.split('/')[-1]}\n")
@@ -116,19 +116,19 @@ def dataset_card(
     scorecard: Scorecard | None,
     contact_sheet: bool,
 ) -> DatasetCard:
-    """A card with what is to be said of a protected dataset; the one that is given is not changed.
+    """A copy of a card with the description of a protected dataset.
 
-    Everything in the card is kept but what an earlier call has written: one section of the text and the YAML's
+    Everything in the card stays except what an earlier call has written: one section of the text and the YAML's
     `uc_hf`.
 
     Args:
-        card: the repository's present one.
-        protector: fitted.
-        source_name: the originals' name on the Hub; None when they are not there.
-        source_card: theirs; None when there is none to be read.
-        protected_splits: splits whose pictures carry the noise.
-        clean_splits: splits that were carried over as they are.
-        scorecard: of this dataset.
+        card: the repository's present card.
+        protector: a fitted protector.
+        source_name: the originals' name on the Hub; None if they are not there.
+        source_card: the originals' card; None if it cannot be read.
+        protected_splits: splits whose images carry the noise.
+        clean_splits: splits that were copied unchanged.
+        scorecard: a scorecard of this dataset.
         contact_sheet: whether the repository holds `CONTACT_SHEET`.
 
     Raises:
@@ -165,16 +165,16 @@ def dataset_card(
 
 
 def contact_sheet(pictures: Sequence[ImageValue]) -> bytes:
-    """Protected pictures side by side, as PNG.
+    """Protected images side by side, as PNG.
 
-    Protected ones only: a picture beside its original reveals the noise of its cluster, and a public card would hand
-    out the removal key.
+    Only protected ones: an image beside its original reveals the noise of its cluster, so a public card would give
+    away the removal key.
 
     Args:
-        pictures: at least one, in any form that `images.decode` takes; the first `SHOWN` are drawn.
+        pictures: at least one image, in any form that `images.decode` takes; the first `SHOWN` are drawn.
 
     Raises:
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
     """
     cell, gap, columns = 152, 8, 8
     shown = [_fitted_into(picture, cell) for picture in pictures[:SHOWN]]
@@ -206,7 +206,7 @@ def _source_card(name: str, token: str | None) -> DatasetCard | None:
 
 
 def _name_on_hub(source: str | None) -> str | None:
-    """A source that is a name; None for a path, which may say more of its owner than is meant to be published."""
+    """The source if it is a name on the Hub; None for a path, which may reveal something about its owner."""
     if source is None or Path(source).exists():
         return None
     try:
@@ -221,13 +221,13 @@ def _page(dataset: str) -> str:
 
 
 def _carried_over(card: DatasetCard, source: DatasetCard, source_name: str) -> dict[str, Any]:
-    """What the source's YAML says and the card's does not."""
+    """Entries of the source's YAML that the card's YAML lacks."""
     carried: dict[str, Any] = {}
     for group in _CARRIED_OVER:
         if not any(card.data.get(name) for name in group):
             carried |= {name: value for name in group if _is_text(value := source.data.get(name))}
     if "language" in carried:
-        # YAML 1.1, which Python reads, takes the code of Norwegian for a false.
+        # YAML 1.1, which Python reads, takes the code of Norwegian ("no") for a false.
         carried["language"] = ["no" if code is False else code for code in _united(carried["language"])]
     if "license_link" in carried and "://" not in carried["license_link"]:
         carried["license_link"] = f"{_page(source_name)}/blob/main/{carried['license_link']}"
@@ -235,12 +235,12 @@ def _carried_over(card: DatasetCard, source: DatasetCard, source_name: str) -> d
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value from somebody's YAML is a text or a list of such; False is a language."""
+    """Whether a value from a YAML is a text or a list of texts; False stands for a language."""
     return all(isinstance(item, str) or item is False for item in _several(value)) and value not in (None, [])
 
 
 def _licence(card: DatasetCard) -> str | None:
-    """The name of a licence, None when it is not known."""
+    """The name of a licence; None if it is unknown."""
     stated, own = card.data.get("license"), card.data.get("license_name")
     names = [name for name in _united(stated) if name != "unknown"] if _is_text(stated) else []
     if "other" in names and isinstance(own, str) and own:
@@ -249,7 +249,7 @@ def _licence(card: DatasetCard) -> str | None:
 
 
 def _united(values: Any, more: Iterable[str] = ()) -> list[Any]:
-    """One value or several or none, as a list without duplicates that ends in `more`."""
+    """One value, several or none as a list without duplicates that ends with `more`."""
     return list(dict.fromkeys([*_several(values), *more]))
 
 
@@ -289,15 +289,15 @@ def _scores(scorecard: Scorecard) -> Markdown:
     trained = {row.train_set for row in scorecard.rows}
     if missing := [name for name in ("clean", "protected") if name not in trained]:
         raise SettingError(
-            f"the scorecard lacks the set {missing[0]!r} (it has {', '.join(sorted(trained))}): a card tells what was "
-            "learnt from the protected set beside the clean one."
+            f"the scorecard lacks the set {missing[0]!r} (it has {', '.join(sorted(trained))}): a card shows the "
+            "protected set beside the clean one."
         )
     public = [replace(row, target=public_name(row.target)) for row in scorecard.rows]
     return Markdown(replace(scorecard, rows=public).to_markdown().strip())
 
 
 def _with_section(text: str, section: str) -> str:
-    """A text with our section in the place of the former one, or at its end."""
+    """A text with our section in place of the previous one, or at its end."""
     line_end = "\r\n" if "\r\n" in text else "\n"
     section = section.replace("\n", line_end)
     if _SECTION.search(text):

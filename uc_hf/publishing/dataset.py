@@ -1,8 +1,8 @@
-"""A dataset, stored or streamed -> parquet shards in a destination, whatever its size, going on after an interruption.
+"""A dataset of any size, stored or streamed -> parquet shards in a destination; an interrupted job can be continued.
 
-Rows are read one by one as they are stored, protected in small batches, and written in small row groups; a shard is
-handed over before the next one is begun. So memory holds a batch and a row group, the disk one shard. Where a shard
-ends depends on its rows alone: a job that was interrupted ends with the bytes of one that was not.
+Stored rows are read one by one, protected in small batches, and written in small row groups; a shard is handed over
+before the next one begins. So memory holds a batch and a row group, and the disk one shard. The end of a shard depends
+only on its rows, so an interrupted job gives the same bytes as one that was not.
 """
 
 import logging
@@ -41,13 +41,13 @@ from uc_hf.publishing.outcome import COMPARED, Outcome, spread
 logger = logging.getLogger(__name__)
 
 SHARD_ROWS, SHARD_BYTES = 1000, 256 * 2**20
-"""A shard ends with the batch that reaches either; what an interruption can lose is at most one."""
+"""Limits of a shard, which ends with the batch that reaches one; an interruption loses at most one shard."""
 
 BATCH_ROWS = 20
-"""So many pictures are decoded at once; fewer when they are large."""
+"""Number of images that are decoded together; fewer if they are large."""
 
 COMPARED_BYTES = 64 * 2**20
-"""The pairs that are kept for comparison hold no more than this."""
+"""Size limit of the pairs that are kept for comparison."""
 
 Splits = Mapping[str, datasets.Dataset | datasets.IterableDataset]
 
@@ -56,7 +56,7 @@ def common_features(splits: Splits) -> datasets.Features:
     """The features of all splits.
 
     Raises:
-        DatasetError: a stream does not know them, splits differ, or a split's name cannot be that of a file.
+        DatasetError: a stream does not know its features, the splits differ, or a split's name cannot name a file.
     """
     first = next(iter(splits))
     for split, dataset in splits.items():
@@ -76,7 +76,7 @@ def common_features(splits: Splits) -> datasets.Features:
 
 
 def row_count(dataset: datasets.Dataset | datasets.IterableDataset) -> int | None:
-    """The number of rows, for a stream as its dataset states it; None when nobody knows."""
+    """The number of rows; for a stream the number that its dataset states, or None."""
     if not isinstance(dataset, datasets.IterableDataset):
         return len(dataset)
     stated = (dataset.info.splits or {}).get(str(dataset.split))
@@ -95,24 +95,24 @@ def protect_dataset(
 ) -> Outcome:
     """Write a dataset with some of its splits protected, as parquet shards that `load_dataset` reads.
 
-    Columns, features and order stay; images lose their EXIF, unless the protector keeps it. Shards are not made again
-    while they and the rows that they were made from are what they were.
+    Columns, features and order stay; images lose their EXIF unless the protector keeps it. A shard is made again only
+    if it or its original rows have changed.
 
     Args:
         splits: stored or streamed.
-        protect: names of the splits to protect; the others are carried over clean.
-        destination: where the shards go.
-        protector: fitted.
-        source: the originals' name; shards of others are refused.
-        as_they_are: the rows of `protect` have been protected already and are only written.
-        at_hand: streams can be read again for nothing, too, as those of files on this machine. Of others finished rows
-            are not fetched again, so that one that was edited since is not noticed.
+        protect: names of the splits to protect; the others are copied clean.
+        destination: destination of the shards.
+        protector: a fitted protector.
+        source: name of the originals; shards of other originals are refused.
+        as_they_are: whether the rows of `protect` are protected already and only have to be written.
+        at_hand: whether streams can be read again at no cost, like files on this machine. Finished rows of other
+            streams are not fetched again, so later edits of them are not noticed.
 
     Raises:
-        DatasetError: splits that cannot be one dataset, have no rows or lack the protector's column, or a row that
-            cannot be read.
-        ImageError: a picture that cannot be protected, named by its row.
-        OutputError: no space left, other files in the destination, or it cannot be reached.
+        DatasetError: the splits cannot form one dataset, have no rows or lack the protector's column, or a row cannot
+            be read.
+        ImageError: an image cannot be protected; the message names its row.
+        OutputError: no space is left, the destination holds other files, or it cannot be reached.
     """
     features = common_features(splits)
     image_column(features, protector.fitted.column)
@@ -148,9 +148,9 @@ class _Job:
     """One run over all splits.
 
     Attributes:
-        held: what the destination holds of each split, as far as it was written or seen to hold.
-        already: protected rows that an earlier run had written.
-        again: protected rows in shards that were made again.
+        held: shards of each split in the destination that were written or checked so far.
+        already: number of protected rows that an earlier run had written.
+        again: number of protected rows in shards that were made again.
     """
 
     bar: Bar
@@ -171,27 +171,27 @@ class _Job:
         self.column = protector.fitted.column
         self.look()
         for split, sizes in self.sizes.items():
-            self._open(split, max(sizes))  # what is not this work's is refused before anything is written
+            self._open(split, max(sizes))  # refuses files of other work before anything is written
         self.held = {split: Held() for split in protected}
         self.pairs: list[tuple[ImageValue, ImageValue]] = []
         self.already = self.again = 0
 
     def look(self) -> None:
-        """Find out which shards the destination holds."""
+        """List the shards of the destination."""
         self.sizes = list_shards(self.destination)
 
     def known_rows(self, split: str) -> int:
-        """The rows of a split that its last shard tells of."""
+        """The number of rows of a split, by its last shard."""
         last = self._open(split, max(self.sizes.get(split, {0: 0})))
         return 0 if last is None else last.mark.rows_before + last.rows
 
     def compare_rows(self, coming: int | None) -> None:
-        """Choose the rows to keep for comparison: spread over those to come, the first where nobody knows how many."""
+        """Choose the rows to keep for comparison: evenly spread, or the first if the number of rows is unknown."""
         self._compared = set(spread(coming) if coming is not None and coming > 0 else range(COMPARED))
         self._compared_bytes = self._row = 0
 
     def write_split(self, split: str, dataset: datasets.Dataset | datasets.IterableDataset) -> None:
-        """Write what is missing of a split, and what is no longer what it was."""
+        """Write the missing and the changed shards of a split."""
         where, held, rows = f"the split {split!r}", Held(), None
         if isinstance(dataset, datasets.IterableDataset) and not self.at_hand:
             held, rows = self._go_on(split, dataset)
@@ -212,7 +212,7 @@ class _Job:
             logger.warning("The split %r has no rows and is left out: it could not be loaded.", split)
 
     def _open(self, split: str, number: int) -> Shard | None:
-        """A shard of this work, whole; None where there is none."""
+        """A complete shard of this work; None if there is none."""
         size = self.sizes.get(split, {}).get(number)
         if size is None:
             return None
@@ -220,10 +220,10 @@ class _Job:
         return open_shard(self.destination, path, size, self.work, protected, self.features)
 
     def _go_on(self, split: str, stream: datasets.IterableDataset) -> tuple[Held, Ahead | None]:
-        """What is held of a stream that is not read again, and the rows behind it; no rows where all is held.
+        """The shards of a stream that is not read again, and the rows after them; no rows if all are there.
 
         Raises:
-            OutputError: the last row that is held is another one now.
+            OutputError: the last stored row differs from the source's.
         """
         held, last = find_shards(self.destination, self.work, self.protected, self.features)[split]
         self.held[split] = held
@@ -233,7 +233,7 @@ class _Job:
             self.already += held.rows
             self.bar.update(held.rows)
         if last.mark.final and held.rows == row_count(stream):
-            return held, Ahead(iter(()))  # to see that nothing follows, all of it would have to be fetched
+            return held, Ahead(iter(()))  # checking that nothing follows would fetch the whole stream
         rows = read_rows(stream, f"the split {split!r}", held.rows - 1)
         row = next(rows, None)
         if (
@@ -245,10 +245,10 @@ class _Job:
         return held, Ahead(rows)
 
     def _compare(self, split: str, rows: Ahead, shard: Shard, seen_before: bool) -> int | None:
-        """Read the rows of a shard again; the size of their images, or None where one is not what it was.
+        """Read the rows of a shard again; return the size of their images, or None if a row has changed.
 
         Raises:
-            OutputError: none of them is, nor was one before: these are other originals.
+            OutputError: all rows differ, as did all before: these are other originals.
         """
         digests: list[str] = []
         size = 0
@@ -283,7 +283,7 @@ class _Job:
         return [self.work.row(row) for row in batch.to_pylist()]
 
     def _write_shard(self, split: str, rows: Ahead, held: Held) -> Held:
-        """Write and hand over the shard that follows; what is held then."""
+        """Write and hand over the next shard; return the shards that are held then."""
         path, known = shard_path(split, held.shards), held.shards in self.sizes.get(split, {})
         file = partial_path(self.destination.workspace / Path(path).name)
         self.bar.set_postfix_str(Path(path).stem)
@@ -369,6 +369,6 @@ class _Job:
         return batch.set_column(position, kind, pa.array(done, kind.type))
 
     def _take(self, file: Path, split: str, number: int, known: bool) -> None:
-        # Another run of the same job may have been faster: its rows are these.
+        # Another run of the same job may have been faster, with the same rows.
         if known or number not in self.sizes.get(split, {}):
             self.destination.take(file, shard_path(split, number))

@@ -1,8 +1,7 @@
-"""Where the parquet shards of a protected dataset go, and what such a place tells of the work that lies in it.
+"""Destinations of parquet shards, and the work that a destination holds already.
 
-A shard counts once it is complete: on a disk when the manifest says so, on the Hub (`uc_hf.publishing.publish`) when
-it is committed. Each carries a mark in its parquet metadata, by which a later run finds what it need not do again and
-refuses what is not its own.
+A shard counts when it is complete: on a disk when the manifest lists it, on the Hub (`uc_hf.publishing.publish`) when
+it is committed. A mark in its parquet metadata tells a later run which work is done, and which is not its own.
 """
 
 import re
@@ -28,14 +27,14 @@ from uc_hf.publishing.marks import Mark, Work
 CARD = "README.md"
 
 ATTEMPTS = 10
-"""So often a write is tried because somebody else writes to the destination too."""
+"""Number of attempts to write while somebody else writes to the destination too."""
 
 _SHARD = re.compile(r"data/(?P<split>\w+(?:\.\w+)*)-(?P<number>\d{5,})\.parquet")
 _REMEDY = "Empty it, or choose another output."
 
 
 class Conflict(Exception):
-    """Somebody else has written to the destination since it was looked at: look again."""
+    """Somebody else has written to the destination since its files were listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +48,13 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """The first shards of a split, up to some number.
+    """The first shards of a split.
 
     Attributes:
-        shards: how many.
-        rows: in all of them.
-        size: of their files, in bytes.
-        bytes_before: of the images that their rows were made from.
+        shards: their number.
+        rows: rows in all of them.
+        size: size of their files in bytes.
+        bytes_before: size of the original images of their rows in bytes.
     """
 
     shards: int = 0
@@ -64,7 +63,7 @@ class Held:
     bytes_before: int = 0
 
     def plus(self, shard: Shard, bytes_before: int) -> "Held":
-        """With one more shard, made from images of so many bytes."""
+        """The same with one more shard, whose original images have so many bytes."""
         return Held(
             shards=self.shards + 1,
             rows=self.rows + shard.rows,
@@ -77,26 +76,26 @@ class Destination(Protocol):
     """A place for shards and a README.md; paths are relative to it and written with "/"."""
 
     name: str
-    """What messages call it."""
+    """Its name in messages."""
 
     @property
     def workspace(self) -> Path:
-        """A folder on this machine where a shard is written before it is taken."""
+        """A folder on this machine in which a shard is written before `take`."""
 
     def files(self) -> dict[str, int]:
         """Path and size in bytes of every data file."""
 
     def is_whole(self, path: str) -> bool:
-        """Whether a data file holds the bytes that were taken."""
+        """Whether a data file still holds the bytes that `take` received."""
 
     def was_taken(self, path: str) -> bool:
-        """Whether a data file came by `take`, whatever has become of it."""
+        """Whether a data file came by `take`, even if it has changed since."""
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file, without its rows."""
 
     def take(self, file: Path, path: str) -> None:
-        """Make a finished file the one at `path`, whole or not at all; raises `Conflict`."""
+        """Put a finished file at `path`, whole or not at all; raises `Conflict`."""
 
     def read_card(self) -> str | None:
         """The README.md, if there is one."""
@@ -106,15 +105,15 @@ class Destination(Protocol):
 
 
 def shard_path(split: str, number: int) -> str:
-    """Where a shard lies; how many there will be is not known beforehand."""
+    """The path of a shard; the number of shards is not known beforehand."""
     return f"data/{split}-{number:05d}.parquet"
 
 
 def list_shards(destination: Destination) -> dict[str, dict[int, int]]:
-    """The size in bytes of each shard that lies in a destination, by split and number.
+    """The size in bytes of each shard in a destination, by split and number.
 
     Raises:
-        OutputError: a data file that is not a shard.
+        OutputError: a data file is not a shard.
     """
     found: dict[str, dict[int, int]] = {}
     for path, size in destination.files().items():
@@ -131,18 +130,18 @@ def open_shard(
     """A shard by its footer; no row is read.
 
     Args:
-        destination: where it lies.
-        path: of the shard.
-        size: of its file in bytes.
-        work: whose it has to be.
-        protected: whether its rows are to carry the noise; None where that does not matter.
-        features: of its rows.
+        destination: the destination that holds it.
+        path: path of the shard.
+        size: size of its file in bytes.
+        work: the work to which it has to belong.
+        protected: whether its rows have to carry the noise; None if that does not matter.
+        features: features of its rows.
 
     Returns:
-        None where it is this work's and damaged.
+        None if the shard belongs to this work but is damaged.
 
     Raises:
-        OutputError: it is not this work's.
+        OutputError: the shard does not belong to this work.
     """
     try:
         footer = destination.footer(path)
@@ -161,16 +160,16 @@ def open_shard(
 def find_shards(
     destination: Destination, work: Work, protected: Mapping[str, bool], features: datasets.Features
 ) -> dict[str, tuple[Held, Shard | None]]:
-    """What lies in a destination, by split, and the last shard; only that one is opened, and no row is read.
+    """The shards in a destination by split, and the last shard, which alone is opened; no row is read.
 
     Args:
-        destination: where to look.
-        work: whose shards may lie there.
-        protected: the splits of this job, and whether each one gets the noise.
-        features: of this job's rows.
+        destination: the destination to search.
+        work: the work to which its shards have to belong.
+        protected: the splits of this job, and whether each gets the noise.
+        features: features of this job's rows.
 
     Raises:
-        OutputError: files that are not this work's, or shards that are missing or damaged.
+        OutputError: files do not belong to this work, or shards are missing or damaged.
     """
     held: dict[str, tuple[Held, Shard | None]] = {split: (Held(), None) for split in protected}
     for split, sizes in list_shards(destination).items():
@@ -188,13 +187,13 @@ def find_shards(
 
 
 def write_split_table(destination: Destination, held: Mapping[str, Held], features: datasets.Features) -> None:
-    """Write into the README.md which files are which split and what the columns are; all else in it stays.
+    """Write the files of each split and the columns into the README.md; everything else in it stays.
 
     Raises:
-        Conflict: the destination has changed since `held` was found out.
+        Conflict: the destination has changed since `held` was read.
     """
     present, fresh = destination.read_card(), _card(destination, None, held, features)
-    # A card that is the beginning of ours was cut off.
+    # A card that is only the beginning of ours was cut off by an interruption.
     card = fresh if present is None or fresh.startswith(present) else _card(destination, present, held, features)
     if card != present:
         destination.write_card(card)
@@ -219,10 +218,10 @@ def _card(destination: Destination, present: str | None, held: Mapping[str, Held
 
 
 def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None]) -> None:
-    """Write to a destination, again when somebody else has written to it in between.
+    """Write to a destination, and retry if somebody else has written to it in between.
 
     Raises:
-        OutputError: that goes on and on, or what they have written is not of this work.
+        OutputError: conflicts do not end, or the other files do not belong to this work.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -230,7 +229,7 @@ def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None])
         except Conflict:
             time.sleep(attempt)
             look_again()
-    raise OutputError("somebody else writes to the destination all the time. Run the same command again later.")
+    raise OutputError("somebody else keeps writing to the destination. Run the same command again later.")
 
 
 def _own_mark(

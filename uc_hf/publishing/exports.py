@@ -1,8 +1,7 @@
-"""A labelled dataset -> the files that other people's trainers take: class folders, Azure AutoML, Baidu EasyDL.
+"""A labelled dataset -> files for other trainers: class folders, Azure AutoML, Baidu EasyDL.
 
-The bytes of every picture are copied as they are stored (a row that only points to a file is refused), and its file
-keeps its stem. A stem that an earlier row has
-taken gets the row's number in front, and a picture without a name the number alone.
+The stored bytes of every image are copied (a row that only points to a file is refused), and its file keeps its stem.
+A stem that an earlier row has used gets the row's number in front, and an image without a name only the number.
 """
 
 import json
@@ -27,7 +26,7 @@ from uc_hf.files import whole
 FOLDER_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 AZURE_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif"}
 EASYDL_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp"}
-"""Pillow's name of each format that a trainer takes, and the suffix of its files."""
+"""Formats that a trainer takes: Pillow's name and the suffix of the files."""
 
 MLTABLE = """\
 paths:
@@ -43,14 +42,14 @@ transformations:
 """
 
 EASYDL_ARCHIVE, EASYDL_IMAGE = 5 * 2**30, 4 * 2**20
-"""Most bytes of an archive and of a picture."""
+"""Largest size in bytes of an archive and of an image."""
 
 EASYDL_SHORTEST, EASYDL_LONGEST, EASYDL_ASPECT = 30, 4096, 3
-"""Sides in pixels that a picture's lie between, both excluded, and the most that one is of the other."""
+"""Limits of the sides in pixels, both excluded, and the largest ratio of the sides."""
 
 
 LONGEST = 200
-"""In bytes, of a name from data: a file's may have 255, with what is put in front and behind."""
+"""Largest length in bytes of a name from data; a file name may have 255, with prefix and suffix."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class _File:
 def export_folders(
     dataset: datasets.Dataset, out: Path, *, image_column: str | None = None, label_column: str | None = None
 ) -> None:
-    """Write OUT/CLASS/PICTURE, as `datasets`' imagefolder, torchvision and PaddlePaddle read it.
+    """Write OUT/CLASS/IMAGE, which `datasets`' imagefolder, torchvision and PaddlePaddle read.
 
     Args:
         dataset: labelled images.
@@ -79,8 +78,8 @@ def export_folders(
         label_column: None for the only ClassLabel, or a usual name.
 
     Raises:
-        DatasetError: no images or labels, or a class whose name cannot be a folder's.
-        ImageError: a picture that cannot be read, or of another format, named by its row.
+        DatasetError: there are no images or labels, or a class name cannot name a folder.
+        ImageError: an image cannot be read or has another format; the message names its row.
         OutputError: OUT exists.
     """
     files = _files(dataset, image_column, label_column, FOLDER_FORMATS)
@@ -102,7 +101,7 @@ def export_azure(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> None:
-    """Write what Azure's automated ML for images takes: OUT/images, OUT/annotations.jsonl and OUT/MLTable.
+    """Write files for Azure's automated ML for images: OUT/images, OUT/annotations.jsonl and OUT/MLTable.
 
     Upload OUT/images below `location`, and pass OUT as an `mltable` input of an image classification job. The schema
     is Azure's: https://learn.microsoft.com/azure/machine-learning/reference-automl-images-schema.
@@ -115,12 +114,12 @@ def export_azure(
         label_column: None for the only ClassLabel, or a usual name.
 
     Raises:
-        DatasetError: no images or labels, or a location that is not Azure's.
-        ImageError: a picture that cannot be read, or of another format, named by its row.
+        DatasetError: there are no images or labels, or the location is not in Azure.
+        ImageError: an image cannot be read or has another format; the message names its row.
         OutputError: OUT exists.
     """
     if not location.startswith("azureml://"):
-        raise DatasetError(f"{location!r} is no place in Azure: write azureml://.../datastores/NAME/paths/FOLDER.")
+        raise DatasetError(f"{location!r} is not a place in Azure: write azureml://.../datastores/NAME/paths/FOLDER.")
     files = _files(dataset, image_column, label_column, AZURE_FORMATS)
     _refuse_existing(out)
     with whole(out) as partial:
@@ -140,10 +139,10 @@ def export_azure(
 def export_easydl(
     dataset: datasets.Dataset, out: Path, *, image_column: str | None = None, label_column: str | None = None
 ) -> None:
-    """Write the archive that Baidu's EasyDL and BML import for image classification, one label a picture.
+    """Write an archive for Baidu's EasyDL and BML: image classification with one label per image.
 
-    Beside each picture lies its annotation by the same stem: {"labels": [{"name": CLASS}]}. Choose an import with
-    annotations, format "json".
+    Each image has an annotation with the same stem: {"labels": [{"name": CLASS}]}. Choose an import with annotations,
+    format "json".
 
     Args:
         dataset: labelled images, each of at most 4 MB, with sides above 30 and below 4096 px, one at most three times
@@ -153,8 +152,8 @@ def export_easydl(
         label_column: None for the only ClassLabel, or a usual name.
 
     Raises:
-        DatasetError: no images or labels, or more than an archive may hold.
-        ImageError: a picture that cannot be read or is not taken, named by its row.
+        DatasetError: there are no images or labels, or more than an archive may hold.
+        ImageError: an image cannot be read or is not accepted; the message names its row.
         OutputError: OUT exists.
     """
     files = _files(dataset, image_column, label_column, EASYDL_FORMATS)
@@ -189,7 +188,7 @@ def _check_easydl(row: int, file: _File) -> None:
 def _files(
     dataset: datasets.Dataset, image_column: str | None, label_column: str | None, formats: Mapping[str, str]
 ) -> Iterator[_File]:
-    """The rows as files; columns and labels are found at once, images are read one by one."""
+    """The rows as files; columns and labels are found now, images are read one by one."""
     column = find_image_column(dataset.features, image_column)
     labels = find_label_column(dataset.features, label_column)
     names = [class_name(dataset.features[labels], label) for label in labels_of(dataset, labels)]
@@ -218,7 +217,7 @@ def _files(
 
 
 def _is_name(text: str) -> bool:
-    """Whether a text from data can name a file or folder, and no other place than it seems to."""
+    """Whether a text from data can safely name a file or folder."""
     plain = text.isprintable() and not set(text) & set("/\\") and text not in ("", ".", "..")
     return plain and len(text.encode()) <= LONGEST
 

@@ -23,14 +23,14 @@ from uc_hf.publishing.destination import CARD, Conflict, shard_path
 
 
 HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
-"""Files that a repository may hold before it is filled: they are not rows of anything."""
+"""Files that a repository may hold before it is filled: they contain no rows."""
 
 
 def check_access(repo_id: str, token: str | None = None) -> None:
-    """Find out before hours are spent whether a dataset can be pushed; nothing is written.
+    """Check whether a dataset can be pushed, before hours are spent; nothing is written.
 
     Raises:
-        OutputError: not a name, nobody is logged in, the token may not write, or the Hub is not in reach.
+        OutputError: the name is invalid, nobody is logged in, the token may not write, or the Hub is not in reach.
     """
     api = HfApi(token=token)
     with in_our_words(repo_id):
@@ -54,9 +54,9 @@ def check_access(repo_id: str, token: str | None = None) -> None:
 
 
 class HubRepository:
-    """A dataset repository on the Hub as a destination: what is in its last commit is complete.
+    """A dataset repository on the Hub as a destination: the files of its last commit are complete.
 
-    Each commit names the one that it was decided on, so that two pushes at once cannot mix.
+    Each commit names its parent, so that two simultaneous pushes cannot mix.
     """
 
     def __init__(self, repo_id: str, token: str | None = None) -> None:
@@ -69,10 +69,10 @@ class HubRepository:
 
     @classmethod
     def create(cls, repo_id: str, *, private: bool | None = None, token: str | None = None) -> "HubRepository":
-        """A repository, made if it does not exist.
+        """A repository, which is created if it does not exist.
 
         Raises:
-            OutputError: it cannot be made, or is public and was to be private.
+            OutputError: it cannot be created, or it is public and has to be private.
         """
         repository = cls(repo_id, token)
         with in_our_words(repo_id):
@@ -85,11 +85,11 @@ class HubRepository:
 
     @property
     def workspace(self) -> Path:
-        """A folder that goes with this object."""
+        """A folder that is deleted with this object."""
         return Path(self._scratch.name)
 
     def files(self) -> dict[str, int]:
-        """Path and size of the files of the last commit that hold data."""
+        """Path and size of the data files of the last commit."""
         with in_our_words(self.name):
             self._head = self._api.dataset_info(self.name).sha
             tree = self._api.list_repo_tree(self.name, recursive=True, revision=self._head, repo_type="dataset")
@@ -98,11 +98,11 @@ class HubRepository:
         return {path: size for path, size in sizes.items() if path not in (*HARMLESS, *hidden)}
 
     def is_whole(self, path: str) -> bool:
-        """Whether a file holds the bytes that were taken: the Hub sees to that."""
+        """Whether a file holds the bytes that `take` received: the Hub guarantees it."""
         return True
 
     def was_taken(self, path: str) -> bool:
-        """Whether a file came by `take`: the mark within it alone tells."""
+        """Whether a file came by `take`: unknown, since only the mark in it says so."""
         return False
 
     def footer(self, path: str) -> pq.FileMetaData:
@@ -111,13 +111,13 @@ class HubRepository:
             return file.metadata
 
     def first_images(self, path: str, column: str, limit: int) -> list[dict[str, Any]]:
-        """Images of a parquet file as they are stored; only its first row group is fetched."""
+        """Stored images of a parquet file; only its first row group is fetched."""
         with self._opened(path) as file:
             return file.read_row_group(0, columns=[column])[column][:limit].to_pylist()
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[pq.ParquetFile]:
-        # Not the shared instance: it would keep a listing of each commit.
+        # Not the shared instance, which would keep a listing of each commit.
         system = HfFileSystem(endpoint=constants.ENDPOINT, token=self._token, skip_instance_cache=True)
         with (
             in_our_words(self.name),
@@ -151,10 +151,10 @@ class HubRepository:
         self._head = commit.oid
 
     def upload(self, folder: Path) -> None:
-        """Make the shards of a local folder those of the repository; files that it has already are not sent again.
+        """Replace the shards of the repository by those of a local folder; files that it has are not sent again.
 
         Raises:
-            Conflict: somebody else has written to it since `files` was asked.
+            Conflict: somebody else has written to it since `files` was called.
         """
         shards = "data/*.parquet"
         with in_our_words(self.name), _conflicts():
@@ -171,7 +171,7 @@ class HubRepository:
     def introduce(
         self, protector: Protector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
     ) -> None:
-        """Write the card: what was done, with pictures of the first protected split."""
+        """Write the card, with images of the first protected split."""
         shards = self.files()
         first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
         pictures = self.first_images(first, protector.fitted.column, SHOWN)

@@ -1,6 +1,6 @@
-"""A folder of images -> its protected copy on disk, written so that an interrupted job goes on where it stopped.
+"""A folder of images -> its protected copy on disk; an interrupted job continues where it stopped.
 
-A copy is finished when the manifest says so, and neither it nor its original has changed since. Datasets: `dataset`.
+A copy is finished if the manifest lists it and neither it nor its original has changed since. Datasets: `dataset`.
 """
 
 from collections import Counter
@@ -29,24 +29,24 @@ def protect_folder(
     splits: Sequence[str] = (),
     check: bool = True,
 ) -> Outcome:
-    """Write the protected copy of a folder: the same tree, the same stems.
+    """Write the protected copy of a folder: the same tree with the same stems.
 
-    The same call goes on after an interruption, protects what has been added or edited since, and makes again what was
-    damaged.
+    The same call continues after an interruption, protects images that were added or edited since, and replaces
+    damaged copies.
 
     Args:
-        source: a folder of pictures, or what `list_folder` has found in it.
-        out: made where needed.
-        protector: fitted.
-        manifest: of what is finished in `out`.
-        splits: those to protect; none for all but those with a test split's name. The pictures of the others are
-            carried over clean, without their EXIF unless the protector keeps it.
-        check: look at every picture that is not finished before the first is written.
+        source: a folder of images, or the result of `list_folder`.
+        out: the output folder; created if it does not exist.
+        protector: a fitted protector.
+        manifest: the finished files of `out`.
+        splits: the splits to protect; empty for all without the name of a test split. Images of the others are copied
+            clean, without their EXIF unless the protector keeps it.
+        check: check every unfinished image before the first is written.
 
     Raises:
-        DatasetError: no picture, or two that would have the same copy; an unknown split.
-        ImageError: pictures that cannot be protected, all named before the first is written.
-        OutputError: no space left.
+        DatasetError: there is no image, two images would have the same copy, or a split is unknown.
+        ImageError: images cannot be protected; all are named before the first is written.
+        OutputError: no space is left.
     """
     folder = list_folder(source) if isinstance(source, Path) else source
     container = protector.settings.stored_as
@@ -99,15 +99,15 @@ def unfinished(
     *,
     verify: bool = False,
 ) -> list[Path]:
-    """The pictures of a folder that have no finished copy, or have changed since, or whose copy has.
+    """The images of a folder without a finished copy, or with a change in the original or the copy.
 
     Args:
-        folder: of the originals.
-        clean: splits that are carried over clean.
-        copies: what the copy of each picture is called.
-        out: where the copies lie.
-        manifest: of what is finished there.
-        verify: read every original and copy, however sure their sizes and times are.
+        folder: the originals.
+        clean: splits that are copied clean.
+        copies: path of the copy of each image.
+        out: folder of the copies.
+        manifest: its finished files.
+        verify: read every original and copy, even if size and times are unchanged.
     """
     carried = {name for split in clean for name in folder.splits[split]}
 
@@ -125,7 +125,7 @@ def _orphans(copies: Mapping[Path, Path], out: Path, manifest: Manifest) -> list
 
 def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
     try:
-        state = State.of(root / name)  # before it is read: one that changes meanwhile is another next time
+        state = State.of(root / name)  # before reading, so that a change in between is noticed next time
         data = images.file_bytes(root / name)
     except (ImageError, OSError) as error:
         raise ImageError(f"{shown(name)}: {error}") from error
@@ -139,10 +139,10 @@ def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector
 
 
 def clean_copy(name: Path, data: bytes, keep_exif: bool) -> bytes:
-    """The bytes of a picture that is carried over clean.
+    """The bytes of an image that is copied clean.
 
     Raises:
-        ImageError: it is damaged, so that its EXIF cannot be taken out.
+        ImageError: the image is damaged, so that its EXIF cannot be removed.
     """
     try:
         return data if keep_exif else without_metadata(data)

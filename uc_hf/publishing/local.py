@@ -13,8 +13,8 @@ class LocalFolder:
     """A folder on this machine.
 
     Args:
-        root: made where needed.
-        manifest: of what is finished in it.
+        root: the folder; created if it does not exist.
+        manifest: its finished files.
     """
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
@@ -23,22 +23,22 @@ class LocalFolder:
 
     @property
     def workspace(self) -> Path:
-        """Beside the finished shards, so that taking one is renaming it."""
+        """A folder beside the finished shards, so that `take` only renames."""
         folder = self._root / "data"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def files(self) -> dict[str, int]:
-        """The parquet files; what a person keeps beside them is left alone."""
+        """The parquet files; other files beside them are ignored."""
         paths = sorted((self._root / "data").glob("*.parquet"))
         return {path.relative_to(self._root).as_posix(): path.stat().st_size for path in paths}
 
     def is_whole(self, path: str) -> bool:
-        """Whether the manifest vouches for the bytes of a file."""
+        """Whether a file holds the bytes that the manifest lists."""
         return self._manifest.holds(path, self._root / path)
 
     def was_taken(self, path: str) -> bool:
-        """Whether a file came by `take`, whatever has become of it."""
+        """Whether a file came by `take`, even if it has changed since."""
         return path in self._manifest
 
     def footer(self, path: str) -> pq.FileMetaData:
@@ -46,14 +46,14 @@ class LocalFolder:
         return pq.read_metadata(self._root / path)
 
     def take(self, file: Path, path: str) -> None:
-        """Rename a finished file, and note it down."""
+        """Rename a finished file, and list it in the manifest."""
         digest = digest_of_file(file)
         put(file, self._root / path)
         with self._manifest:
             self._manifest.add(path, self._root / path, digest)
 
     def read_card(self) -> str | None:
-        """The README.md, if there is one that is a text."""
+        """The README.md, if there is one and it is text."""
         path = self._root / CARD
         try:
             text = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,9 +1,9 @@
-"""What was finished in an output: a copy counts only while it, and its original, are what they were then.
+"""The finished files of an output: a copy counts only while it and its original are unchanged.
 
-It lies in the protector's folder, which is private. The output is published as it is, and has no place for the time at
-which an original was taken, or for what would confirm a guess of it; the digests of originals are keyed by the noise
-besides. A line is appended for each copy, so that the millionth costs no more than the first. Of the lines of a name
-the last holds; one that was cut off or damaged, or is another protector's, counts for nothing: its copy is made again.
+The manifest is stored in the protector's folder, which is private. The output will be published, so it must not hold
+the times of originals or anything that confirms a guess of them; digests of originals are keyed by the noise as well.
+A line is appended for each copy, so the cost does not grow with their number. The last line of a name is valid. A line
+that is damaged, or belongs to another protector, is ignored, and its copy is made again.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from uc_hf.publishing.marks import Work
 
 
 class State(NamedTuple):
-    """What a disk tells of a file without its bytes being read.
+    """Properties of a file that are known without reading it.
 
     Attributes:
         size: in bytes.
-        modified: when its bytes were written, in nanoseconds; programs set it back.
-        changed: when anything of it changed, in nanoseconds; nobody sets it back.
+        modified: time of the last write in nanoseconds; programs can set it back.
+        changed: time of the last change of any kind in nanoseconds; it cannot be set back.
     """
 
     size: int
@@ -37,13 +37,13 @@ class State(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A file as it was: the digest of its bytes, and its state."""
+    """A file at some time: the digest of its bytes, and its state."""
 
     digest: str
     state: State
 
     def again(self, path: Path, digest: Callable[[Path], str], *, verify: bool) -> "Seen | None":
-        """A file as it is now; None where its bytes are others. Of the same state they are only read to `verify`."""
+        """The file now; None if its bytes have changed. With an unchanged state they are only read to `verify`."""
         now = State.of(path)
         if now == self.state and not verify:
             return self
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A finished copy, its original where that is a file, and whether the copy carries the noise."""
+    """A finished copy, its original if that is a file, and whether the copy carries the noise."""
 
     copy: Seen
     original: Seen | None
@@ -63,11 +63,11 @@ class Manifest:
     """The finished copies of one output, by name.
 
     Args:
-        path: of its file.
-        work: of the protector that makes the copies.
+        path: path of the manifest.
+        work: work of the protector that makes the copies.
 
     Attributes:
-        changed: copies that were finished, and found to be others now, or missing, or of another original.
+        changed: copies that were finished and are now changed, missing, or those of another original.
     """
 
     def __init__(self, path: Path, work: Work) -> None:
@@ -80,7 +80,7 @@ class Manifest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """However the work within ends, what was noted is written down."""
+        """Write the recorded entries, however the work within ends."""
         self.sync()
 
     @property
@@ -88,16 +88,16 @@ class Manifest:
         return self._work.protector[:8]
 
     def __contains__(self, name: str) -> bool:
-        """Whether a copy of this name was finished, whatever has become of it."""
+        """Whether a copy of this name was finished, even if it has changed since."""
         return name in self._entries or name in self.changed
 
     @property
     def names(self) -> list[str]:
-        """Of all copies that were finished, and not found changed since."""
+        """The names of all finished copies that are not known to have changed."""
         return list(self._entries)
 
     def begin(self) -> None:
-        """Make the file, by which the output is known as this protector's work.
+        """Create the file, which identifies the output as this protector's work.
 
         Raises:
             OutputError: it cannot be written.
@@ -108,14 +108,14 @@ class Manifest:
     def holds(
         self, name: str, copy: Path, original: Path | None = None, *, protected: bool = True, verify: bool = False
     ) -> bool:
-        """Whether a copy is finished, and it and its original are what they were; what is not is `changed`.
+        """Whether a copy is finished and it and its original are unchanged; otherwise it is added to `changed`.
 
         Args:
-            name: of the copy.
+            name: name of the copy.
             copy: its file, which may be missing.
-            original: the original's file, where it is one.
-            protected: whether the copy is to carry the noise.
-            verify: read them, however sure their states are.
+            original: file of the original, if it is a file.
+            protected: whether the copy has to carry the noise.
+            verify: read both even if their states are unchanged.
         """
         entry = self._entries.get(name)
         if entry is None:
@@ -134,7 +134,7 @@ class Manifest:
             if source is not None and original is not None:
                 source = source.again(original, self._digest_of_original, verify=verify)
         except OSError:
-            return None  # missing; or whoever reads it next says why it cannot be read
+            return None  # missing, or unreadable, which the next read reports
         if finished is None or (source is None and original is not None):
             return None
         return entry._replace(copy=finished, original=source)
@@ -145,26 +145,26 @@ class Manifest:
         self._lines.append(json.dumps([self._mark, name, *files, entry.protected]) + "\n")
 
     def add(self, name: str, copy: Path, digest: str, original: Seen | None = None, *, protected: bool = True) -> None:
-        """Note a finished copy; `sync` writes that down.
+        """Record a finished copy; `sync` writes the record.
 
         Args:
-            name: of the copy.
+            name: name of the copy.
             copy: its file.
-            digest: of its bytes.
-            original: as it was when it was read.
+            digest: digest of its bytes.
+            original: the original when it was read.
             protected: whether the copy carries the noise.
         """
         self._note(name, Entry(Seen(digest, State.of(copy)), original, protected))
 
     def seen(self, data: bytes, state: State) -> Seen:
-        """An original of these bytes, as `add` takes it; `state` is from before it was read."""
+        """An original with these bytes, for `add`; `state` was taken before it was read."""
         return Seen(self._work.original(data), state)
 
     def _digest_of_original(self, path: Path) -> str:
         return self._work.original(path.read_bytes())
 
     def sync(self) -> None:
-        """Write down what was noted, and wait until the disk holds it.
+        """Write the recorded entries, and wait until the disk holds them.
 
         Raises:
             OutputError: it cannot be written.
@@ -186,7 +186,7 @@ def digest_of(data: bytes) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """The digest of a copy, whatever its size."""
+    """The digest of a copy of any size, read in parts."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

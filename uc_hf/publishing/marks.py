@@ -1,4 +1,4 @@
-"""The mark by which an interrupted job finds where to go on and refuses what is not its own."""
+"""The mark that tells an interrupted job where to continue, and which files are not its own."""
 
 import hashlib
 import hmac
@@ -17,21 +17,21 @@ MARK = b"uc_hf"
 """The key of the mark in a shard's parquet metadata."""
 
 ROW_DIGEST = 16
-"""Characters of a row's digest: 64 bits, which nobody can choose who does not hold the noise."""
+"""Characters of a row's digest: 64 bits that only a holder of the noise can compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What a shard says of itself; nothing in it tells of the noise, of the originals, or of where they lie.
+    """Description of a shard, stored in it; it reveals neither the noise nor the originals or their place.
 
     Attributes:
-        protector: digest of what decides the pixels.
+        protector: digest of everything that determines the pixels.
         source: digest of the originals' name.
-        protected: whether this split carries the noise, or was carried over clean.
+        protected: whether this split carries the noise; otherwise it was copied clean.
         rows_before: rows of the split in earlier shards.
-        bytes_before: size of the originals' images up to the end of this shard.
+        bytes_before: size of the original images up to the end of this shard, in bytes.
         originals: digests of the originals of this shard's rows, `ROW_DIGEST` characters each.
-        final: whether the split ended with this shard.
+        final: whether the split ends with this shard.
     """
 
     protector: str
@@ -44,7 +44,7 @@ class Mark:
 
     @classmethod
     def of(cls, footer: pq.FileMetaData) -> Self | None:
-        """The mark in a parquet file's metadata; None where there is none that this version knows."""
+        """The mark in a parquet file's metadata; None if there is none that this version knows."""
         try:
             written = json.loads((footer.metadata or {}).get(MARK, "{}"))
         except ValueError:
@@ -57,21 +57,21 @@ class Mark:
         return [self.originals[at : at + ROW_DIGEST] for at in range(0, len(self.originals), ROW_DIGEST)]
 
     def to_json(self) -> str:
-        """As it is written into parquet metadata."""
+        """The mark as it is written into parquet metadata."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Work:
-    """One protector's work on one source.
+    """The work of one protector on one source.
 
-    Its digests are keyed by the noise: who does not hold the protector can neither check a guess of the source's name
-    by them, nor tell which published original is which row.
+    Its digests are keyed by the noise: without the protector nobody can check a guess of the source's name, or match
+    published originals to rows.
 
     Attributes:
         protector: digest, as in `Mark`.
         source: digest, as in `Mark`.
-        key: secret, never written.
+        key: secret; never written.
     """
 
     protector: str
@@ -93,7 +93,7 @@ class Work:
         return _digest(self.key, b"original" + data)
 
     def row(self, row: Mapping[str, Any]) -> str:
-        """Digest of an original row as it is stored, all columns of it."""
+        """Digest of all columns of an original row as stored."""
         return _digest(self.key, b"row" + json.dumps(row, default=_plain).encode())[:ROW_DIGEST]
 
 

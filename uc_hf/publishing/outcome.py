@@ -1,4 +1,4 @@
-"""What protecting came to."""
+"""The result of a protection job."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,30 @@ from uc_hf.data.images import ImageValue
 
 
 COMPARED = 100
-"""At most so many pairs of an original and its protected copy are handed out for comparison."""
+"""Largest number of pairs, of an original and its protected copy, that are returned for comparison."""
 
 ALL_COMPARED = 24
-"""Of so few images all; of more a tenth, since comparing takes half as long as protecting."""
+"""Number of images up to which all are compared; of more images a tenth, since comparing takes half as long as
+protecting."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job has written.
+    """The result of a finished job.
 
     Attributes:
-        images: protected images in the output.
+        images: number of protected images in the output.
         already: how many of them an earlier run had written.
-        again: how many of the others an earlier run had written, too, before they or their originals changed.
-        orphans: copies of an earlier run whose original is gone, or has another copy now.
-        ignored: files that are not images, by their suffix.
-        left_out: why pictures of the source, or folders that may hold some, have no copy -> their paths or rows.
-        noted: what else was not followed -> its paths; no picture is missing for it.
-        carried: splits that were carried over clean.
-        bytes_before: size of the originals.
-        bytes_after: size of the protected files.
-        pairs: an original and its protected copy, evenly spread, at most `COMPARED`; of a dataset, from the rows that
-            this run has protected.
+        again: how many were written again because they or their originals had changed since an earlier run.
+        orphans: copies of an earlier run whose original is gone or has another copy now.
+        ignored: number of files that are not images, by suffix.
+        left_out: reason -> paths or rows of images, or of folders that may hold some, that have no copy.
+        noted: reason -> other paths that were not followed; no image is missing because of them.
+        carried: splits that were copied without protection.
+        bytes_before: size of the originals in bytes.
+        bytes_after: size of the protected files in bytes.
+        pairs: originals with their protected copies, evenly spread, at most `COMPARED`; for a dataset from the rows
+            that this run has protected.
     """
 
     images: int
@@ -49,6 +50,6 @@ class Outcome:
 
 
 def spread(total: int) -> list[int]:
-    """Evenly spread numbers in [0, total): of the images that are compared."""
+    """Evenly spread numbers in [0, total): the images that are compared."""
     count = min(total, max(ALL_COMPARED, min(COMPARED, total // 10)))
     return np.linspace(0, total - 1, count).astype(int).tolist()

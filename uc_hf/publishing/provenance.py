@@ -1,7 +1,7 @@
-"""What may be told in public of how a dataset was protected.
+"""The public description of how a dataset was protected.
 
-No path on the publisher's disk, and nothing that lets anyone derive the noise. The seed is such a thing: some
-methods (SynPer, AR, CUDA) draw from it without a look at the pictures, and who knows it can draw their noise again.
+It contains no path on the publisher's disk and nothing from which the noise can be derived. The seed would be such a
+thing: the noise of some methods (SynPer, AR, CUDA) depends on it alone, so whoever knows the seed can make it again.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from uc_hf.surrogates.surrogate import Surrogate
 
 
 FORMAT = 1
-"""Of the mapping `uc_hf:` in a card's YAML."""
+"""Version of the mapping `uc_hf:` in a card's YAML."""
 
 
 class PublicModel(NamedTuple):
-    """A surrogate as the public may know it; a commit is its revision on the Hub."""
+    """Public name of a surrogate, and its commit on the Hub."""
 
     name: str
     commit: str | None
@@ -29,8 +29,8 @@ class PublicModel(NamedTuple):
 def provenance(protector: Protector) -> dict[str, Any]:
     """How a dataset was protected, as JSON values.
 
-    `config_hash` is the SHA-256 of the settings and the surrogate's digest: equal for what was made alike. The seed is
-    left out there too, since a hash of few unknown bits is found by trying them.
+    `config_hash` is the SHA-256 of the settings and the surrogate's digest, so that equal settings can be recognised.
+    It also leaves out the seed, since a hash of few unknown bits can be inverted by trying all.
 
     Raises:
         NotFittedError: the protector is not fitted.
@@ -54,7 +54,7 @@ def provenance(protector: Protector) -> dict[str, Any]:
 
 
 def public_surrogates(protector: Protector) -> list[PublicModel]:
-    """Each surrogate; one that did not come from the Hub stays unnamed."""
+    """The surrogates; one that did not come from the Hub is not named."""
     if protector.fitted.surrogate_digest is None:
         return [PublicModel("none", None)]
     spec, revision = protector.settings.surrogate, protector.fitted.surrogate_revision
@@ -70,5 +70,5 @@ def public_surrogates(protector: Protector) -> list[PublicModel]:
 
 
 def public_name(model: str) -> str:
-    """A preset or a name on the Hub as it is; of a folder the last part."""
+    """A preset or a name on the Hub unchanged; the last part of a folder's path."""
     return Path(model).name if model.count("/") > 1 or model.startswith(("/", ".", "~")) else model

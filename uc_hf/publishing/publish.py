@@ -33,36 +33,36 @@ def publish(
 ) -> str:
     """Protect a clean dataset and push the result to the Hub, with bounded memory and disk.
 
-    Rows are protected in pieces, and each is pushed and forgotten before the next is begun. An interrupted call goes
-    on where it stopped when it is made again with the same protector, dataset and source.
+    Rows are protected in pieces; each piece is pushed and deleted here before the next begins. An interrupted call
+    continues where it stopped if it is repeated with the same protector, dataset and source.
 
     Examples:
         >>> stream = load_dataset("timm/oxford-iiit-pet", streaming=True)  # doctest: +SKIP
         >>> publish(stream, "me/pets-protected", protector=UCProtector(fit_to=stream["train"]))  # doctest: +SKIP
 
     Args:
-        dataset: a Dataset, DatasetDict, IterableDataset or IterableDatasetDict of originals. Of a stream from
-            `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: pictures that have
-            been decoded would be encoded anew.
-        repo_id: "user/name"; made if it does not exist. One that holds other data is refused.
-        protector: fitted.
-        splits: those to protect; None for all but those with a test split's name. The others are carried over clean.
-        source: the originals' name on the Hub, told in the card; a local path is never written down.
-        files_in: a folder that rows may point into, as those of `load_dataset("imagefolder", ...)` point to files;
-            without it they may point to files of `source` alone, since what a row names is published.
-        keep_clean: further columns of images that may be published as they are; without it they are refused.
-        private: whether a new repository is private; None for what your account or organisation has as its default,
-            which is public unless you have changed it.
-        token: of the Hub; the saved one otherwise.
+        dataset: a Dataset, DatasetDict, IterableDataset or IterableDatasetDict of originals. For a stream from
+            `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: decoded images would
+            be encoded again.
+        repo_id: "user/name"; created if it does not exist. A repository with other data is refused.
+        protector: a fitted protector.
+        splits: the splits to protect; None for all without the name of a test split. The others are copied clean.
+        source: the originals' name on the Hub, for the card; a local path is never written.
+        files_in: a folder whose files rows may point to, as those of `load_dataset("imagefolder", ...)` do. Without
+            it rows may only point to files of `source`, since the files that a row names are published.
+        keep_clean: other columns of images that may be published unchanged; without it they are refused.
+        private: whether a new repository is private; None for the default of your account or organisation, which is
+            public unless you have changed it.
+        token: token for the Hub; None for the saved one.
 
     Returns:
         the dataset's address.
 
     Raises:
         NotFittedError: the protector is not fitted.
-        DatasetError: no images, further columns of images, splits that cannot be one dataset, a row that cannot be
-            read, or one that points to a file outside `files_in` and `source`. Of a stream, when its turn comes.
-        ImageError: a picture that cannot be protected, named by split and row. Of a stream, when its turn comes.
+        DatasetError: there are no images or several columns of images, the splits cannot form one dataset, a row
+            cannot be read, or it points to a file outside `files_in` and `source` (in a stream, when its turn comes).
+        ImageError: an image cannot be protected; the message names split and row (in a stream, when its turn comes).
         OutputError: the repository cannot be written to, or holds other data.
     """
     column = protector.fitted.column
@@ -95,7 +95,7 @@ def push_shards(
     protector: Protector,
     source: str,
 ) -> None:
-    """Push the shards that `protect_dataset` has written into a folder, with the same arguments.
+    """Push the shards that `protect_dataset` wrote into a folder with the same arguments.
 
     Raises:
         OutputError: the repository cannot be written to, or holds other data.
@@ -116,7 +116,7 @@ def push_shards(
 
 def _by_split(dataset: Any) -> Splits:
     if isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
-        # A part of a split, "train[:10%]", is published under the split's name.
+        # A part of a split, such as "train[:10%]", is published under the name of the split.
         return {str(dataset.split or "train").split("[")[0].split("+")[0]: dataset}
     if isinstance(dataset, datasets.DatasetDict | datasets.IterableDatasetDict) and dataset:
         return dataset
