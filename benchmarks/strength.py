@@ -30,7 +30,7 @@ from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
-from uc_hf.scoring.controls import with_controls
+from uc_hf.scoring import controls
 from uc_hf.scoring.recipes import PROTOCOLS, Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 DRAW = ", draw "
 """Text before a draw's number in the name of a set; the first draw has no number."""
-
-CONTROL_NAMES = ("random", "blocky", "grating", "family")
 
 LINE, NAMES = 0.32, 4.6
 """Height of a bar's row and width of the names beside the bars, in inches."""
@@ -70,7 +68,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--target", action="append", help="repeat for several; default: resnet-small")
     parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="repeat; default: from-scratch")
-    parser.add_argument("--control", action="append", choices=CONTROL_NAMES, help="repeat; default: all of them")
+    parser.add_argument("--control", action="append", choices=controls.CONTROLS, help="repeat; default: all of them")
     parser.add_argument("--counter-measure", action="append", help="none, jpeg-75, ...; repeat; default: none")
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
@@ -89,9 +87,7 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
             protector = build(method, surrogate, paper_epochs=args.paper_epochs, seed=number, **settings).fit(train)
             logger.info("%s, %s: %r", short, method, protector)
             if method == args.method[0]:
-                made = with_controls(protector, train)
-                wanted = {"clean", "protected", *(f"control-{name}" for name in args.control or CONTROL_NAMES)}
-                made = {kind: rows for kind, rows in made.items() if kind in wanted}
+                made = controls.with_controls(protector, train, controls=args.control or controls.CONTROLS)
                 yield from ((kind if kind == "clean" else f"{kind} ({short})", rows) for kind, rows in made.items())
             else:
                 yield f"{method} ({short})", train.map(protector, batched=True, batch_size=64, desc=f"making {method}")

@@ -1,6 +1,6 @@
 """Controls: random noise with the same epsilon and the same clusters, which a claim has to beat."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import datasets
@@ -68,17 +68,23 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     return (levels * render(gratings, shape[-1])).numpy().astype(np.int8)
 
 
-def with_controls(protector: Protector, clean: Dataset, protected: Dataset | None = None) -> dict[str, Dataset]:
+CONTROLS = ("random", "blocky", "grating", "family")
+"""Random signs, random blocks, random gratings, and the protector's own family drawn at random."""
+
+
+def with_controls(
+    protector: Protector, clean: Dataset, protected: Dataset | None = None, controls: Collection[str] = CONTROLS
+) -> dict[str, Dataset]:
     """The training sets of a scorecard, all with one protector's groups of images (clusters) and encoding.
 
     Args:
         protector: fitted.
         clean: the original rows.
         protected: the protected rows if they exist; None makes them.
+        controls: names in `CONTROLS`; "family" is left out where the protector's family cannot be drawn at random.
 
     Returns:
-        "clean" (noise 0, the same encoding), "protected", "control-random", "control-blocky", "control-grating", and
-        "control-family" where the protector's family can be drawn at random: with the same quiet cluster.
+        "clean" (noise 0, the same encoding), "protected", and "control-NAME" for each control.
 
     Raises:
         ImageError: images cannot be protected; the message names their rows.
@@ -94,6 +100,9 @@ def with_controls(protector: Protector, clean: Dataset, protected: Dataset | Non
     }
     if (family := learnt.noise.drawn_at_random(seed)) is not None:
         noises["control-family"] = family
+    for name in CONTROLS:
+        if name not in controls:
+            noises.pop(f"control-{name}", None)
     sets = {} if protected is None else {"protected": protected}
     sets |= _with_noises(protector, clean, {name: noises[name] for name in noises if name not in sets})
     return {name: sets[name] for name in noises}
