@@ -142,7 +142,12 @@ def test_a_protector_is_a_small_table(protector: UCProtector, tiles: Dataset, tm
 def test_settings_that_waves_have_not_are_refused():
     with pytest.raises(SettingError, match=r"look='loud' is not known\. Write 'quiet' or 'balanced' or 'strong'"):
         UCProtector(look="loud")
-    with pytest.raises(SettingError, match="waves have no canvas"):
-        UCProtector(canvas_size=64)
-    with pytest.raises(SettingError, match="'steps' is a setting of parametrisation='direct' and 'generator', not of"):
-        UCProtector(steps=10)
+    with pytest.raises(SettingError, match="'goal' is a setting of parametrisation='direct' and 'generator', not of"):
+        UCProtector(goal="next")
+
+
+def test_settings_of_learnt_noise_are_taken_with_a_warning(caplog: pytest.LogCaptureFixture):
+    UCProtector(steps=10, canvas_size=64)
+    assert "steps=10 changes nothing" in caplog.text and "canvas_size=64 changes nothing" in caplog.text
+    with pytest.raises(SettingError, match="steps=0 is not a whole number"):
+        UCProtector(steps=0)

@@ -10,6 +10,7 @@ So a protector keeps a small table, and the noise is rendered at each picture's 
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
@@ -17,16 +18,17 @@ from typing import Annotated, Self
 import numpy as np
 
 from uc_hf.data.images import GRAY, Picture
-from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.fitting.schema import Array
 from uc_hf.fitting.secrets import secret_of, secret_stream
-from uc_hf.fitting.settings import one_of
+from uc_hf.fitting.settings import at_least, one_of
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson, Family
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS, Look
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 
+
+logger = logging.getLogger(__name__)
 
 TURN = 1 << 16
 """Steps of a turn: phases are whole numbers that wrap around as 16-bit integers do, the same on every machine."""
@@ -64,19 +66,24 @@ class WaveSettings(Settings):
 
     Attributes:
         look: a name in `LOOKS`: how visible the noise is, and how much it protects.
+        steps: changes nothing, as `canvas_size` does not: waves are drawn, and rendered at each picture's own size.
+            Both are taken with a warning, for commands that were written for families that learn their noise.
     """
 
     look: str = "balanced"
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         """As `Settings`: refuse what is out of range."""
         super().__post_init__()
         one_of("look", self.look, tuple(LOOKS))
-        if self.canvas_size is not None:
-            raise SettingError(
-                f"canvas_size={self.canvas_size}: waves have no canvas, they are rendered at each picture's own size. "
-                "Leave it out."
-            )
+        if self.steps is not None:
+            at_least("steps", self.steps, 1)
+        for name in ("steps", "canvas_size"):
+            if getattr(self, name) is not None:
+                logger.warning(
+                    "%s=%d changes nothing: waves are drawn, not learnt on a canvas.", name, getattr(self, name)
+                )
 
 
 @dataclass(frozen=True)
