@@ -14,7 +14,7 @@ from torch import Tensor
 from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import find_clusters, nearest, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
-from uc_hf.fitting.noise import Noise
+from uc_hf.fitting.noise import CanvasNoise, Noise
 from uc_hf.fitting.record import ALGORITHM, Fit, FitOptions
 from uc_hf.fitting.sample import Sample, draw_sample
 from uc_hf.fitting.schema import Array
@@ -120,13 +120,13 @@ def _learn(
     options: FitOptions,
 ) -> ClusterFit:
     looked_at = views.shape[-1]
-    size = settings.canvas_size or looked_at
+    family = FAMILIES.find(settings.parametrisation)
+    size = (settings.canvas_size if issubclass(family.noise_type, CanvasNoise) else None) or looked_at
     canvases = views if size == looked_at else load_canvases(sample, size, options.num_workers)
     alone = settings.p == 1
     clustering = settings.clustering or ("spectral" if size > PHOTOGRAPH and not alone else "kmeans")
     clusters = find_clusters(embeddings, settings.p, settings.seed, clustering)
     checkpoint = options.checkpoint_dir / f"{_key(surrogate, settings, canvases, embeddings)}.safetensors"
-    family = FAMILIES.find(settings.parametrisation)
     goal = None if alone else family.goals(clusters.centroids, settings)
     lesson = ClusterLesson(
         canvases=canvases,

@@ -18,6 +18,7 @@ from typing import Annotated, Self
 import numpy as np
 
 from uc_hf.data.images import GRAY, Picture
+from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.fitting.schema import Array
 from uc_hf.fitting.secrets import secret_of, secret_stream
