@@ -84,7 +84,7 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
         "Protected 64 images, each at its own size",
         "left clean      split test",
         "epsilon         8/255",
-        "largest change  8/255, measured on 64 stored images",
+        "largest change  8/255, measured on 24 stored images",
         "dB on average",
         "out.protector private: it is the key that removes the noise",
         "Take down the originals",
@@ -105,7 +105,8 @@ def test_every_image_is_looked_at_once_before_the_work(
         for row in range(64):
             tiles[row]["image"].save(tmp_path / "photos" / f"{row}.png")
     succeed("protect", saved if kind == "dataset" else tmp_path / "photos", "--out", tmp_path / "out", *quick)
-    assert len(looked) == 64
+    # An image that is carried over clean is looked at again as its EXIF is taken out.
+    assert len(looked) == (64 if kind == "folder" else 64 + 2 * 32)
 
 
 def test_exif_is_kept_on_request_alone(tiles: Dataset, quick: list[str], tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict],
     facts = json.loads(succeed("inspect", key, "--json", "--picture", tmp_path / "noise.png"))
     assert facts["settings"]["n_clusters"] == 4 and facts["images_fitted"] == 64
     assert sum(cluster["images"] for cluster in facts["groups"]) == 64
-    assert sorted(cluster["goal"] for cluster in facts["groups"]) == [0, 1, 2, 3]
+    assert all("goal" not in cluster for cluster in facts["groups"])
     assert 0 < facts["noise"]["mean_change"] <= facts["noise"]["max_change"] == 16
     with PILImage.open(tmp_path / "noise.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10

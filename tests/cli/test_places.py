@@ -108,7 +108,7 @@ def test_a_fit_that_cannot_be_saved_is_not_lost(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    command = ["protect", photos, "--out", tmp_path / "out", *quick]
+    command = ["protect", photos, "--out", tmp_path / "out", *quick, "--parametrisation", "direct", "--steps", 4]
     with monkeypatch.context() as patch:
         patch.setattr(UCProtector, "_save_pretrained", full)
         result = invoke(*command)
@@ -119,7 +119,7 @@ def test_a_fit_that_cannot_be_saved_is_not_lost(
     with listening(heard.append):
         report = json.loads(succeed(*command, "--json"))
     assert report["protector_fitted_now"] and report["images"] == 8
-    assert {(said.done, said.total) for said in heard if said.phase == "trying textures"} == {(4, 4)}
+    assert {(said.done, said.total) for said in heard if said.phase == "learning noise"} == {(4, 4)}
 
 
 def test_lack_of_memory_is_told_in_a_sentence(

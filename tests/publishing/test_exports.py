@@ -154,7 +154,7 @@ def test_what_a_trainer_does_not_take_is_refused(pets: Dataset, tmp_path: Path) 
     export_folders(webp, tmp_path / "folders")
     with pytest.raises(OutputError, match="exists"):
         export_folders(pets, tmp_path / "folders")
-    with pytest.raises(DatasetError, match="no place in Azure"):
+    with pytest.raises(DatasetError, match="is not a place in Azure"):
         export_azure(pets, tmp_path / "elsewhere", "https://example.com")
     odd = pets.cast_column("label", ClassLabel(names=["cat", "n/a"]))
     with pytest.raises(DatasetError, match="'n/a' cannot be the name of a folder"):

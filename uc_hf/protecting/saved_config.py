@@ -37,16 +37,24 @@ def check_config(saved: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) ->
     """
     for name, kind in CONFIG.items():
         check_value(name, saved.get(name), kind)
-    for name, newest in (("format", FORMAT), ("algorithm", ALGORITHM)):
-        if (saved.get(name) or 0) > newest:
-            raise SettingError(
-                f"{name}={saved[name]} is newer than this version's {newest}. Write pip install -U uc_hf."
-            )
+    check_version(saved)
     digest = digest_of(saved, tensors)
     if saved.get("digest") not in (None, digest):
         raise SettingError(
             "its files are not those that were saved together: one is damaged or changed. Copy it again."
         )
+
+
+def check_version(saved: Mapping[str, Any]) -> None:
+    """Refuse what a newer version saved.
+
+    Raises:
+        SettingError: it did.
+    """
+    for name, newest in (("format", FORMAT), ("algorithm", ALGORITHM)):
+        value = saved.get(name)
+        if isinstance(value, int) and value > newest:
+            raise SettingError(f"{name}={value} is newer than this version's {newest}. Write pip install -U uc_hf.")
 
 
 def digest_of(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

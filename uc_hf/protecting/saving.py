@@ -18,7 +18,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError, UCError, 
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.schema import check, check_value
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
-from uc_hf.protecting.saved_config import FORMAT, check_config, digest_of, naming
+from uc_hf.protecting.saved_config import FORMAT, check_config, check_version, digest_of, naming
 from uc_hf.reports import markdown, templates
 from uc_hf.surrogates.surrogate import Embedder
 
@@ -237,6 +237,8 @@ class Shared(
                 f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
                 f"{cls.__name__}({unknown[0]}=...). Only surrogate= can be passed along."
             )
+        with naming(model_id, saved):
+            check_version(saved)
         try:
             tensors = load_file(fetch(MODEL))
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
