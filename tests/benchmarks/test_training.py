@@ -98,8 +98,8 @@ def test_a_protector_that_was_fitted_otherwise_is_not_taken_for_the_one_that_is_
 ) -> None:
     DatasetDict(train=tiles, test=tiles).save_to_disk(tmp_path / "data")
     words = ["paper", "mixed", "--data", tmp_path / "data", "--out", tmp_path / "out", "--surrogate", surrogate_folder]
-    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16"])
+    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16", "--steps", "10"])
     assert paper.prepare(paper.arguments()).sets["protected"].pixels.shape[-1] == 16
-    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16"])
+    monkeypatch.setattr("sys.argv", [*map(str, words), "--image-size", "16", "--steps", "11"])
     with pytest.raises(SettingError, match=r"protector was fitted with other settings\. Name another --out"):
         paper.prepare(paper.arguments())

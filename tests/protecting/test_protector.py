@@ -249,7 +249,7 @@ def test_a_protector_of_an_earlier_version_looks_at_the_canvas(tiles: Dataset, s
     settings |= {"parametrisation": "direct", "steps": 3}
     UCProtector(fit_to=tiles, canvas_size=16, **settings).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["fit"]["looked_at"]
+    del config["fit"]["looked_at"], config["digest"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert UCProtector.from_pretrained(tmp_path).fitted.view_size == 16
 
