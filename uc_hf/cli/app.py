@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from uc_hf.cli.commands import card, demo, inspect, protect, push_modules, score, trace
+from uc_hf.cli.commands import card, demo, inspect, page, protect, push_modules, score, trace
 from uc_hf.cli.reporting import Reporting
 
 
@@ -48,6 +48,7 @@ def _examples(commands: tuple[str, ...]) -> str:
 app.command(epilog=_examples(protect.EXAMPLES))(protect.protect)
 app.command(epilog=_examples(score.EXAMPLES))(score.score)
 app.command(epilog=_examples(trace.EXAMPLES))(trace.trace)
+app.command(name="app", epilog=_examples(page.EXAMPLES))(page.app)
 app.command(epilog=_examples(inspect.EXAMPLES))(inspect.inspect)
 app.command(epilog=_examples(card.EXAMPLES))(card.card)
 app.command(epilog=_examples(push_modules.EXAMPLES))(push_modules.push_modules)

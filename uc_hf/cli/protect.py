@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from huggingface_hub import HfApi
@@ -28,6 +29,9 @@ from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, compare
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,15 @@ def protect(
     source: str,
     out: Path | None,
     *,
-    method: str | None,
-    given: Mapping[str, Any],
-    splits: Sequence[str],
-    keep_clean: Sequence[str],
-    key: Path | None,
-    push_to: str | None,
-    verify: bool,
-    skip_bad: bool,
-    metadata: bool,
+    method: str | None = None,
+    given: Mapping[str, Any] = NOTHING,
+    splits: Sequence[str] = (),
+    keep_clean: Sequence[str] = (),
+    key: Path | None = None,
+    push_to: str | None = None,
+    verify: bool = False,
+    skip_bad: bool = False,
+    metadata: bool = False,
 ) -> Result:
     """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
 
@@ -104,7 +108,7 @@ def protect(
         given: the settings that the user wrote; others are the saved protector's, or the defaults.
         splits: of a dataset; none for all but those with a test split's name.
         keep_clean: further columns of images that may be published as they are.
-        key: the protector's folder; None for the output's name with ".protector" appended.
+        key: the protector's folder, or a key's file; None for the output's name with ".protector" appended.
         push_to: a dataset repository on the Hub.
         verify: read every finished copy and its original, however sure their sizes and times are.
         skip_bad: leave out images that cannot be protected, and say which.
@@ -113,11 +117,14 @@ def protect(
     Raises:
         UCError: of any kind, with the remedy.
     """
-    start, key = time.monotonic(), key or _beside(out, push_to)
+    start, file = time.monotonic(), key if key is not None and key.is_file() else None
+    key = _beside(out, push_to) if key is None or file is not None else key
     if out is not None:
         check_places(source, out, key)
     check_key(source, key)
     with only_run(source, out, key):
+        if file is not None:
+            _unpack(file, key)
         saved = open_protector(str(key)) if (key / "config.json").is_file() else None
         chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
         settings = chosen.read_settings(given)
@@ -228,6 +235,15 @@ def _fit(protector: Protector, sample: Any, key: Path) -> None:
     protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True)
     save_protector(protector, key)
     shutil.rmtree(unfinished)
+
+
+def _unpack(file: Path, key: Path) -> None:
+    """Save the key that a file holds as the protector beside the output, unless it lies there already."""
+    protector = open_protector(str(file))
+    if not (key / "config.json").is_file():
+        save_protector(protector, key)
+    elif Work.of(open_protector(str(key)), "").protector != Work.of(protector, "").protector:
+        raise OutputError(f"the protector {key} is another one than the key {file}. Choose another --out.")
 
 
 def _manifest(protector: Protector, source: str, out: Path, key: Path) -> Manifest:

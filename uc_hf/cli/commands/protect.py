@@ -52,7 +52,7 @@ def protect(
     protector: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the protector: the key that removes the noise. Loaded where it exists.",
+            help="Folder of the protector, or a key in one file: what removes the noise. Loaded where it exists.",
             show_default="OUT.protector, else ./NAME.protector",
             rich_help_panel=WHERE,
         ),

@@ -1,0 +1,1 @@
+"""The page of `uc-hf app`: for people with photos who write no Python."""

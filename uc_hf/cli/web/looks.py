@@ -1,0 +1,86 @@
+"""How the page looks: its theme, and the pieces of HTML that gradio has no component for; every value is escaped."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import gradio as gr
+
+from uc_hf.cli.console import size
+from uc_hf.scoring.imperceptibility import Difference
+
+
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+"""Fonts of the reader's own machine: the page fetches nothing from elsewhere."""
+
+THEME = gr.themes.Soft(
+    primary_hue="teal", secondary_hue="teal", neutral_hue="stone", font=FONT, font_mono=["ui-monospace", "monospace"]
+)
+
+CSS = """
+.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
+.uc-step h2 { margin: 0.6em 0 0.2em; }
+.uc-bar { height: 14px; border-radius: 7px; background: var(--border-color-primary); overflow: hidden; }
+.uc-bar > div { height: 100%; background: var(--primary-500); transition: width 0.6s; }
+.uc-said { margin: 0.4em 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+.uc-wrong { border-left: 4px solid #c0392b; padding-left: 0.8em; }
+.uc-warn { border-left: 4px solid #d68910; padding-left: 0.8em; }
+.uc-list { max-height: 14em; overflow-y: auto; }
+.uc-list table, .uc-list tr, .uc-list td { border: none !important; }
+.uc-list td { padding: 2px 14px 2px 0 !important; vertical-align: top; overflow-wrap: anywhere; }
+.uc-list td:first-child { font-weight: 600; min-width: 6em; }
+.uc-key { border: 2px solid #c0392b !important; border-radius: 10px; padding: 12px !important; }
+#key { background: #c0392b !important; color: white !important; }
+#gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)) !important; }
+#gallery .grid-wrap, #levels .grid-wrap { min-height: 0 !important; }
+#levels .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+.uc-verdict { font-size: 1.2em; font-weight: 600; }
+@media (min-width: 700px) {
+  #gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+}
+"""
+
+VISIBLE = ((0.98, "hardly visible"), (0.93, "visible on a close look"), (0.8, "visible"), (-1.0, "plainly visible"))
+"""Words for a structural similarity of at least so much."""
+
+
+def visibility(difference: Difference) -> str:
+    """How visible a noise is, in words."""
+    return next(word for least, word in VISIBLE if difference.ssim >= least)
+
+
+def describe(difference: Difference) -> str:
+    """How visible a noise is, in words and figures."""
+    return f"{visibility(difference)} (SSIM {difference.ssim:.2f}, {difference.psnr:.0f} dB)"
+
+
+def progress_bar(fraction: float, told: str) -> str:
+    """A job's bar, and where it is."""
+    percent = round(100 * fraction)
+    return (
+        f'<div class="uc-bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div style="width:{percent}%"></div></div><p class="uc-said">{escape(told)}</p>'
+    )
+
+
+def said(text: str, kind: str = "") -> str:
+    """A sentence on the page; `kind` is "wrong", "warn" or nothing."""
+    return f'<p class="uc-said {f"uc-{kind}" if kind else ""}">{escape(text)}</p>' if text else ""
+
+
+def photos_said(
+    photos: Sequence[str], left_out: Sequence[Mapping[str, str]], n_bytes: int, warnings: Sequence[str]
+) -> str:
+    """How many photographs there are, each file that is none of them, with the reason, and what to know of them."""
+    if not photos and not left_out:
+        return ""
+    text = said(f"{len(photos):,} photo{'s' if len(photos) != 1 else ''}, {size(n_bytes)}.")
+    if left_out:
+        text += said(f"{len(left_out):,} file{'s were' if len(left_out) != 1 else ' was'} left out:", "warn")
+        rows = (f"<tr><td>{escape(one['name'])}</td><td>{escape(one['reason'])}</td></tr>" for one in left_out)
+        text += f'<div class="uc-list"><table>{"".join(rows)}</table></div>'
+    return text + "".join(said(warning, "warn") for warning in warnings)
+
+
+def verdict_box(word: str, why: str, colour: str | None) -> str:
+    """The verdict of a test, in its colour."""
+    return f'<p class="uc-verdict" style="color:{colour or "inherit"}">{escape(word)}</p>{said(why)}'

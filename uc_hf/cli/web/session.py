@@ -1,0 +1,299 @@
+"""One person's work: their photographs, the key, the protected copies; in a folder, so that a reload loses nothing."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uc_hf.cli.web import work
+from uc_hf.cli.web.jobs import Job
+from uc_hf.cli.web.uploads import Limits, take_in
+from uc_hf.data.container import Container
+from uc_hf.data.folders import Folder, list_folder
+from uc_hf.data.progress import warnings_heard
+from uc_hf.data.sources import image_folder
+from uc_hf.errors import DatasetError, shown
+from uc_hf.files import write_whole
+from uc_hf.scoring.imperceptibility import Difference
+from uc_hf.scoring.results import Scorecard
+
+
+LEAST = 2
+"""Classes, and photographs of each, without which nothing can be trained."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is noted down beside the files.
+
+    Attributes:
+        folder: of this machine, whose photographs are read in place; None where they were uploaded.
+        left_out: files that are not protected, each with its "name" and the "reason".
+        strength: that the copies were made with; None before.
+        old_key: whether the key is one that was dropped in.
+        warnings: what the library has said of the photographs.
+    """
+
+    folder: str | None = None
+    left_out: Sequence[Mapping[str, str]] = ()
+    strength: str | None = None
+    old_key: bool = False
+    warnings: Sequence[str] = ()
+
+
+class Session:
+    """One person's work, in a folder.
+
+    Args:
+        home: the folder.
+        surrogate: that a new key is fitted with.
+        limits: of what may be dropped in.
+
+    Attributes:
+        job: the latest.
+        version: goes up whenever there is something new to show.
+    """
+
+    def __init__(self, home: Path, surrogate: str, limits: Limits) -> None:
+        self.home, self.surrogate, self.limits = home, surrogate, limits
+        self.job: Job | None = None
+        self.version = 0
+        self._previews: dict[tuple[str, str], work.Preview] = {}
+
+    @property
+    def facts(self) -> Facts:
+        """What was noted down; it outlives the program."""
+        file = self.home / "facts.json"
+        return Facts(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else Facts()
+
+    def _note(self, **changes: Any) -> None:
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        facts = asdict(replace(self.facts, **changes))
+        write_whole(self.home / "facts.json", json.dumps(facts, indent=2).encode())
+        self.version += 1
+
+    # --- where things lie
+
+    @property
+    def source(self) -> Path:
+        """The folder of the originals."""
+        return self.home / "originals" if self.facts.folder is None else Path(self.facts.folder)
+
+    @property
+    def fitted(self) -> Path:
+        """The folder of the protector, at full strength, that each strength's key is made from."""
+        return self.home / "fitted"
+
+    @property
+    def out(self) -> Path:
+        """The folder of the protected copies: of a folder of this machine beside it, as the command puts it."""
+        if self.facts.folder is None:
+            return self.home / "protected"
+        return self.source.with_name(f"{self.source.name}-protected-{self.facts.strength}")
+
+    @property
+    def key(self) -> Path:
+        """The folder of the protector that made them."""
+        return self.out.with_name(f"{self.out.name}.protector")
+
+    @property
+    def folder(self) -> Folder | None:
+        """What `source` holds; None before there are photographs."""
+        return list_folder(self.source) if image_folder(self.source) else None
+
+    @property
+    def photos(self) -> dict[str, Path]:
+        """The name of each original within `source`, and of its copy within `out`."""
+        folder = self.folder
+        return {} if folder is None else {str(name): copy for name, copy in folder.copies(Container("png")).items()}
+
+    @property
+    def left_out(self) -> list[Mapping[str, str]]:
+        """Files that are not protected, each with its "name" and the "reason"."""
+        folder = self.folder
+        found = {} if folder is None or self.facts.folder is None else folder.left_out
+        unread = [{"name": shown(name), "reason": reason} for reason, names in found.items() for name in names]
+        return [*self.facts.left_out, *unread]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the originals."""
+        return sum((self.source / name).stat().st_size for name in self.photos)
+
+    @property
+    def labels(self) -> list[str]:
+        """The photographs' classes, by the folders that they lie in; none where nothing could be trained."""
+        counts = Counter(parts[0] for name in self.photos if len(parts := Path(name).parts) > 1)
+        classes = sorted(label for label, count in counts.items() if count >= LEAST)
+        return classes if len(classes) >= LEAST else []
+
+    # --- what a person does
+
+    def add(self, files: Sequence[Path]) -> None:
+        """Take in what was dropped, and look at it in the background.
+
+        Raises:
+            UCError: too much; what was taken in until then stays.
+        """
+        self._refuse_while_busy()
+        if self.facts.folder is not None:
+            self._note(folder=None, left_out=[])
+        try:
+            left_out = take_in(files, self.home / "originals", self.limits)
+            self._note(left_out=[*self.facts.left_out, *map(asdict, left_out)])
+        finally:
+            self._look()
+
+    def use_folder(self, folder: str) -> None:
+        """Work on a folder of this machine, in place.
+
+        Raises:
+            DatasetError: it is none, or holds no photographs.
+        """
+        self._refuse_while_busy()
+        path = Path(folder).expanduser().resolve()
+        if not folder.strip() or image_folder(path) is None:
+            raise DatasetError(f"{folder!r} is not a folder of photographs on this machine. Check the path.")
+        self._note(folder=str(path), left_out=[])
+        self._look()
+
+    def use_key(self, file: Path) -> None:
+        """Protect with an old key: the same clusters and noise as before.
+
+        Raises:
+            UCError: it is no key, or cannot give the strengths of this page.
+        """
+        self._refuse_while_busy()
+        work.take_key(file, self.fitted)
+        self._previews.clear()
+        self._forget_copies()
+        self._note(old_key=True)
+
+    def protect(self, strength: str) -> None:
+        """Protect all photographs at a strength; copies that an interrupted run has made at it stay."""
+        self._refuse_while_busy()
+        if strength != self.facts.strength:
+            self._forget_copies()
+        self._note(strength=strength)
+        self._begin(f"Protecting {len(self.photos)} photos", lambda: work.protect(self), work.PROTECT)
+
+    def test(self) -> None:
+        """Train small networks on originals and on protected copies, and compare what they learn."""
+        self._refuse_while_busy()
+        self._begin("Testing", lambda: work.test(self), work.TEST)
+
+    def clear(self) -> None:
+        """Forget everything: photographs that were uploaded, copies, key. A folder of this machine stays as it is."""
+        if self.job is not None:
+            self.job.stop()
+            self.job.wait()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self._previews.clear()
+        self.job = None
+        self.version += 1
+
+    # --- what there is to see
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job has not ended yet."""
+        return self.job is not None and self.job.busy
+
+    @property
+    def has_key(self) -> bool:
+        """Whether previews can be made."""
+        return (self.fitted / "config.json").is_file()
+
+    @property
+    def measured(self) -> dict[str, Difference]:
+        """How visible the noise of each protected photograph is, the worst first; empty before."""
+        file = self.home / "measured.json"
+        read = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return {name: Difference(**values) for name, values in read.items()}
+
+    @property
+    def thumbnails(self) -> list[str]:
+        """Small pictures of the protected photographs, the most visible noise first."""
+        return [str(path) for path in sorted((self.home / "thumbnails").glob("*.webp"))]
+
+    @property
+    def package(self) -> Path | None:
+        """The protected copies in one file; None of a folder of this machine, beside which they lie."""
+        file = self.home / work.PACKAGE
+        return file if file.is_file() else None
+
+    def preview(self, name: str, strength: str) -> work.Preview:
+        """A photograph at a strength, before anything is protected."""
+        made = (name, strength)
+        if made not in self._previews:
+            self._previews[made] = work.preview(self.fitted, self.original(name), strength)
+        return self._previews[made]
+
+    @property
+    def scorecard(self) -> Scorecard | None:
+        """What the test has found."""
+        file = self.home / "scorecard.json"
+        return Scorecard.load(file) if file.is_file() else None
+
+    def original(self, name: str) -> Path:
+        """A photograph, by its name as it came from the page.
+
+        Raises:
+            DatasetError: there is none of that name here.
+        """
+        self._known(name)
+        return self.source / name
+
+    def copy(self, name: str) -> Path:
+        """The protected copy of a photograph.
+
+        Raises:
+            DatasetError: there is none of that name here.
+        """
+        return self.out / self._known(name)
+
+    def key_file(self) -> Path:
+        """The key in one file."""
+        return work.key_file(self.key, self.home)
+
+    # --- inside
+
+    def _known(self, name: str) -> Path:
+        if (copy := self.photos.get(name)) is None:
+            raise DatasetError(f"there is no photograph {name!r} here.")
+        return copy
+
+    def _look(self) -> None:
+        """Fit in the background; with an old key there is nothing to fit, and what was protected keeps its key."""
+        if self.photos and not self.facts.old_key and self.facts.strength is None:
+            shutil.rmtree(self.fitted, ignore_errors=True)
+            self._previews.clear()
+            self._note(warnings=[])
+            self._begin(f"Looking at {len(self.photos)} photos", lambda: work.look(self), work.LOOK)
+
+    def _begin(self, title: str, do: Callable[[], None], expected: Mapping[str, float]) -> None:
+        def and_show() -> None:
+            with warnings_heard() as heard:
+                try:
+                    do()
+                finally:
+                    self._note(warnings=[*dict.fromkeys([*self.facts.warnings, *heard])])
+
+        seconds = {phase: each * max(len(self.photos), 1) for phase, each in expected.items()}
+        self.job = Job(title, and_show, seconds)
+        self.version += 1
+
+    def _forget_copies(self) -> None:
+        """Forget what was protected before; copies beside a folder of this machine stay."""
+        for name in ("protected", "protected.protector", "thumbnails"):
+            shutil.rmtree(self.home / name, ignore_errors=True)
+        for name in ("measured.json", "scorecard.json", work.PACKAGE):
+            (self.home / name).unlink(missing_ok=True)
+        self._note(strength=None)
+
+    def _refuse_while_busy(self) -> None:
+        if self.busy:
+            raise DatasetError("something else is still being done. Wait for it, or stop it.")

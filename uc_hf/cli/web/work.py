@@ -1,0 +1,154 @@
+"""What a page's jobs do: look at the photographs, protect them, test how well they are protected."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import datasets
+import PIL.Image
+
+from uc_hf.cli.places import save_protector
+from uc_hf.cli.protect import protect as protect_by_command
+from uc_hf.cli.web.uploads import pack
+from uc_hf.data import images
+from uc_hf.data.container import Container
+from uc_hf.data.progress import Bar
+from uc_hf.errors import DatasetError
+from uc_hf.files import write_whole
+from uc_hf.fitting.epsilon import EPSILONS
+from uc_hf.methods.registry import open_protector
+from uc_hf.methods.unlearnable_clusters.protector import UCProtector
+from uc_hf.protecting.key_file import SUFFIX, pack_key
+from uc_hf.scoring.imperceptibility import Difference, differences
+from uc_hf.scoring.scorecard import score
+
+
+if TYPE_CHECKING:
+    from uc_hf.cli.web.session import Session
+
+
+LOOK = {"checking images": 0.005, "embedding": 0.05, "trying textures": 0.5, "drawing the preview": 0.5}
+PROTECT = {"checking images": 0.005, "protecting": 0.3, "measuring": 0.3}
+TEST = {"reading clean": 0.02, "reading protected": 0.02, "trainings": 2.0}
+"""Seconds for each photograph, as a first guess."""
+
+TESTED = 0.25
+"""Share of the photographs that the networks are tested on, and not trained."""
+
+SEEDS = 2
+
+PACKAGE = "protected.zip"
+THUMBNAIL = 320
+THUMBNAILS = 60
+"""Side in pixels, and number, of the small pictures in the gallery."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A photograph at one strength.
+
+    Attributes:
+        before: the original, upright.
+        after: protected.
+        difference: between the two, as they are stored.
+    """
+
+    before: PIL.Image.Image
+    after: PIL.Image.Image
+    difference: Difference
+
+
+def look(session: "Session") -> None:
+    """Fit a protector on the photographs."""
+    protector = UCProtector(surrogate=session.surrogate).fit(session.source)
+    save_protector(protector, session.fitted)
+
+
+def take_key(file: Path, fitted: Path) -> None:
+    """Make an old key the one that photographs are protected with.
+
+    Raises:
+        UCError: it is no key, or cannot give another strength.
+    """
+    protector = open_protector(str(file))
+    protector.with_epsilon(min(EPSILONS.values()))
+    shutil.rmtree(fitted, ignore_errors=True)
+    save_protector(protector, fitted)
+
+
+def preview(fitted: Path, photo: Path, strength: str) -> Preview:
+    """A photograph at a strength, before anything is protected.
+
+    Raises:
+        ImageError: it cannot be protected.
+    """
+    protector = open_protector(str(fitted)).with_epsilon(EPSILONS[strength])
+    original = images.decode(photo)
+    before = images.encode(protector.as_stored(original), Container("png"))
+    [after] = protector.protect([original])
+    [difference] = differences([(before, after)])
+    return Preview(images.open_image(before), images.open_image(after), difference)
+
+
+def protect(session: "Session") -> None:
+    """Do what the command does, with the key of the strength that was chosen; then measure every photograph."""
+    strength, folder = session.facts.strength, session.folder
+    if strength is None or folder is None:
+        raise DatasetError("there are no photographs to protect.")
+    splits = list(folder.splits) if len(folder.splits) > 1 else []
+    if not (session.key / "config.json").is_file():
+        save_protector(open_protector(str(session.fitted)).with_epsilon(EPSILONS[strength]), session.key)
+    protect_by_command(str(session.source), session.out, splits=splits, key=session.key)
+    pairs = {name: (session.source / name, session.out / copy) for name, copy in session.photos.items()}
+    measured = dict(zip(pairs, differences(Bar(pairs.values(), desc="measuring")), strict=True))
+    worst_first = dict(sorted(measured.items(), key=lambda item: item[1].ssim))
+    _draw_gallery([pairs[name][1] for name in worst_first][:THUMBNAILS], session.home / "thumbnails")
+    if session.facts.folder is None:
+        pack(session.out, session.home / PACKAGE)
+    write_whole(
+        session.home / "measured.json",
+        json.dumps({name: asdict(difference) for name, difference in worst_first.items()}).encode(),
+    )
+
+
+def _draw_gallery(pictures: list[Path], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for number, path in enumerate(Bar(pictures, desc="drawing the gallery")):
+        with images.open_image(path) as picture:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            picture.convert("RGB").save(folder / f"{number:03}.webp")
+
+
+def key_file(key: Path, home: Path) -> Path:
+    """The key in one file."""
+    file = home / f"protector{SUFFIX}"
+    pack_key(key, file)
+    return file
+
+
+def test(session: "Session") -> None:
+    """Train small networks on originals and on protected copies; test them on originals that neither has."""
+    labels = session.labels
+    rows = [(name, labels.index(Path(name).parts[0])) for name in session.photos if Path(name).parts[0] in labels]
+    clean = _labelled([(session.original(name), label) for name, label in rows], labels)
+    protected = _labelled([(session.copy(name), label) for name, label in rows], labels)
+    split = clean.add_column("row", list(range(len(rows)))).train_test_split(
+        test_size=max(TESTED, len(labels) / len(rows)), stratify_by_column="label", seed=0
+    )
+    chosen = split["train"]["row"]
+    score(
+        {"clean": clean.select(chosen), "protected": protected.select(chosen)},
+        split["test"].remove_columns("row"),
+        seeds=range(SEEDS),
+        resume=session.home / "scorecard.json",
+    )
+
+
+def _labelled(rows: list[tuple[Path, int]], labels: list[str]) -> datasets.Dataset:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=labels)})
+    return datasets.Dataset.from_dict(
+        {"image": [str(path) for path, _ in rows], "label": [label for _, label in rows]}, features=features
+    )
