@@ -17,6 +17,8 @@ from PIL import Image
 from tests.commands import succeed
 
 
+pytestmark = pytest.mark.slow  # a browser on a busy machine takes minutes
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 60_000
 """Milliseconds that a part of the page may take to appear on a busy machine."""
