@@ -52,8 +52,7 @@ def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Vers
     versions: Versions = {"original": list(undecoded(dataset, column)[column])}
     pictures = [images.decode(value) for value in versions["original"]]
     for preset in EPSILONS:
-        settings = {"surrogate": surrogate, "surrogate_size": size}
-        protector = UCProtector(epsilon=preset, **settings).fit(dataset)
+        protector = UCProtector(surrogate, surrogate_size=size, epsilon=preset).fit(dataset)
         versions[preset] = [data for picture in pictures for data in protector.protect([picture])]
     return versions
 

@@ -7,7 +7,7 @@ from uc_hf import UCProtector
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.surrogates.backbones import Size
-from uc_hf.surrogates.surrogate import Embedder, load_surrogate
+from uc_hf.surrogates.surrogate import Surrogate
 
 
 PAPER_EPOCHS = 50.0
@@ -18,16 +18,16 @@ RECIPES = ("default", "paper", *LOOKS, *FAMILIES)
 CIFAR_RESNET = "cifar-resnet:"
 
 
-def open_surrogate(name: str, size: Size | None) -> Embedder:
+def open_surrogate(name: str, size: Size | None) -> Surrogate:
     """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px."""
     if name.startswith(CIFAR_RESNET):
         return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()
-    return load_surrogate(name, size=size)
+    return Surrogate.from_pretrained(name, size=size).fold()
 
 
 def build(
     recipe: str,
-    surrogate: Embedder,
+    surrogate: Surrogate,
     *,
     steps: int | None = None,
     canvas_size: int | None = None,

@@ -7,33 +7,48 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from uc_hf.data.generated import generated_dataset
     from uc_hf.methods.registry import open_protector, protector_for
     from uc_hf.methods.unlearnable_clusters.protector import UCProtector
     from uc_hf.publishing.cards import push_dataset_card
     from uc_hf.publishing.publish import publish
+    from uc_hf.scoring.controls import with_controls
+    from uc_hf.scoring.imperceptibility import compare
+    from uc_hf.scoring.recipes import Recipe
+    from uc_hf.scoring.scorecard import score
     from uc_hf.scoring.trace.trace import trace
     from uc_hf.surrogates.surrogate import Surrogate
 
 __version__ = version("uc_hf")
 __all__ = [
+    "Recipe",
     "Surrogate",
     "UCProtector",
+    "compare",
+    "generated_dataset",
     "module_path",
     "open_protector",
     "protector_for",
     "publish",
     "push_dataset_card",
+    "score",
     "trace",
+    "with_controls",
 ]
 
 _HOMES = {
+    "Recipe": "uc_hf.scoring.recipes",
     "Surrogate": "uc_hf.surrogates.surrogate",
     "UCProtector": "uc_hf.methods.unlearnable_clusters.protector",
+    "compare": "uc_hf.scoring.imperceptibility",
+    "generated_dataset": "uc_hf.data.generated",
     "open_protector": "uc_hf.methods.registry",
     "protector_for": "uc_hf.methods.registry",
     "publish": "uc_hf.publishing.publish",
     "push_dataset_card": "uc_hf.publishing.cards",
+    "score": "uc_hf.scoring.scorecard",
     "trace": "uc_hf.scoring.trace.trace",
+    "with_controls": "uc_hf.scoring.controls",
 }
 
 

@@ -16,7 +16,7 @@ from tests.stored import stored
 from tests.workers import WORKERS
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError
-from uc_hf.protecting import protector as protecting
+from uc_hf.protecting import rows
 
 
 def encoded(image: PILImage.Image, format: str, **options: Any) -> bytes:
@@ -150,7 +150,7 @@ def test_tensors_of_a_stream_are_refused_with_what_to_write(pictures: Dataset, f
 def test_a_batch_beyond_what_datasets_can_write_is_refused_early(
     pictures: Dataset, fitted: UCProtector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protecting, "LARGEST_BATCH", 40_000)
+    monkeypatch.setattr(rows, "LARGEST_BATCH", 40_000)
     monkeypatch.setattr("uc_hf.data.batches.IMAGES", 2)
     many = pictures.select([0] * 200)
     with pytest.raises(DatasetError, match=r"the 200 protected images .*Write map\(..., batch_size=2\)"):

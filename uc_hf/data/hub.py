@@ -1,16 +1,17 @@
-"""The Hub's refusals and failures in our words; no other module knows by which library it is spoken to."""
+"""The Hub's refusals and failures in our words."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from httpx2 import HTTPError
-from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from uc_hf.errors import OutputError, UCError, first_line
 
 
+HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 FAILURES = (HTTPError, OSError)
-"""What a request raises that the Hub refuses, or does not answer."""
+"""What a request raises that the Hub refuses, or does not answer: the base is that of the library it is spoken to by,
+httpx in huggingface_hub 1 and httpx2 in 2."""
 
 
 @contextmanager

@@ -29,6 +29,10 @@ LARGEST_SIZE = 4096
 """Side in pixels of the largest square that is embedded or learnt on: no network looks at a larger one."""
 
 
+MEANT = {"eps": "epsilon", "model": "surrogate", "backbone": "surrogate", "k": "n_clusters", "lr": "learning_rate"}
+"""What others call a setting, where it is spelt too differently to be found."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
     """What every method lets you choose.
@@ -77,6 +81,8 @@ class CommonSettings:
             EpsilonError: epsilon is an unknown word, no number, or out of its range.
             SettingError: any other setting is outside its range.
         """
+        if self.surrogate is None:
+            raise SettingError("surrogate=None names no network. Write the name of one, or leave it out.")
         if isinstance(self.surrogate, list):
             object.__setattr__(self, "surrogate", tuple(self.surrogate))
         if self.surrogate_size is not None:
@@ -108,7 +114,7 @@ class CommonSettings:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
+                near = [MEANT[name]] if MEANT.get(name) in known else difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
                 raise SettingError(f"{name!r} is not a setting. {hint}Settings are: {', '.join(known)}.")
         return cls(**values)

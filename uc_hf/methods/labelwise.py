@@ -28,7 +28,6 @@ from uc_hf.methods.label_sources import LABEL_SOURCES, LabelSource, as_text
 from uc_hf.protecting.protector import AT_ONCE, Protector
 from uc_hf.surrogates.backbones import load_classifier
 from uc_hf.surrogates.surrogate import Embedder, Revision, Surrogate, load_surrogate
-from uc_hf.training.devices import to_worker_device
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -270,6 +269,9 @@ class Baseline(Protector[BaselineFit]):
         own = self.settings.labels == "own"
         return f"given {'the labels that this dataset has' if own else 'labels that follow the groups of its method'}"
 
+    def _networks(self) -> list[nn.Module]:
+        return [*super()._networks(), *filter(None, [self._network])]
+
     def build_network(self) -> nn.Module:
         """What `tensors` are the weights of, in a method that applies a network."""
         raise NotImplementedError
@@ -283,7 +285,7 @@ class Baseline(Protector[BaselineFit]):
                 network.load_state_dict(weights)
             except RuntimeError as error:
                 raise SettingError(f"the saved weights are not those of {self.method!r}: {error}") from error
-            self._network = to_worker_device(network).eval().requires_grad_(False)
+            self._network = self._placed(network).eval().requires_grad_(False)
         return self._network
 
     @property

@@ -3,6 +3,7 @@
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,24 +16,26 @@ import PIL.Image
 import torch
 from accelerate import Accelerator
 from huggingface_hub import constants
+from torch import nn
 
 from uc_hf.data import images
-from uc_hf.data.batches import in_batches
 from uc_hf.data.container import Container
 from uc_hf.data.given import as_dataset
 from uc_hf.data.images import ImageValue, Picture
-from uc_hf.errors import DatasetError, SurrogateError, cell, naming
+from uc_hf.errors import SurrogateError
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.embedding import embed_canvases
 from uc_hf.fitting.noise import Noise
 from uc_hf.fitting.record import ALGORITHM, FitOptions, FitT
+from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
 from uc_hf.protecting.examples import open_examples
 from uc_hf.protecting.key_file import pack_key
 from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.removal import original_of
+from uc_hf.protecting.rows import protect_rows
 from uc_hf.protecting.saving import Shared
 from uc_hf.surrogates.surrogate import Embedder, Revision
-from uc_hf.training.devices import deterministic, to_worker_device
+from uc_hf.training.devices import Network, accelerator_on, deterministic, find_device, to_worker_device
 
 
 FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"
@@ -40,9 +43,6 @@ FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"
 
 AT_ONCE = 64
 """Pictures in one forward pass while applying, however large the batch that map hands over."""
-
-LARGEST_BATCH = 2**31 - 1
-"""In bytes."""
 
 
 class Protector(Shared[FitT], ABC):
@@ -52,7 +52,9 @@ class Protector(Shared[FitT], ABC):
     becomes of it (`perturbed`); by default each group has one noise.
 
     Args:
+        surrogate: the network by which images are put into groups; see `CommonSettings`.
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
+        device: as `to`.
         **settings: see `settings_type`, which lists every one with its default.
 
     Attributes:
@@ -64,10 +66,18 @@ class Protector(Shared[FitT], ABC):
 
     shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
 
-    def __init__(self, *, fit_to: Any = None, **settings: Any) -> None:
-        self.settings = self.read_settings(settings)
+    def __init__(
+        self,
+        surrogate: SurrogateSpec = CommonSettings.surrogate,
+        *,
+        fit_to: Any = None,
+        device: str | torch.device | None = None,
+        **settings: Any,
+    ) -> None:
+        self.settings = self.read_settings({"surrogate": surrogate, **settings})
         self._fit = None
         self._surrogate = None
+        self._device = None if device is None else find_device(device)
         if fit_to is not None:
             self.fit(fit_to)
 
@@ -109,16 +119,32 @@ class Protector(Shared[FitT], ABC):
         """
         folder = FITS if checkpoint_dir is None else Path(checkpoint_dir)
         check_place(folder)
-        options = FitOptions(
-            accelerator=accelerator or Accelerator(),
-            embed_batch_size=embed_batch_size,
-            num_workers=num_workers,
-            checkpoint_dir=folder,
-            keep_checkpoint=keep_checkpoint,
-            check=check,
-        )
-        with deterministic():
+        with deterministic(), accelerator_on(self._device) if accelerator is None else nullcontext(accelerator) as own:
+            options = FitOptions(
+                accelerator=own,
+                embed_batch_size=embed_batch_size,
+                num_workers=num_workers,
+                checkpoint_dir=folder,
+                keep_checkpoint=keep_checkpoint,
+                check=check,
+            )
             self._fit = self._fit_to(as_dataset(dataset), options)
+        return self
+
+    def to(self, device: str | torch.device) -> Self:
+        """Work on a device from now on: "cpu", "cuda", "cuda:1", "mps".
+
+        Without it a fit works where Accelerate says, and each process that protects on a GPU where there is one.
+
+        Returns:
+            self.
+
+        Raises:
+            SettingError: there is no such device here.
+        """
+        self._device = find_device(device)
+        for network in self._networks():
+            network.to(self._device)
         return self
 
     @abstractmethod
@@ -164,28 +190,7 @@ class Protector(Shared[FitT], ABC):
         handed = open_examples(examples, self.columns, sys._getframe(1))
         column, *label = handed.columns
         labels = handed.columns[label[0]] if label else None
-        return handed.replace(list(self._protect_rows(handed.columns[column], labels, position)))
-
-    def _protect_rows(
-        self, values: Sequence[Any], labels: Sequence[Any] | None, position: Sequence[Any]
-    ) -> Iterator[dict[str, Any]]:
-        """What is stored of each row's image."""
-        numbers = position[0] if position and isinstance(position[0], list) else None
-        suffix = self.settings.stored_as.suffix
-        done = size = 0
-        for batch in in_batches(values, lambda value: value):
-            rows = range(done, done + len(batch))
-            pictures = []
-            for row, value in zip(rows, batch, strict=True):
-                batched = f"image {row} of this batch, column {self.fitted.column!r}"
-                with naming(batched if numbers is None else cell(numbers[row], self.fitted.column)):
-                    pictures.append(images.check(value, self.settings.stored_as))
-            encoded = self.protect(pictures, None if labels is None else [labels[row] for row in rows])
-            done, size = rows.stop, size + sum(map(len, encoded))
-            _refuse_batch(size, done, len(values))
-            for value, data in zip(batch, encoded, strict=True):
-                stem = images.stem(value)
-                yield {"bytes": data, "path": None if stem is None else stem + suffix}
+        return handed.replace(list(protect_rows(self, handed.columns[column], labels, position)))
 
     def protect(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> list[bytes]:
         """Protected pictures at their own size, encoded; the bound is checked on the decoded bytes.
@@ -346,8 +351,16 @@ class Protector(Shared[FitT], ABC):
                     "the one that this protector was fitted with: images would be put into the wrong clusters. "
                     f"Pass the right one, {type(self).__name__}.from_pretrained(..., surrogate=...), or fit again."
                 )
-            self._surrogate = to_worker_device(surrogate)
+            self._surrogate = self._placed(surrogate)
         return self._surrogate
+
+    def _placed(self, network: Network) -> Network:
+        """A network on the device that was asked for, or that of this process."""
+        return to_worker_device(network) if self._device is None else network.to(self._device)
+
+    def _networks(self) -> list[nn.Module]:
+        """Those that are loaded."""
+        return [] if self._surrogate is None else [self._surrogate]
 
     def __repr__(self) -> str:
         settings = self.settings
@@ -360,26 +373,12 @@ class Protector(Shared[FitT], ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Plain data only, and all that decides the pixels: `datasets` hashes it and ships it to its workers."""
-        return {"algorithm": ALGORITHM, "settings": self.settings, "fit": self._fit}
+        state = {"algorithm": ALGORITHM, "settings": self.settings, "fit": self._fit}
+        return state if self._device is None else state | {"device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.settings, self._fit = state["settings"], state["fit"]
-        self._surrogate = None
+        self._surrogate, self._device = None, state.get("device")
         if multiprocess.parent_process() is not None:
             # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
             torch.set_num_threads(1)
-
-
-def _refuse_batch(size: int, done: int, total: int) -> None:
-    """Refuse a batch as soon as it is seen to become larger than `datasets` can write at once.
-
-    Args:
-        size: bytes of the protected images so far.
-        done: how many these are.
-        total: how many the batch has.
-    """
-    if size > LARGEST_BATCH / 16 and size * total > LARGEST_BATCH * done:
-        raise DatasetError(
-            f"the {total} protected images of this batch would take {size * total / done / 2**30:.1f} GB, and "
-            f"`datasets` writes 2 GB at once. Write map(..., batch_size={max(1, LARGEST_BATCH * done // size // 8)})."
-        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, get_type_hints
 
 import numpy as np
+import torch
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors import SafetensorError
@@ -60,6 +61,7 @@ class Shared(
     settings: CommonSettings
     _fit: FitT | None
     _surrogate: Embedder | None
+    _device: torch.device | None
 
     @classmethod
     def restored(cls, settings: CommonSettings, fit: FitT | None, surrogate: Embedder | None = None) -> Self:
@@ -72,6 +74,7 @@ class Shared(
         """
         protector = cls.__new__(cls)
         protector.settings, protector._fit, protector._surrogate = settings, fit, surrogate
+        protector._device = None
         return protector
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import multiprocess
@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from uc_hf.errors import SurrogateError
+from uc_hf.errors import SettingError, SurrogateError, first_line
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -40,6 +40,43 @@ def to_worker_device(network: Network) -> Network:
             'DataLoader: num_workers) out, or have workers started anew: multiprocess.set_start_method("spawn") '
             'below if __name__ == "__main__":, before map.'
         ) from error
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """A device by its name: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        SettingError: it is no device, or this machine has none.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"device={str(device)!r}: {first_line(error)} Write 'cpu', or leave it out.") from error
+    return found
+
+
+@contextmanager
+def accelerator_on(device: torch.device | None) -> Iterator[Accelerator]:
+    """An accelerator for one process on a device; None for the one that Accelerate chooses.
+
+    Raises:
+        SettingError: Accelerate works on another kind of device in this process already.
+    """
+    if device is None:
+        yield Accelerator()
+        return
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        try:
+            accelerator = Accelerator(cpu=device.type == "cpu")
+        except ValueError:
+            accelerator = Accelerator()
+        if accelerator.device.type != device.type:
+            raise SettingError(
+                f"device={str(device)!r}: Accelerate works on {accelerator.device} in this process already. Start a "
+                "new one, or pass an accelerator= of your own."
+            )
+        yield accelerator
 
 
 @contextmanager

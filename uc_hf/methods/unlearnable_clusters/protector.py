@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import datasets
 import numpy as np
+import torch
 
 from uc_hf.data.images import Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.clustering import nearest
 from uc_hf.fitting.noise import CanvasNoise
 from uc_hf.fitting.record import FitOptions
+from uc_hf.fitting.settings import SurrogateSpec
 from uc_hf.methods import register
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.family import read_settings
 from uc_hf.methods.unlearnable_clusters.fit import ClusterFit, fit
+from uc_hf.methods.unlearnable_clusters.keywords import Keywords
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.protecting.protector import Protector
 from uc_hf.surrogates.surrogate import Embedder, Revision, load_surrogate
@@ -39,13 +42,16 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     Examples:
         >>> from uc_hf.data.generated import generated_dataset
         >>> ds = generated_dataset(n_train=100, n_test=10)["train"]
-        >>> protector = UCProtector(surrogate="uc_hf/tiny", epsilon=8 / 255)
+        >>> protector = UCProtector("uc_hf/tiny", epsilon=8 / 255)
         >>> protected = ds.map(protector.fit(ds), batched=True)
         >>> protected.features == ds.features
         True
 
     Args:
+        surrogate: the network in whose embeddings clusters are found: a name on the Hub, a folder, "uc_hf/tiny" (built
+            in, needs no network), a `Surrogate` of your own, or a tuple of these.
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
+        device: where networks work, as `to`.
         **settings: see `uc_hf.methods.unlearnable_clusters.settings.Settings`, which lists every one with its default;
             a family of noise may have more.
 
@@ -60,16 +66,25 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
     fit_type = ClusterFit
     settings: Settings
 
+    def __init__(
+        self,
+        surrogate: SurrogateSpec = Settings.surrogate,
+        *,
+        fit_to: Any = None,
+        device: str | torch.device | None = None,
+        **settings: Unpack[Keywords],
+    ) -> None:
+        super().__init__(surrogate, fit_to=fit_to, device=device, **settings)
+
     @classmethod
-    def paper(cls, **settings: Any) -> Self:
+    def paper(cls, surrogate: SurrogateSpec = "microsoft/resnet-50", **settings: Unpack[Keywords]) -> Self:
         """The published recipe (section 4.1 and the reference code's defaults), for comparison.
 
         k-means, one ResNet generator per cluster, all at full strength, KL divergence on raw embeddings, the next
         centroid as goal, 50 epochs over the whole set in batches of 256, no EOT. It costs 500 surrogate passes per
         image.
         """
-        recipe = {
-            "surrogate": "microsoft/resnet-50",
+        recipe: Keywords = {
             "clustering": "kmeans",
             "parametrisation": "generator",
             "distance": "kl",
@@ -81,7 +96,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             "eot_scale": None,
             "max_fit_images": None,
         }
-        return cls(**(recipe | settings))
+        return cls(surrogate, **(recipe | settings))
 
     @classmethod
     def read_settings(cls, values: Mapping[str, Any]) -> Settings:
