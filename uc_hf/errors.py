@@ -98,14 +98,25 @@ class OutputError(UCError, OSError):
     """The output cannot be written: it is not empty, or there is no space left."""
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Python does not call it printable; percentages have it before their sign."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's error, to be given as a reason; its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def shown(text: object) -> str:
-    """A name or a text from data as a terminal may show it: control characters and line ends as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    r"""A name or a text from data as a terminal may show it: control characters and line ends as escapes.
+
+    Examples:
+        >>> shown("a\x1b[2Jb\n")
+        'a\\x1b[2Jb\\n'
+        >>> shown("63.3\N{NO-BREAK SPACE}%") == "63.3\N{NO-BREAK SPACE}%"
+        True
+    """
+    return "".join(c if c.isprintable() or c == _NO_BREAK else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def printable(text: str) -> str:
