@@ -59,7 +59,7 @@ class BadImages(ImageError):
     """
 
     SHOWN = 5
-    """So many are named in the message."""
+    """Number of images that the message names."""
 
     def __init__(
         self, found: Sequence[BadImage], looked_at: int, remedy: str = "Mend them, or leave them out."

@@ -123,17 +123,17 @@ class Look:
 
 
 class Skipping:
-    """Lets the rows of a stream pass that can be protected, and carried over; notes down the others.
+    """Filters a stream: rows that can be protected or copied pass, the others are recorded.
 
     Args:
-        features: of the stream.
+        features: features of the stream.
         split: its name.
-        column: the images to protect; None in a split that is carried over clean.
-        container: what they will be stored in.
-        keep_exif: else it must be possible to take the EXIF out of an image that stays clean.
+        column: the images to protect; None in a split that is copied clean.
+        container: format in which they will be stored.
+        keep_exif: whether EXIF stays; otherwise it must be possible to remove it from images that stay clean.
 
     Attributes:
-        bad: row -> what is wrong with it.
+        bad: row -> the reason why it was left out.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from uc_hf.files import cannot_write, check_writable, set_aside, write_whole
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = 20
-"""A fit writes so many checkpoints: an interruption costs at most a twentieth of it."""
+"""Number of checkpoints of a fit: an interruption loses at most a twentieth of it."""
 
 DIGEST = "digest"
 """The key of a checkpoint's own digest in its metadata."""

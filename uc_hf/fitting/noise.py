@@ -1,4 +1,4 @@
-"""What a fit keeps of its noise, and the noise of a picture that is made from it."""
+"""The noise that a fit keeps, and the noise of an image that is made from it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from uc_hf.fitting.schema import Array
 
 
 class Noise(ABC):
-    """The noise of every group, however it is kept: as pixels, or as what the pixels are computed from.
+    """The noise of every group, stored as pixels or as parameters from which pixels are computed.
 
-    All noise is int8 in 8-bit levels. Whoever adds it clips it to epsilon.
+    All noise is int8 in 8-bit levels. It is clipped to epsilon when it is added.
     """
 
     def check(self) -> None:  # noqa: B027
-        """Refuse values, of the types that the annotations ask for, that no noise can have.
+        """Refuse values that have the annotated type but that no noise can have.
 
         Raises:
-            SettingError: there is one; its field is named.
+            SettingError: there is such a value; the message names its field.
         """
 
     @property
@@ -33,16 +33,16 @@ class Noise(ABC):
 
     @abstractmethod
     def for_picture(self, picture: Picture, group: int) -> np.ndarray:
-        """The noise of a picture at the picture's own size: a function of the two arguments alone.
+        """The noise of an image at its own size: a function of the two arguments alone.
 
         Returns:
             int8 [3, H, W].
         """
 
     def carried(self, picture: Picture, group: int) -> np.ndarray:
-        """The noise that a protected picture carries, where it is of that group: what its owner takes away again.
+        """The noise that a protected image of that group carries, which its owner can subtract again.
 
-        As it stands, for noise that depends on a picture's size alone; other noise is found in the picture here.
+        This default serves noise that depends only on the size of an image; other noise is found in the image.
 
         Returns:
             int8 [3, H, W].
@@ -54,7 +54,7 @@ class Noise(ABC):
         """The noise of each group on a square, for figures, measures and controls.
 
         Args:
-            size: side in pixels; None for that of the canvas.
+            size: side in pixels; None for the side of the canvas.
 
         Returns:
             int8 [p, 3, size, size].
@@ -62,39 +62,39 @@ class Noise(ABC):
 
     @abstractmethod
     def weakened(self, group: int, times: int) -> Self:
-        """The same noise, but for one group, whose noise is so many times weaker and nowhere less than one level."""
+        """The same noise with one group weakened by a factor, but nowhere below one level."""
 
     def drawn_at_random(self, seed: int) -> Self | None:
-        """The control of the same family: the same strengths and colours, drawn at random; None where there is none.
+        """The control of the same family: random noise with the same strengths and colours; None if there is none.
 
         Args:
-            seed: of the draw.
+            seed: of the random noise.
         """
         return None
 
     @abstractmethod
     def scaled(self, share: float) -> Self:
-        """The same noise, so many times as strong, and nowhere less than one level where there is any."""
+        """The same noise multiplied by a factor; where it is not zero it stays at least one level."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that it is made of, as safetensors hold it."""
+        """All of its arrays, for safetensors."""
 
     @classmethod
     @abstractmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """What `arrays` gave, put together again."""
+        """The noise from its `arrays`."""
 
 
 class KeyedNoise(Noise):
-    """Noise that begins on each picture at a phase of its own, drawn from a secret key and the picture.
+    """Noise with a phase for each image, which follows from a secret key and the image.
 
-    Which of a picture's phases was published is known to the key's owner alone: that testifies (uc_hf.scoring.trace).
+    Only the key's owner knows which phase of an image was published; that is the evidence of `uc_hf.scoring.trace`.
     """
 
     @abstractmethod
     def opposite(self, picture: Picture, group: int) -> np.ndarray:
-        """The noise that the picture would have got as likely, its phase half a turn on: int8 [3, H, W]."""
+        """The noise half a turn further, which the key would have made just as likely: int8 [3, H, W]."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class CanvasNoise(Noise):
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """What `arrays` gave, put together again."""
+        """The noise from its `arrays`."""
         return cls(arrays["noise"])
 
 

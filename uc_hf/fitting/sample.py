@@ -23,15 +23,15 @@ from uc_hf.fitting.settings import CommonSettings
 logger = logging.getLogger(__name__)
 
 DRAWN_FROM = 2
-"""The sample of a stream is drawn from so many times as many rows."""
+"""Rows of a stream from which its sample is drawn, as a multiple of the sample's size."""
 
 
 FILES_AT_ONCE = 4
-"""Rows of a stream are taken from so many of its files in turn; of each a row group is in memory."""
+"""Number of a stream's files from which rows are taken in turn; a row group of each is in memory."""
 
 
 TAKEN_AT_ONCE = 8
-"""So many encoded images, which may be large, are in memory at once."""
+"""Number of encoded images, which may be large, that are in memory together."""
 
 LARGE_FILE = 256 * 1024
 """In bytes."""
@@ -75,21 +75,21 @@ def draw_sample(
     *,
     check: bool = True,
 ) -> Sample:
-    """A seeded sample of at most `max_fit_images`, after a cheap look at every row of a dataset that has rows.
+    """A seeded sample of at most `max_fit_images`, after a check of every row of a stored dataset.
 
-    Of a stream the sample is drawn from the first `DRAWN_FROM` times as many rows, its files in random order and
-    `FILES_AT_ONCE` in turn, so that its beginning does not stand for all.
+    The sample of a stream is drawn from the first `DRAWN_FROM` times as many rows, with its files in random order and
+    `FILES_AT_ONCE` of them in turn, so that it does not only represent the beginning.
 
     Args:
-        dataset: images to draw from.
-        settings: of the fit.
-        side: the side in pixels of the squares that are made of the images; large files of a stream are kept only so
-            large, since a sample of them is held in memory.
-        check: look at all rows of a `Dataset`; of a stream the sample is looked at in any case.
+        dataset: the images.
+        settings: settings of the fit.
+        side: side in pixels of the squares that are made of the images; large files of a stream are reduced to it,
+            since the sample is kept in memory.
+        check: check all rows of a `Dataset`; the sample of a stream is always checked.
 
     Raises:
-        DatasetError: the dataset is empty, or has no (or not only one) image column.
-        ImageError: rows whose image cannot be protected, all named before any time is spent.
+        DatasetError: the dataset is empty, or has no image column or several.
+        ImageError: images cannot be protected; the message names their rows.
     """
     if isinstance(dataset, datasets.IterableDataset):
         return _draw_from_stream(dataset, settings, side)

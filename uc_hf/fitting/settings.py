@@ -22,34 +22,34 @@ CLUSTERS = 10
 """The paper's number of clusters."""
 
 PER_CLUSTER = 10
-"""Images that a cluster should hold at least, where their number is not set."""
+"""Smallest number of images per cluster if the number of clusters is not set."""
 
 
 LARGEST_SIZE = 4096
-"""Side in pixels of the largest square that is embedded or learnt on: no network looks at a larger one."""
+"""Side in pixels of the largest square for embedding and learning; no network has a larger input."""
 
 
 MEANT = {"eps": "epsilon", "model": "surrogate", "backbone": "surrogate", "k": "n_clusters", "lr": "learning_rate"}
-"""What others call a setting, where it is spelt too differently to be found."""
+"""Names that other libraries use for our settings and that are spelt too differently to be recognised."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommonSettings:
-    """What every method lets you choose.
+    """The settings of every method.
 
     Attributes:
         surrogate: a Hub name or local folder of a vision backbone, your own `Surrogate`, "uc_hf/tiny" (built in, needs
             no network), or a tuple of these (an ensemble).
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
-        surrogate_size: side in pixels at which the surrogate looks; None for its processor's. With a tuple of several
-            it looks at each: (128, 224) told photographs better apart than either (with MobileNetV2).
+        surrogate_size: input size of the surrogate in pixels; None for its processor's. With several sizes images are
+            embedded at each: (128, 224) separated photographs better than either size (with MobileNetV2).
         n_clusters: p of the paper; None for ten, or for one of each ten images where there are fewer than a hundred. A
             single cluster means that all images get the same noise.
         epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; or "subtle"
             (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
         image_column: the column to protect; None for the only image column.
-        max_fit_images: everything is learnt from at most so many images (a seeded sample); None for all.
+        max_fit_images: size of the seeded sample of images from which everything is learnt; None for all images.
         canvas_size: side S of the square on which noise is learnt, stretched over each image as it is applied; None
             for the surrogate's size, or the images' own size where that is smaller. A network that is trained at
             less than half this size does not see textures. UCProtector finds clusters at the surrogate's
@@ -135,7 +135,7 @@ class CommonSettings:
         return CLUSTERS if self.n_clusters is None else self.n_clusters
 
     def for_set(self, n_images: int) -> Self:
-        """The settings with as many clusters as suit so many images, where no number is set."""
+        """The settings with a number of clusters that suits the number of images, if none is set."""
         if self.n_clusters is not None:
             return self
         return self.changed(n_clusters=min(CLUSTERS, max(n_images // PER_CLUSTER, 1)))

@@ -16,10 +16,10 @@ from uc_hf.fitting.schema import Array
 
 
 class LabelSource(ABC):
-    """Where labels come from.
+    """A source of labels.
 
     Attributes:
-        embeds: whether a network looks at the images; else their own labels are read.
+        embeds: whether a network sees the images; otherwise their own labels are read.
         key: what the array has to be that `learn` gives, for p groups.
     """
 

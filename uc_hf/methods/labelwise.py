@@ -153,7 +153,7 @@ class Baseline(Protector[BaselineFit]):
         """
 
     def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> BaselineFit:
-        """What the labels are told by, and what `learn` gives."""
+        """The source of the labels, and the result of `learn`."""
         source = LABEL_SOURCES[self.settings.labels]
         column = None if source.embeds else _label_column(dataset, self.settings.label_column)
         sample = draw_sample(dataset, self.settings, self.settings.canvas_size or LARGEST_CANVAS, check=options.check)
@@ -311,7 +311,7 @@ def image_seeds(canvases: Tensor) -> list[int]:
 
 
 def _own_labels(dataset: datasets.Dataset, column: str, rows: Sequence[int]) -> np.ndarray:
-    """The labels of some rows as text, after a look at those of all rows."""
+    """The labels of some rows as text, after a check of the labels of all rows."""
     labels = as_text(labels_of(dataset, column))
     fitted = labels[list(rows)]
     if missing := sorted(set(labels.tolist()) - set(fitted.tolist())):

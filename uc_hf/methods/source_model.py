@@ -70,9 +70,9 @@ class SourceBaseline(Baseline):
         """
 
     def perturb(self, model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
-        """The change of each image, float [n, 3, S, S]: PGD from zero, the model in eval mode meanwhile.
+        """The change of each image, float [n, 3, S, S]: PGD from zero, with the model in eval mode.
 
-        Each step looks at another crop and flip (EOT), the same of all images, so that none depends on its batch.
+        Each step sees another crop and flip (EOT), the same for all images, so that none depends on its batch.
         """
         settings = self.settings
         generator = Generator().manual_seed(settings.seed)

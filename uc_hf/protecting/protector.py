@@ -92,9 +92,9 @@ class Protector(Shared[FitT], ABC):
         keep_checkpoint: bool = False,
         check: bool = True,
     ) -> Self:
-        """Learn from a dataset all that the noise of any image is made from.
+        """Learn from a dataset everything that determines the noise of any image.
 
-        An interrupted fit goes on where it stopped when the same call is made again.
+        An interrupted fit continues where it stopped when the same call is repeated.
 
         Args:
             dataset: a `Dataset`, one split of a `DatasetDict`, or an `IterableDataset` (a bounded sample is read); a
@@ -104,7 +104,7 @@ class Protector(Shared[FitT], ABC):
             accelerator: for mixed precision or several processes; a default one otherwise.
             checkpoint_dir: where the unfinished fit is kept; by default in the Hugging Face cache.
             keep_checkpoint: leave it there when the fit is finished, for you to remove once the protector is saved.
-            check: look at every image of a `Dataset` first, so that no bad one is met when hours have been spent.
+            check: check every image of a `Dataset` first, so that no bad one is found after hours.
 
         Returns:
             self, fitted.
@@ -170,7 +170,7 @@ class Protector(Shared[FitT], ABC):
         return [self.fitted.column]
 
     def __call__(self, examples: Any, *position: Any) -> Any:
-        """Protect the image column of one example or a batch; the other columns are left alone.
+        """Protect the image column of one example or a batch; other columns stay unchanged.
 
         Args:
             examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
@@ -246,23 +246,23 @@ class Protector(Shared[FitT], ABC):
         return images.open_image(self.protect([images.decode(image)])[0])
 
     def as_stored(self, picture: Picture) -> Picture:
-        """A picture in the mode in which it will be stored: in colour where the set has coloured ones.
+        """An image in the mode in which it will be stored: in colour if the set has coloured images.
 
-        A few pictures without coloured noise would teach a network to look at the pictures (docs/concepts/limits.md).
+        A few images without coloured noise would teach a network to use image content (docs/concepts/limits.md).
         """
         return images.in_colour(picture) if self.fitted.coloured else picture
 
     def perturbed(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[Picture]:
-        """Each picture as it is to be published, at its own size.
+        """The images with their noise, each at its own size.
 
         Args:
-            pictures: decoded.
-            groups: int64 [N].
+            pictures: decoded images.
+            groups: int64 [N], the group of each.
         """
         return map(self._add, pictures, self.noises(pictures, groups))
 
     def noises(self, pictures: Sequence[Picture], groups: np.ndarray) -> Iterator[np.ndarray]:
-        """The noise of each picture at its own size, int8 [3, H, W] in 8-bit levels: what its group gets."""
+        """The noise of each image's group at the image's own size, int8 [3, H, W] in 8-bit levels."""
         return map(self.fitted.noise.for_picture, pictures, groups.tolist())
 
     def with_epsilon(self, epsilon: float | str) -> Self:
@@ -282,16 +282,17 @@ class Protector(Shared[FitT], ABC):
         return self.restored(settings, replace(learnt, noise=noise), self._surrogate)
 
     def remove(self, image: PIL.Image.Image | ImageValue) -> PIL.Image.Image:
-        """The original of a protected picture, which the owner of this key gets back.
+        """The original of a protected image, for the owner of this key.
 
-        Exact wherever the noise did not lead beyond black or white; a pixel that was clipped there comes back within
-        epsilon. A copy that was stored as JPEG since comes back with what JPEG has done to it.
+        It is exact except where the noise was clipped at black or white; such a pixel comes back within epsilon. A
+        copy that was compressed as JPEG since keeps the traces of JPEG.
 
         Args:
-            image: as it was published.
+            image: the protected image.
 
         Raises:
-            ImageError: another key protected it, or none; or its noise was scaled or compressed away.
+            ImageError: the image was protected with another key or not at all, or its noise did not survive scaling or
+                compression.
         """
         return images.open_image(images.encode(original_of(self, image), Container("png")))
 

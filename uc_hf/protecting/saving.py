@@ -29,7 +29,7 @@ UNBOUNDED = "unbounded"
 MODEL, NOISE = "model.safetensors", "noise.png"
 
 DRAWN = 12
-"""At most so many noises in the picture: it is saved with each protector, and one with a thousand takes minutes."""
+"""Largest number of noises in the picture that is saved with each protector; a thousand would take minutes."""
 
 
 class Shared(
@@ -166,7 +166,7 @@ class Shared(
         config["digest"] = digest_of(config, self.fitted.arrays())
         (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         self._draw_noise(save_directory / NOISE)
-        # The mixin would keep a card that is there, which tells of another protector.
+        # The mixin would keep an existing card, which describes another protector.
         (save_directory / constants.REPOCARD_NAME).unlink(missing_ok=True)
 
     def _draw_noise(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from uc_hf.scoring.lpips import Lpips
 
 
 SCREEN, WINDOW = 1080, 256
-"""In pixels: the height of the screen on which an image is looked at, and the side of what is judged there."""
+"""In pixels: the height of the screen on which an image is viewed, and the side of the part that is judged."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ def _measure(index: int, original: ImageValue, protected: ImageValue, lpips: Lpi
 
 
 def as_seen(pixels: np.ndarray) -> np.ndarray:
-    """The middle of an image as a screen shows it: one that is higher than the screen is shrunk to it.
+    """The middle of an image as a screen shows it: an image that is higher than the screen is shrunk to it.
 
-    A photo of 12 megapixels is not looked at pixel by pixel; and the middle stands for the whole, since FLIP takes
+    People do not view a photo of 12 megapixels pixel by pixel. The middle represents the whole, since FLIP takes
     seconds for a screen.
 
     Args:

@@ -1,4 +1,4 @@
-"""AR: autoregressive perturbations, made without a look at the images (Sandoval-Segura et al. 2022)."""
+"""AR: autoregressive perturbations, made without using the images (Sandoval-Segura et al. 2022)."""
 
 from typing import ClassVar
 
@@ -15,15 +15,15 @@ WINDOW = 3
 """Side in pixels of the square whose last pixel is the weighted sum of the others."""
 
 BURN_IN, TILE = 4, 32
-"""Rows and columns that are cut off at the start, where the process has not settled, and the side of what is kept:
-a process that is calm over so many pixels may run away over more, so larger canvases are tiled."""
+"""Rows and columns that are dropped at the start, before the process has settled, and the side of the part that is
+kept. A process that is stable over this side may diverge over more pixels, so larger canvases are tiled."""
 
 ENERGY = 4.6 / 8
-"""Root mean square of the noise, in epsilons, before it is cut off."""
+"""Root mean square of the noise before clipping, in epsilons."""
 
 CALM, CANDIDATES = 4.0, 256
-"""A process is taken whose values stay below so many standard deviations of its start and above as small a fraction;
-so many are tried at once, of which a twentieth or so is."""
+"""A process is accepted if its values stay within this factor of the standard deviation of its start, up and down; and
+the number of candidates that are tried together, of which about a twentieth is accepted."""
 
 
 @register

@@ -24,7 +24,7 @@ CIFAR_KERNEL, IMAGENET_KERNEL = (3, 0.3), (9, 0.06)
 
 @register
 class CUDA(Baseline):
-    """Filters all images of a label by one random kernel. **Unbounded**: epsilon is not looked at."""
+    """Filters all images of a label by one random kernel. **Unbounded**: epsilon has no effect."""
 
     method = "cuda"
     title = "Class-wise convolutions"

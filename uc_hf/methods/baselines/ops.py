@@ -21,7 +21,7 @@ COLOURS = torch.tensor([[red, green, blue] for red in (0, 255) for green in (0, 
 
 @register
 class OPS(Baseline):
-    """Paints one pixel of the canvas in one colour. **Unbounded** there: epsilon is not looked at; all else stays."""
+    """Paints one pixel of the canvas in one colour. **Unbounded** there: epsilon has no effect."""
 
     method = "ops"
     title = "One-pixel shortcut"

@@ -1,4 +1,4 @@
-"""SynPer: linearly separable synthetic perturbations, made without a look at the images (Yu et al. 2022)."""
+"""SynPer: linearly separable synthetic perturbations, made without using the images (Yu et al. 2022)."""
 
 from typing import ClassVar
 

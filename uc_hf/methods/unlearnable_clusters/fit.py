@@ -33,22 +33,22 @@ FEW = (
     "a model that is trained on them may read in place of what they show. How much that protects so few was not "
     "measured."
 )
-"""What small sets are told, where the number of clusters is not set."""
+"""Warning for small sets if the number of clusters is not set."""
 
 QUIETER = 4
-"""How many times weaker the noise of the quiet cluster is: as good as none to a network, and every image has some."""
+"""Factor by which the noise of the quiet cluster is weaker: a network does not read it, and every image has some."""
 
 
 @dataclass(frozen=True)
 class ClusterFit(Fit):
-    """What Unlearnable Clusters learn: each group is a cluster.
+    """The fit of Unlearnable Clusters: each group is a cluster.
 
     Attributes:
         centroids: float32 [p, d].
-        goals: for each cluster, the one that its noise moves images to; empty where a family has no goals.
-        moved: share of the sample whose embedding lies nearest to its goal once noise is added; None without goals.
-        looked_at: side in pixels of the squares that are embedded to find an image's cluster; None of protectors of
-            earlier versions, which looked at the canvas.
+        goals: for each cluster, the cluster to which its noise moves images; empty if the family has no goals.
+        moved: share of the sample whose embedding is nearest to its goal after noise is added; None without goals.
+        looked_at: side in pixels of the squares that are embedded to find an image's cluster; None for protectors of
+            earlier versions, which embedded the canvas.
     """
 
     centroids: Annotated[np.ndarray, Array("float32", ("p", "d"))]

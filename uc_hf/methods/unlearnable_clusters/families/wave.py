@@ -230,7 +230,7 @@ class WaveNoise(KeyedNoise):
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """What `arrays` gave, put together again."""
+        """The noise from its `arrays`."""
         return cls(**{name.removeprefix("wave."): np.asarray(array) for name, array in arrays.items()})
 
 
