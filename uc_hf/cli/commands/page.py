@@ -17,9 +17,9 @@ def app(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in your browser.")] = True,
 ) -> None:
-    """Open a page in your browser where photos can be dropped in, looked at, protected and taken along.
+    r"""Open a page in your browser: drop photos in, look at them, protect them and take them along.
 
-    It runs on this machine, for this machine alone. Needs the extra: pip install 'uc_hf[app]'.
+    It runs on this machine, for this machine alone. Needs gradio: pip install 'uc_hf\[app]'.
     """
     from uc_hf.cli import console
     from uc_hf.cli.web.serve import serve
