@@ -10,7 +10,7 @@ from benchmarks.trace import OWN, Bench, Trials, arguments, draw, measure, table
 from tests.scoring.trace import signed  # noqa: F401 (registers noise with a key)
 
 
-WORDS = ["--dataset", "x", "--parametrisation", "signed", "--image-size", "16", "--epochs", "1", "--pictures", "10"]
+WORDS = ["--dataset", "x", "--image-size", "16", "--epochs", "1", "--pictures", "10"]
 
 
 @pytest.fixture

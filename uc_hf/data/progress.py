@@ -70,7 +70,7 @@ def listening(listener: Listener) -> Iterator[None]:
         ...     ds = generated_dataset(n_train=20, n_test=2)["train"]
         ...     _ = UCProtector(surrogate="uc_hf/tiny", n_clusters=2).fit(ds)
         >>> sorted({report.phase for report in heard})
-        ['checking images', 'embedding', 'trying textures']
+        ['checking images', 'embedding']
 
     Args:
         listener: called in the working thread at every step, so it should be quick. An exception that it raises ends

@@ -11,9 +11,6 @@ from PIL import Image
 from uc_hf import UCProtector
 from uc_hf.data.images import Picture
 from uc_hf.fitting.noise import CanvasNoise, KeyedNoise
-from uc_hf.methods.unlearnable_clusters.families import FAMILIES
-from uc_hf.methods.unlearnable_clusters.families.wave import Wave
-from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 
 
 @dataclass(frozen=True)
@@ -72,16 +69,3 @@ class Trained(Stranger):
                 answer *= 1 - self.surer
                 answer[label] += self.surer
         return answers
-
-
-class SignedWave(Wave):
-    """Waves on a canvas, with a sign for each picture."""
-
-    noise_type = SignedNoise
-
-    def learn(self, lesson: ClusterLesson) -> SignedNoise:
-        levels = super().learn(lesson).canvases(lesson.canvases.shape[-1])
-        return SignedNoise(levels, hashlib.sha256(levels.tobytes()).digest())
-
-
-FAMILIES["signed"] = SignedWave()
