@@ -89,7 +89,9 @@ def test_links_are_followed_once_and_loops_are_told(tmp_path: Path) -> None:
     assert {str(path) for path in folder.noted[folders.OUTSIDE]} == {"linked", "again", "picture.jpg"}
 
 
-def test_whatever_is_listed_and_not_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_is_listed_and_not_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tree(tmp_path / "photos", "a.jpg", "b.MPO", ".hidden.jpg", ".thumbs/a.jpg", "locked/c.jpg")
     jpeg = (root / "a.jpg").read_bytes()
     for name in ("x.jxl", "x.hif", "x.dng", "x.CR2", "x.jpg_large", "x", "notes.txt", "backup.zip"):
@@ -109,8 +111,10 @@ def test_whatever_is_listed_and_not_opened_is_told(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "scandir", locked)
     folder = list_folder(root)
+    open_dataset(str(root))
+    assert "pictures of kinds that are not opened (convert them to PNG): 6 (the first: x)" in caplog.text
     assert [str(path) for path in folder.pictures] == ["a.jpg", "b.MPO"]
-    assert [str(path) for path in folder.others] == ["backup.zip", "notes.txt", "pipe"]
+    assert [str(path) for path in folder.others] == ["backup.zip", "notes.txt"]
     told = {kind: [os.fsencode(path) for path in paths] for kind, paths in (folder.left_out | folder.noted).items()}
     assert told == {
         folders.UNOPENED: [b"x", b"x.CR2", b"x.dng", b"x.hif", b"x.jpg_large", b"x.jxl"],
@@ -119,6 +123,7 @@ def test_whatever_is_listed_and_not_opened_is_told(tmp_path: Path, monkeypatch: 
         folders.UNENCODABLE: [b"caf\xe9.jpg", b"\xe9t\xe9"],
         folders.UNREADABLE: [b"locked"],
         folders.HIDDEN: [b".hidden.jpg", b".thumbs"],
+        folders.PIPES: [b"pipe"],
     }
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.minihub import MiniHub
 from tests.stored import stored
 from uc_hf import UCProtector, publish
 from uc_hf.data import pointers
+from uc_hf.data.rows import read_rows
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.publishing.exports import export_folders
@@ -38,6 +40,12 @@ def png(seed: int = 0, side: int = 16) -> bytes:
     file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     PILImage.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    PILImage.open(io.BytesIO(png())).save(file, format="JPEG", quality=97)
     return file.getvalue()
 
 
@@ -232,10 +240,29 @@ def test_files_are_published_from_the_folder_that_was_named(hub: MiniHub, tmp_pa
 @pytest.mark.parametrize("streaming", [False, True], ids=["stored", "streamed"])
 def test_pictures_that_lie_in_the_repository_itself_are_read(hub: MiniHub, tmp_path: Path, streaming: bool) -> None:
     HfApi().create_repo("me/a-tree", repo_type="dataset", exist_ok=True)
-    for name in ("cats/a.png", "dogs/b.png"):
-        HfApi().upload_file(path_or_fileobj=png(), path_in_repo=name, repo_id="me/a-tree", repo_type="dataset")
+    for name in ("cats/a.jpg", "dogs/b.jpg"):
+        HfApi().upload_file(path_or_fileobj=jpeg(), path_in_repo=name, repo_id="me/a-tree", repo_type="dataset")
     splits = open_dataset("me/a-tree", streaming=streaming)
     assert [row["label"] for row in splits["train"]] == [0, 1]
+    read = [table.to_pylist()[0]["image"] for table in read_rows(splits["train"], "the split 'train'")]
+    assert [row["bytes"] for row in read] == [jpeg()] * 2 and [row["path"] for row in read] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["stored", "streamed"])
+def test_pictures_in_an_archive_of_the_repository_are_read(
+    hub: MiniHub, tmp_path: Path, fitted: UCProtector, streaming: bool
+) -> None:
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, png())
+    HfApi().create_repo("me/zipped", repo_type="dataset", exist_ok=True)
+    file = {"path_or_fileobj": tmp_path / "train.zip", "path_in_repo": "train.zip"}
+    HfApi().upload_file(**file, repo_id="me/zipped", repo_type="dataset")
+    fitted.save_pretrained(tmp_path / "key")
+    place = ["--push-to", "me/unzipped"] if streaming else ["--out", tmp_path / "out"]
+    succeed("protect", "me/zipped", *place, "--protector", tmp_path / "key")
+    made = load_dataset("me/unzipped" if streaming else str(tmp_path / "out"), split="train")
+    assert [row["path"] for row in stored(made)] == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize("path", ["{home}/*.parquet", "../home/*.parquet", "hf://datasets/me/private/*.parquet"])
@@ -270,6 +297,12 @@ def test_a_saved_dataset_that_names_arrow_files_elsewhere_is_refused(tmp_path: P
         state.write_text(re.sub(r'"filename": "[^"]+"', f'"filename": "{name}"', whole))
         with pytest.raises(DatasetError, match="which is not one of its own files"):
             open_dataset(str(tmp_path / "evil"))
+    state.write_text(whole)
+    (own,) = state.parent.glob("*.arrow")
+    own.unlink()
+    os.mkfifo(own)
+    with pytest.raises(DatasetError, match=r"lacks .*Copy it again"):
+        open_dataset(str(tmp_path / "evil"))
     (tmp_path / "evil" / "dataset_dict.json").write_text('{"splits": ["../diary"]}')
     with pytest.raises(DatasetError, match="which is not one of its own files"):
         open_dataset(str(tmp_path / "evil"))
@@ -307,6 +340,7 @@ def test_every_parquet_file_of_a_folder_is_read(
 ) -> None:
     for name in names:
         write(rows(Value("string"), str, count=1), tmp_path / "[x] set" / name)
+    os.mkfifo(tmp_path / "[x] set" / "pipe.parquet")
     opened = open_dataset(str(tmp_path / "[x] set"), streaming=streaming)
     assert {split: len(list(part)) for split, part in opened.items()} == splits
 

@@ -10,7 +10,7 @@ from datasets import Dataset, Features, Image, IterableDataset
 from uc_hf.data import images
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
-from uc_hf.data.pointers import changed_files, holds_files, taken_in
+from uc_hf.data.pointers import as_stored, changed_files, holds_files, taken_in
 from uc_hf.data.progress import Bar
 from uc_hf.data.rows import plain_image, plain_images, read_rows
 from uc_hf.errors import BadImage, BadImages, ImageError, cell
@@ -145,9 +145,7 @@ class Skipping:
 
     def over(self, stream: IterableDataset) -> IterableDataset:
         """The stream without its bad rows."""
-        rows = stream.with_format("arrow")
-        rows = rows.map(self, with_indices=True, batched=True, batch_size=1, features=self.features)
-        return rows.with_format(None)
+        return as_stored(stream, self)
 
     def __call__(self, table: pa.Table, rows: list[int]) -> pa.Table:
         """A table of one row, or of none."""

@@ -55,9 +55,9 @@ def _unnested(column: str, feature: Any) -> str:
         return f"Column {column!r} holds its images in lists within lists: write a row for each image first."
     return (
         f"Column {column!r} holds lists of images: write a row for each image first, "
-        f"ds.cast_column({column!r}, datasets.List(datasets.Image(decode=False)))"
-        f'.map(lambda rows: {{"image": sum(rows[{column!r}], [])}}, batched=True, remove_columns=ds.column_names)'
-        '.cast_column("image", datasets.Image()).'
+        f"ds.cast(datasets.Features(ds.features | {{{column!r}: datasets.List(datasets.Image(decode=False))}}))"
+        f'.map(lambda rows: {{"image": sum(rows[{column!r}], [])}}, batched=True, remove_columns=ds.column_names, '
+        'features=datasets.Features({"image": datasets.Image()})).'
     )
 
 

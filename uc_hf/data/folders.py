@@ -3,6 +3,7 @@
 Everything that reads a folder starts from this walk: the check, the fit, the protected copy, rows on the Hub, a score.
 """
 
+import logging
 import os
 import stat
 from collections import defaultdict
@@ -22,6 +23,8 @@ from uc_hf.data.metadata import NAMES, Metadata, read_metadata
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import BadImage, DatasetError, ImageError, shown
 
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
@@ -54,6 +57,7 @@ UNOPENED = "pictures of kinds that are not opened (convert them to PNG)"
 SPECIAL = "pictures by their names that are pipes or devices"
 HIDDEN = "hidden files and folders are left aside"
 LISTED = "links to folders that are listed already are not followed"
+PIPES = "pipes, sockets and devices are left aside"
 OUTSIDE = "links that lead out of the folder are followed"
 DESCRIBED = "descriptions of the pictures stay here (--metadata takes them along)"
 
@@ -90,6 +94,11 @@ class Folder:
             return {"train": list(self.pictures)}
         order = sorted(names, key=lambda top: names[top] != "train")
         return {names[top]: [path for path in self.pictures if path.parts[0] == top] for top in order}
+
+    def warn(self) -> None:
+        """Say what is left out, where nobody reads it from `left_out`."""
+        for kind, paths in self.left_out.items():
+            logger.warning("Left out of %s: %s: %s.", self.root, kind, summary(paths))
 
     def without(self, bad: Sequence[BadImage]) -> "Folder":
         """The folder with some of its pictures left out."""
@@ -184,7 +193,7 @@ def list_folder(root: Path) -> Folder:
     walk.run()
     found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
     pictures, others = found.pop("pictures", []), found.pop("others", [])
-    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED, OUTSIDE, DESCRIBED) if kind in found}
+    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED, PIPES, OUTSIDE, DESCRIBED) if kind in found}
     return Folder(root, pictures, others, left_out=found, noted=noted, linked=walk.linked)
 
 
@@ -253,7 +262,7 @@ class _Walk:
         elif not mode:
             self.found[DEAD if entry.is_symlink() else UNREADABLE].append(path)
         else:
-            self.found[SPECIAL if is_image_file(path) else "others"].append(path)
+            self.found[SPECIAL if is_image_file(path) else PIPES].append(path)
         return None
 
 

@@ -53,6 +53,7 @@ def _at(path: Path) -> datasets.Dataset:
         folder = list_folder(path)
         if not folder.pictures:
             raise DatasetError(f"the folder {path} holds no images.")
+        folder.warn()
         rows = folder.rows()
         return datasets.concatenate_datasets([rows[split] for split in choose_splits(rows, [])])
     if path.is_file():

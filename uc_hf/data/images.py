@@ -4,6 +4,7 @@ Everything that can be wrong with an image is found here and explained. Messages
 it ("row 1234, column 'image': ").
 """
 
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from uc_hf.data.colours import to_rgb, to_srgb
 from uc_hf.data.container import Container
 from uc_hf.data.headers import read_header
 from uc_hf.data.orientation import upright
+from uc_hf.data.pointers import fetched, is_member
 from uc_hf.data.samples import samples_of, to_8_bits
 from uc_hf.errors import ImageError, first_line, shown
 from uc_hf.files import read_file
@@ -281,8 +283,8 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
             "to be removed."
         )
     try:
-        return read_file(value)
-    except (OSError, ValueError) as reason:
+        return fetched(str(value)) if is_member(str(value)) else read_file(value)
+    except (OSError, ValueError, zipfile.BadZipFile) as reason:
         why = getattr(reason, "strerror", None) or reason
         raise ImageError(f"{shown(value)!r} cannot be read: {why}.") from reason
 

@@ -92,9 +92,7 @@ def confined(dataset: Rows, home: Home, split: str) -> Rows:
     if not features:
         return dataset
     if isinstance(dataset, datasets.IterableDataset):
-        rows = dataset.with_format("arrow")
-        rows = rows.map(guard, with_indices=True, batched=True, batch_size=1, features=dataset.features)
-        return rows.with_format(None)
+        return as_stored(dataset, guard)
     stored = dataset.with_format("arrow").select_columns(list(features))
     refused = [
         reason
@@ -104,6 +102,20 @@ def confined(dataset: Rows, home: Home, split: str) -> Rows:
     if refused:
         raise _elsewhere(refused)
     return dataset
+
+
+def as_stored(
+    stream: datasets.IterableDataset, each: Callable[[pa.Table, list[int]], pa.Table]
+) -> datasets.IterableDataset:
+    """A stream with what becomes of each row, as it is stored.
+
+    Args:
+        stream: of known features.
+        each: a table of one row, and its number -> a table of one row or none.
+    """
+    rows = stream.decode(False).with_format("arrow")  # else pictures may be decoded, and encoded anew
+    rows = rows.map(each, with_indices=True, batched=True, batch_size=1, features=stream.features)
+    return rows.with_format(None)
 
 
 class _Guard:
@@ -186,7 +198,8 @@ def taken_in(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
 def _with_bytes(file: dict[str, Any], feature: Any) -> dict[str, Any]:
     if file["bytes"] is not None or file["path"] is None:
         return file
-    return file | {"bytes": _fetched(file["path"])}
+    path = file["path"]
+    return {"bytes": fetched(path), "path": Path(path.split("::")[0] if "://" in path else path).name}
 
 
 def changed_files(value: Any, feature: Any, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Any:
@@ -206,7 +219,18 @@ def changed_files(value: Any, feature: Any, change: Callable[[dict[str, Any], An
     return change(value, feature)
 
 
-def _fetched(path: str) -> bytes:
+def is_member(path: str) -> bool:
+    """Whether a path means a file within a zip archive of this machine, as `datasets` names it."""
+    member, _, archive = path.rpartition("::")
+    return member.startswith("zip://") and "::" not in member and is_local_path(archive)
+
+
+def fetched(path: str) -> bytes:
+    """The bytes of a file that a row points to.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
     if Path(path).is_absolute() or is_local_path(path):
         return read_file(path)
     with xopen(path, "rb") as file:

@@ -20,6 +20,7 @@ from uc_hf.data.folders import Folder, list_folder, summary
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.tables import is_table, open_tables
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line, shown
+from uc_hf.files import read_file
 
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
             )
         return _confined(_load(str(path), lambda: open_tables(path, streaming=streaming)), Home(path))
     if folder.pictures:
+        folder.warn()
         return folder.rows(folder.metadata())
     left_out = "".join(f" {kind}: {summary(paths)}." for kind, paths in folder.left_out.items())
     raise DatasetError(
@@ -111,18 +113,20 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
 def _load_saved(path: Path) -> datasets.DatasetDict | datasets.Dataset:
     """A dataset written by `save_to_disk`; its JSON files must not name files outside the folder."""
     whole = path / "dataset_dict.json"
-    names = json.loads(whole.read_text(encoding="utf-8"))["splits"] if whole.is_file() else []
-    files = [
-        file["filename"]
-        for state in ([path / name / "state.json" for name in names] or [path / "state.json"])
-        for file in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-    ]
-    for name in (*names, *files):
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise DatasetError(
-                f"the saved dataset {path} points to {shown(name)!r}, which is not one of its own files."
-            )
+    parts = [path]
+    if whole.is_file():
+        parts = [path / _own_name(path, name) for name in json.loads(read_file(whole))["splits"]]
+    for part in parts:
+        for file in json.loads(read_file(part / "state.json"))["_data_files"]:
+            if not (part / _own_name(path, file["filename"])).is_file():
+                raise DatasetError(f"the saved dataset {path} lacks {shown(file['filename'])!r}. Copy it again.")
     return datasets.load_from_disk(str(path))
+
+
+def _own_name(path: Path, name: str) -> str:
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise DatasetError(f"the saved dataset {path} points to {shown(name)!r}, which is not one of its own files.")
+    return name
 
 
 def _confined(splits: Any, home: Home) -> Any:

@@ -6,6 +6,7 @@ contain no split as soon as one name contains one.
 
 import glob
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:
 
 def _splits(folder: Path, config: dict[str, Any]) -> dict[str, list[Path]]:
     files = [folder / file for file in list_folder(folder).others if is_table(file)]
+    if linked := [file for file in files if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))]:
+        logger.warning("%s is read, to which a link leads from %s.", shown(os.path.realpath(linked[0])), folder)
     if "data_files" in config:
         return _claimed(folder, files, config["data_files"])
     if "data_dir" in config:
