@@ -10,12 +10,15 @@ from uc_hf.errors import SettingError
 from uc_hf.fitting.clusterings import CLUSTERINGS
 from uc_hf.methods import METHODS
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
+from uc_hf.publishing.destinations import DESTINATIONS
 from uc_hf.registry import Registry
 
 
-@pytest.mark.parametrize("registry", [METHODS, FAMILIES, CLUSTERINGS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "registry", [METHODS, FAMILIES, CLUSTERINGS, DESTINATIONS], ids=lambda registry: registry.kind
+)
 def test_every_file_registers_its_own_name(registry: Registry[object]):
-    assert len(registry) > 1
+    assert len(registry)
     assert all(registry.find(name) is registry[name] for name in registry)
 
 

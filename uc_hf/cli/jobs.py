@@ -20,8 +20,7 @@ from uc_hf.files import check_writable
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
-from uc_hf.publishing.destination import Destination
-from uc_hf.publishing.hub import HubRepository
+from uc_hf.publishing.destination import Destination, Store
 from uc_hf.publishing.image_folder import protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.manifest import Manifest
@@ -31,7 +30,7 @@ from uc_hf.publishing.publish import push_shards
 
 @dataclass(frozen=True)
 class FolderJob:
-    """A folder of images in: the same folder tree out, or rows on the Hub; `chosen` splits are protected."""
+    """A folder of images in: the same folder tree out, or rows at a destination; `chosen` splits are protected."""
 
     folder: Folder
     chosen: Sequence[str]
@@ -86,19 +85,19 @@ class FolderJob:
             write_metadata(self.folder.root, self.folder.described, copies, out)
         return replace(outcome, noted=self._noted)
 
-    def push(self, repository: HubRepository, protector: Protector) -> Outcome:
+    def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
-        outcome = protect_dataset(self.folder.rows(self.metadata), self.chosen, repository, protector, self._name)
-        repository.introduce(protector, None, self.chosen, self._clean)
+        outcome = protect_dataset(self.folder.rows(self.metadata), self.chosen, destination, protector, self._name)
+        destination.introduce(protector, None, self.chosen, self._clean)
         ignored = Counter(path.suffix.lower() or path.name for path in self.folder.others)
         return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self._noted)
 
-    def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
+    def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
         copies = self.folder.copies(protector.settings.stored_as, self._clean)
         rows = self.folder.rows(self.metadata, {name: out / copy for name, copy in copies.items()})
-        protect_dataset(rows, self.chosen, repository, protector, self._name, as_they_are=True)
-        repository.introduce(protector, None, self.chosen, self._clean)
+        protect_dataset(rows, self.chosen, destination, protector, self._name, as_they_are=True)
+        destination.introduce(protector, None, self.chosen, self._clean)
 
     @property
     def _noted(self) -> dict[str, Sequence[Path]]:
@@ -182,16 +181,16 @@ class DatasetJob:
         """Write the shards into a folder."""
         return self._protect(LocalFolder(out, manifest), protector)
 
-    def push(self, repository: HubRepository, protector: Protector) -> Outcome:
+    def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
-        outcome = self._protect(repository, protector)
-        repository.introduce(protector, self.source, self.chosen, outcome.carried)
+        outcome = self._protect(destination, protector)
+        destination.introduce(protector, self.source, self.chosen, outcome.carried)
         return outcome
 
-    def _protect(self, destination: Destination, protector: Protector) -> Outcome:
+    def _protect(self, store: Store, protector: Protector) -> Outcome:
         splits, guards = self._readable(protector.settings, protector.fitted.column)
         at_hand = Path(self.source).exists()
-        outcome = protect_dataset(splits, self.chosen, destination, protector, self._name, at_hand=at_hand)
+        outcome = protect_dataset(splits, self.chosen, store, protector, self._name, at_hand=at_hand)
         bad = [*self.bad, *(image for guard in guards for image in guard.bad.values())]
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 
@@ -207,10 +206,10 @@ class DatasetJob:
         splits = {split: guards[split].over(part) if split in guards else part for split, part in self.splits.items()}
         return splits, list(guards.values())
 
-    def upload(self, out: Path, repository: HubRepository, protector: Protector) -> None:
+    def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the shards that `write` has written."""
-        push_shards(out, self.splits, self.chosen, repository, protector, self._name)
-        repository.introduce(
+        push_shards(out, self.splits, self.chosen, destination, protector, self._name)
+        destination.introduce(
             protector, self.source, self.chosen, [split for split in self.splits if split not in self.chosen]
         )
 

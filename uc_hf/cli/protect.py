@@ -10,13 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from huggingface_hub import HfApi
-
 from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.places import check_key, check_links, check_places, manifest_path, only_run, save_protector
 from uc_hf.data.folders import BAD, summary
-from uc_hf.data.hub import in_our_words
 from uc_hf.data.progress import Bar
 from uc_hf.errors import BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
@@ -24,7 +21,8 @@ from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import FITS, Protector
-from uc_hf.publishing.hub import HubRepository, check_access
+from uc_hf.publishing.destination import Destination
+from uc_hf.publishing.destinations import open_destination
 from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome
@@ -46,7 +44,7 @@ class Result:
         outcome: what was written.
         measured: on stored images of this run; None when it found all of them done.
         seconds: that this run took.
-        pushed_to: the dataset's address on the Hub.
+        pushed_to: the address of the published dataset.
         listed: a file with all images that were skipped, where they are many.
     """
 
@@ -99,7 +97,7 @@ def protect(
     skip_bad: bool = False,
     metadata: bool = False,
 ) -> Result:
-    """Protect a folder or a dataset, into a folder, or to the Hub piece by piece, or both, one after the other.
+    """Protect a folder or a dataset, into a folder, or to a destination piece by piece, or both, one after the other.
 
     Args:
         source: what `uc_hf.data.sources.open_dataset` takes, or a folder of images.
@@ -109,7 +107,7 @@ def protect(
         splits: of a dataset; none for all but those with a test split's name.
         keep_clean: further columns of images that may be published as they are.
         key: the protector's folder, or a key's file; None for the output's name with ".protector" appended.
-        push_to: a dataset repository on the Hub.
+        push_to: a dataset repository on the Hub, or another destination as `open_destination` takes it.
         verify: read every finished copy and its original, however sure their sizes and times are.
         skip_bad: leave out images that cannot be protected, and say which.
         metadata: take along what metadata.csv and its kin say of the pictures of a folder.
@@ -128,9 +126,10 @@ def protect(
         saved = open_protector(str(key)) if (key / "config.json").is_file() else None
         chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
         settings = chosen.read_settings(given)
-        if push_to is not None:
-            check_access(push_to)
-            _refuse_filled(push_to, saved, key)
+        destination = None if push_to is None else open_destination(push_to)
+        if destination is not None:
+            destination.check()
+            _refuse_filled(destination, saved, key)
         if saved is not None:
             _refuse_another(saved, method, settings, given, key)
         job = open_job(source, splits, keep_clean, streaming=out is None, skip_bad=skip_bad, metadata=metadata)
@@ -145,12 +144,13 @@ def protect(
             if not skip_bad:
                 raise BadImages(error.found, error.looked_at, _ways_out(error, key)) from error
             job = job.without(error.found)
-        repository = None if push_to is None else HubRepository.create(push_to)
+        if destination is not None:
+            destination.create()
         if saved is None:
             _fit(protector, job.sample(protector.settings), key)
         if out is not None:
             manifest = manifest or _manifest(protector, source, out, key)
-        outcome = _run(job, protector, out, manifest, repository)
+        outcome = _run(job, protector, out, manifest, destination)
         pairs = list(outcome.pairs)
         measured = compare(Bar(pairs, desc="comparing", unit="image")) if pairs else None
         return Result(
@@ -161,7 +161,7 @@ def protect(
             outcome=outcome,
             measured=measured,
             seconds=time.monotonic() - start,
-            pushed_to=None if repository is None else repository.url,
+            pushed_to=None if destination is None else destination.url,
             listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], key),
         )
 
@@ -282,14 +282,12 @@ def _beside(out: Path | None, push_to: str | None) -> Path:
     raise OutputError(_NOWHERE)
 
 
-def _refuse_filled(name: str, saved: Protector | None, key: Path) -> None:
-    """Refuse a repository with data that no protector of ours can have made."""
-    with in_our_words(name):
-        exists = saved is None and HfApi().repo_exists(name, repo_type="dataset")
-    if exists and HubRepository(name).files():
+def _refuse_filled(destination: Destination, saved: Protector | None, key: Path) -> None:
+    """Refuse a destination with data that no protector of ours can have made."""
+    if saved is None and destination.is_filled():
         raise OutputError(
-            f"{name} holds data already, and there is no protector in {key} that could have made it. Name the one "
-            "that has with --protector, or push to another repository."
+            f"{destination.name} holds data already, and there is no protector in {key} that could have made it. Name "
+            "the one that has with --protector, or push to another repository."
         )
 
 
@@ -298,14 +296,14 @@ def _run(
     protector: Protector,
     out: Path | None,
     manifest: Manifest | None,
-    repository: HubRepository | None,
+    destination: Destination | None,
 ) -> Outcome:
-    if out is None and repository is not None:
-        return job.push(repository, protector)
+    if out is None and destination is not None:
+        return job.push(destination, protector)
     if out is None or manifest is None:
         raise OutputError(_NOWHERE)
     manifest.begin()
     outcome = job.write(out, protector, manifest)
-    if repository is not None:
-        job.upload(out, repository, protector)
+    if destination is not None:
+        job.upload(out, destination, protector)
     return outcome

@@ -24,9 +24,9 @@ from uc_hf.errors import NO_SPACE, DatasetError, ImageError, OutputError
 from uc_hf.files import partial_path
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.destination import (
-    Destination,
     Held,
     Shard,
+    Store,
     find_shards,
     list_shards,
     open_shard,
@@ -86,7 +86,7 @@ def row_count(dataset: datasets.Dataset | datasets.IterableDataset) -> int | Non
 def protect_dataset(
     splits: Splits,
     protect: Sequence[str],
-    destination: Destination,
+    destination: Store,
     protector: Protector,
     source: str,
     *,
@@ -157,7 +157,7 @@ class _Job:
 
     def __init__(
         self,
-        destination: Destination,
+        destination: Store,
         protector: Protector,
         work: Work,
         protected: Mapping[str, bool],

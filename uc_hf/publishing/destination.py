@@ -1,12 +1,12 @@
 """Destinations of parquet shards, and the work that a destination holds already.
 
-A shard counts when it is complete: on a disk when the manifest lists it, on the Hub (`uc_hf.publishing.publish`) when
-it is committed. A mark in its parquet metadata tells a later run which work is done, and which is not its own.
+A shard counts when it is complete: on a disk when the manifest lists it, on the Hub when it is committed. A mark in
+its parquet metadata tells a later run which work is done, and which is not its own.
 """
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from huggingface_hub import DatasetCard
 from yaml import YAMLError
 
 from uc_hf.errors import OutputError, UCError, first_line
+from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.marks import Mark, Work
 
 
@@ -72,7 +73,7 @@ class Held:
         )
 
 
-class Destination(Protocol):
+class Store(Protocol):
     """A place for shards and a README.md; paths are relative to it and written with "/"."""
 
     name: str
@@ -104,12 +105,39 @@ class Destination(Protocol):
         """Write the README.md; raises `Conflict`."""
 
 
+class Destination(Store, Protocol):
+    """A place to publish at: a store that others read. `uc_hf.publishing.destinations` knows them by name.
+
+    Errors are `OutputError`, with the remedy.
+    """
+
+    url: str
+    """Its address, as it is shown to the user."""
+
+    def check(self) -> None:
+        """Check whether it can be written to, before hours are spent; nothing is written."""
+
+    def is_filled(self) -> bool:
+        """Whether it exists and holds data."""
+
+    def create(self, private: bool | None = None) -> None:
+        """Create it if it does not exist; None for the destination's own default of who may read it."""
+
+    def upload(self, folder: Path) -> None:
+        """Replace its shards by those of a local folder; raises `Conflict`."""
+
+    def introduce(
+        self, protector: Protector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
+    ) -> None:
+        """Describe the finished dataset in its README.md (`uc_hf.publishing.cards`)."""
+
+
 def shard_path(split: str, number: int) -> str:
     """The path of a shard; the number of shards is not known beforehand."""
     return f"data/{split}-{number:05d}.parquet"
 
 
-def list_shards(destination: Destination) -> dict[str, dict[int, int]]:
+def list_shards(destination: Store) -> dict[str, dict[int, int]]:
     """The size in bytes of each shard in a destination, by split and number.
 
     Raises:
@@ -125,7 +153,7 @@ def list_shards(destination: Destination) -> dict[str, dict[int, int]]:
 
 
 def open_shard(
-    destination: Destination, path: str, size: int, work: Work, protected: bool | None, features: datasets.Features
+    destination: Store, path: str, size: int, work: Work, protected: bool | None, features: datasets.Features
 ) -> Shard | None:
     """A shard by its footer; no row is read.
 
@@ -158,7 +186,7 @@ def open_shard(
 
 
 def find_shards(
-    destination: Destination, work: Work, protected: Mapping[str, bool], features: datasets.Features
+    destination: Store, work: Work, protected: Mapping[str, bool], features: datasets.Features
 ) -> dict[str, tuple[Held, Shard | None]]:
     """The shards in a destination by split, and the last shard, which alone is opened; no row is read.
 
@@ -186,7 +214,7 @@ def find_shards(
     return held
 
 
-def write_split_table(destination: Destination, held: Mapping[str, Held], features: datasets.Features) -> None:
+def write_split_table(destination: Store, held: Mapping[str, Held], features: datasets.Features) -> None:
     """Write the files of each split and the columns into the README.md; everything else in it stays.
 
     Raises:
@@ -199,7 +227,7 @@ def write_split_table(destination: Destination, held: Mapping[str, Held], featur
         destination.write_card(card)
 
 
-def _card(destination: Destination, present: str | None, held: Mapping[str, Held], features: datasets.Features) -> str:
+def _card(destination: Store, present: str | None, held: Mapping[str, Held], features: datasets.Features) -> str:
     try:
         card = DatasetCard(present or f"---\n\n---\n\n# {Path(destination.name).name}\n")
     except (ValueError, YAMLError) as error:
@@ -232,9 +260,7 @@ def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None])
     raise OutputError("somebody else keeps writing to the destination. Run the same command again later.")
 
 
-def _own_mark(
-    destination: Destination, path: str, footer: pq.FileMetaData, work: Work, protected: bool | None
-) -> Mark:
+def _own_mark(destination: Store, path: str, footer: pq.FileMetaData, work: Work, protected: bool | None) -> Mark:
     mark, holds = Mark.of(footer), f"{destination.name} holds"
     if mark is None:
         raise OutputError(f"{holds} files of another dataset: {path}. {_REMEDY}")

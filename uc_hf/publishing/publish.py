@@ -14,8 +14,8 @@ from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
-from uc_hf.publishing.destination import Held, find_shards, retry_on_conflict, write_split_table
-from uc_hf.publishing.hub import HubRepository, check_access
+from uc_hf.publishing.destination import Destination, Held, find_shards, retry_on_conflict, write_split_table
+from uc_hf.publishing.destinations import open_destination
 from uc_hf.publishing.marks import Work
 
 
@@ -44,7 +44,8 @@ def publish(
         dataset: a Dataset, DatasetDict, IterableDataset or IterableDatasetDict of originals. For a stream from
             `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: decoded images would
             be encoded again.
-        repo_id: "user/name"; created if it does not exist. A repository with other data is refused.
+        repo_id: "user/name" on the Hub, or "NAME://PLACE" of another destination; created if it does not exist. One
+            with other data is refused.
         protector: a fitted protector.
         splits: the splits to protect; None for all without the name of a test split. The others are copied clean.
         source: the originals' name on the Hub, for the card; a local path is never written.
@@ -73,7 +74,8 @@ def publish(
     home = Home() if source is None else Home.on_hub(source)
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}
-    check_access(repo_id, token)
+    destination = open_destination(repo_id, token)
+    destination.check()
     look = Look(protector.settings.stored_as)
     for split, part in parts.items():
         if isinstance(part, datasets.Dataset):
@@ -81,17 +83,17 @@ def publish(
                 look.at_rows(part, column, split)
             look.at_carried(part, split, protector.settings.keep_exif, column if split in chosen else None)
     look.end()
-    repository = HubRepository.create(repo_id, private=private, token=token)
-    protect_dataset(parts, chosen, repository, protector, source or "")
-    repository.introduce(protector, source, chosen, [split for split in parts if split not in chosen])
-    return repository.url
+    destination.create(private)
+    protect_dataset(parts, chosen, destination, protector, source or "")
+    destination.introduce(protector, source, chosen, [split for split in parts if split not in chosen])
+    return destination.url
 
 
 def push_shards(
     folder: Path,
     splits: Splits,
     protect: Sequence[str],
-    repository: "HubRepository",
+    destination: Destination,
     protector: Protector,
     source: str,
 ) -> None:
@@ -105,13 +107,13 @@ def push_shards(
     held: dict[str, Held] = {}
 
     def look_again() -> None:
-        found = find_shards(repository, work, protected, features)
+        found = find_shards(destination, work, protected, features)
         held.update({split: part for split, (part, _) in found.items()})
 
     look_again()
-    retry_on_conflict(lambda: repository.upload(folder), look_again)
+    retry_on_conflict(lambda: destination.upload(folder), look_again)
     look_again()
-    retry_on_conflict(lambda: write_split_table(repository, held, features), look_again)
+    retry_on_conflict(lambda: write_split_table(destination, held, features), look_again)
 
 
 def _by_split(dataset: Any) -> Splits:

@@ -14,6 +14,7 @@ from uc_hf.fitting.epsilon import EPSILONS, describe_presets
 from uc_hf.methods import METHODS
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
+from uc_hf.publishing.destinations import DESTINATIONS, HUB
 
 
 EXAMPLES = (
@@ -42,7 +43,7 @@ def protect(
     push_to: Annotated[
         str | None,
         typer.Option(
-            metavar="USER/NAME",
+            metavar="|".join(("USER/NAME", *(f"{name}://PLACE" for name in DESTINATIONS if name != HUB))),
             help="Push the protected copy to this dataset on the Hub; without --out piece by piece, and nothing but "
             "the protector stays on this machine. A new one is as public as your account's default.",
             show_default=False,

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from huggingface_hub import CommitOperation, CommitOperationAdd, HfApi, HfFileSystem, constants
@@ -20,39 +19,14 @@ from uc_hf.errors import OutputError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
 from uc_hf.publishing.destination import CARD, Conflict, shard_path
+from uc_hf.publishing.destinations import DESTINATIONS, HUB
 
 
 HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
 """Files that a repository may hold before it is filled: they contain no rows."""
 
 
-def check_access(repo_id: str, token: str | None = None) -> None:
-    """Check whether a dataset can be pushed, before hours are spent; nothing is written.
-
-    Raises:
-        OutputError: the name is invalid, nobody is logged in, the token may not write, or the Hub is not in reach.
-    """
-    api = HfApi(token=token)
-    with in_our_words(repo_id):
-        validate_repo_id(repo_id)
-    if "/" not in repo_id:
-        raise OutputError(f"{repo_id!r} does not say whose the repository is. Write USER/{repo_id}.")
-    with in_our_words(repo_id):
-        account = api.whoami()
-    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise OutputError("your token for the Hub may only read. Make one that may write, and run `hf auth login`.")
-    with in_our_words(repo_id):
-        try:
-            api.auth_check(repo_id, repo_type="dataset", write=True)
-        except RepositoryNotFoundError as error:
-            owners = [account["name"], *(organisation["name"] for organisation in account.get("orgs", []))]
-            if repo_id.split("/")[0] not in owners:
-                raise OutputError(
-                    f"{repo_id} cannot be made: you are {owners[0]} on the Hub"
-                    f"{', a member of ' + ', '.join(owners[1:]) if owners[1:] else ''}. Write {owners[0]}/NAME."
-                ) from error
-
-
+@DESTINATIONS.register(HUB)
 class HubRepository:
     """A dataset repository on the Hub as a destination: the files of its last commit are complete.
 
@@ -67,21 +41,51 @@ class HubRepository:
         self._head: str | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="uc_hf-")
 
-    @classmethod
-    def create(cls, repo_id: str, *, private: bool | None = None, token: str | None = None) -> "HubRepository":
-        """A repository, which is created if it does not exist.
+    def check(self) -> None:
+        """Check whether the dataset can be pushed, before hours are spent; nothing is written.
+
+        Raises:
+            OutputError: the name is invalid, nobody is logged in, the token may not write, or the Hub is not in reach.
+        """
+        with in_our_words(self.name):
+            validate_repo_id(self.name)
+        if "/" not in self.name:
+            raise OutputError(f"{self.name!r} does not say whose the repository is. Write USER/{self.name}.")
+        with in_our_words(self.name):
+            account = self._api.whoami()
+        if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise OutputError(
+                "your token for the Hub may only read. Make one that may write, and run `hf auth login`."
+            )
+        with in_our_words(self.name):
+            try:
+                self._api.auth_check(self.name, repo_type="dataset", write=True)
+            except RepositoryNotFoundError as error:
+                owners = [account["name"], *(organisation["name"] for organisation in account.get("orgs", []))]
+                if self.name.split("/")[0] not in owners:
+                    raise OutputError(
+                        f"{self.name} cannot be made: you are {owners[0]} on the Hub"
+                        f"{', a member of ' + ', '.join(owners[1:]) if owners[1:] else ''}. Write {owners[0]}/NAME."
+                    ) from error
+
+    def is_filled(self) -> bool:
+        """Whether the repository exists and holds data."""
+        with in_our_words(self.name):
+            exists = self._api.repo_exists(self.name, repo_type="dataset")
+        return exists and bool(self.files())
+
+    def create(self, private: bool | None = None) -> None:
+        """Create the repository if it does not exist.
 
         Raises:
             OutputError: it cannot be created, or it is public and has to be private.
         """
-        repository = cls(repo_id, token)
-        with in_our_words(repo_id):
-            repository._api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-            if private and not repository._api.dataset_info(repo_id).private:
+        with in_our_words(self.name):
+            self._api.create_repo(self.name, repo_type="dataset", private=private, exist_ok=True)
+            if private and not self._api.dataset_info(self.name).private:
                 raise OutputError(
-                    f"{repo_id} exists and is public. Make it private in its settings on the Hub, or name another."
+                    f"{self.name} exists and is public. Make it private in its settings on the Hub, or name another."
                 )
-        return repository
 
     @property
     def workspace(self) -> Path:
@@ -109,11 +113,6 @@ class HubRepository:
         """The metadata of a parquet file; only its end is fetched."""
         with self._opened(path) as file:
             return file.metadata
-
-    def first_images(self, path: str, column: str, limit: int) -> list[dict[str, Any]]:
-        """Stored images of a parquet file; only its first row group is fetched."""
-        with self._opened(path) as file:
-            return file.read_row_group(0, columns=[column])[column][:limit].to_pylist()
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[pq.ParquetFile]:
@@ -174,7 +173,9 @@ class HubRepository:
         """Write the card, with images of the first protected split."""
         shards = self.files()
         first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
-        pictures = self.first_images(first, protector.fitted.column, SHOWN)
+        column = protector.fitted.column
+        with self._opened(first) as file:
+            pictures = file.read_row_group(0, columns=[column])[column][:SHOWN].to_pylist()
         with in_our_words(self.name):
             push_dataset_card(
                 self.name,

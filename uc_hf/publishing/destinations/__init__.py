@@ -1,0 +1,30 @@
+"""Places to publish at: a file each, whose name is the destination's, as `--push-to NAME://PLACE` takes it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from uc_hf.registry import Registry
+
+
+if TYPE_CHECKING:
+    from uc_hf.publishing.destination import Destination
+
+DESTINATIONS: "Registry[Callable[[str, str | None], Destination]]" = Registry("destination", __name__)
+"""Each makes a `Destination` of a place and a token, which is None for the saved one."""
+
+HUB = "hub"
+"""The destination of an address without a name."""
+
+
+def open_destination(address: str, token: str | None = None) -> "Destination":
+    """The destination that a user names; nothing is read or written yet.
+
+    Args:
+        address: "NAME://PLACE", or "USER/NAME" for a dataset on the Hub.
+        token: for the Hub; None for the saved one.
+
+    Raises:
+        SettingError: no destination has this name.
+    """
+    name, separator, place = address.partition("://")
+    return DESTINATIONS.find(name)(place, token) if separator else DESTINATIONS[HUB](address, token)
