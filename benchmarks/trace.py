@@ -7,8 +7,9 @@
 Each trial has a key, a choice of protected rows and a training seed of its own. A scenario is "plain", a
 counter-measure as `uc-hf score` takes it ("jpeg-75", "gray", "spectral-10"), a protocol ("finetune", "linear-probe":
 name a --target with published weights), "relabelled-N" (N random groups of classes), or "distilled": a second model
-learns what the first one says of the originals. With --reference a model is trained on the originals and its answers
-are taken off. With --nulls N every suspect is also asked about N keys that have nothing to do with it.
+learns what the first one says of the originals. With --reference each trial is judged twice: as it is, and with the
+answers of a model that was trained on the originals taken off. With --nulls N every suspect is also asked about N keys
+that have nothing to do with it.
 
 OUT/trials.jsonl keeps what is done, and the same command goes on with it; OUT/trace.md and OUT/trace.png are made of
 all that it holds.
@@ -68,7 +69,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--test-images", type=int, default=1000)
     parser.add_argument("--surrogate", default="uc_hf/tiny")
-    parser.add_argument("--parametrisation", help="family of the noise; default: the protector's")
     parser.add_argument("--share", type=float, action="append", help="of protected rows; repeat; default: 0.1")
     parser.add_argument("--scenario", action="append", help="repeat; default: plain")
     parser.add_argument("--target", default="resnet-small")
@@ -78,6 +78,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--augmentation", default="pad-crop", choices=["pad-crop", "resized-crop"])
     parser.add_argument("--pictures", type=int, default=500, help="asked about, at the most")
     parser.add_argument("--budget", type=int, default=20_000)
+    parser.add_argument("--null-budget", type=int, default=4_000)
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--reference", action="store_true", help="take off what a model of the originals answers")
     parser.add_argument("--nulls", type=int, default=0)
@@ -121,8 +122,7 @@ class Bench:
     @cache  # noqa: B019 (a bench lives as long as the program)
     def protector(self, seed: int) -> Protector:
         """A key, fitted on the originals."""
-        settings = {} if self.args.parametrisation is None else {"parametrisation": self.args.parametrisation}
-        return UCProtector(surrogate=self.args.surrogate, seed=seed, **settings).fit(self.train)
+        return UCProtector(surrogate=self.args.surrogate, seed=seed).fit(self.train)
 
     def rows(self, seed: int) -> np.ndarray:
         """All rows in the random order of a trial: those that it protects come first."""
@@ -154,34 +154,35 @@ class Bench:
         right = accuracy(model, self.tested.pixels, labels[self.tested.labels], self.recipe)
         return lambda pictures: self._ask(model, self._squares(pictures)), right
 
-    def evidence(self, suspect: Callable[..., Tensor], key: int, rows: np.ndarray, trial: int) -> Evidence:
-        """What a key finds in a suspect by some of the rows."""
+    def evidence(self, suspect: Callable[..., Tensor], claim: "Claim", trial: int) -> Evidence:
+        """What a claim finds in a suspect."""
         return trace(
             suspect,
-            protector=self.protector(key),
-            originals=self.train.select(rows[: self.args.pictures]),
+            protector=self.protector(claim.key),
+            originals=self.train.select(claim.rows[: self.args.pictures]),
             unseen=self.test,
-            references=[self.reference] if self.args.reference else [],
-            budget=self.args.budget,
+            references=[self.reference] if claim.reference else [],
+            budget=self.args.budget if claim.name == OWN else self.args.null_budget,
             seed=trial,
         )
 
-    def claims(self, trial: int, share: float) -> Iterator[tuple[str, int, np.ndarray]]:
-        """What a suspect is asked about: a name, a key and rows."""
+    def claims(self, trial: int, share: float) -> Iterator["Claim"]:
+        """What a suspect is asked about."""
         order = self.rows(trial)
         protected = round(share * len(order))
         if share:
-            yield OWN, trial, order[:protected]
+            for reference in (False, True)[: 1 + self.args.reference]:
+                yield Claim(OWN, trial, order[:protected], reference)
         for number in range(self.args.nulls):
             kind = NULLS[number % len(NULLS)] if share else "trained on originals"
             key = OTHER_KEYS + number
             if kind == NULLS[0]:
-                yield f"{kind}, {number}", key, order[:protected]
+                yield Claim(f"{kind}, {number}", key, order[:protected])
             elif kind == NULLS[2] and len(order) - protected >= self.args.pictures:
                 left = np.random.default_rng(number).permutation(order[protected:])
-                yield f"{kind}, {number}", trial, left
+                yield Claim(f"{kind}, {number}", trial, left)
             else:
-                yield f"{kind}, {number}", key, self.rows(key)
+                yield Claim(f"{kind}, {number}", key, self.rows(key))
 
     def _load(self, dataset: datasets.Dataset, name: str) -> LabelledImages:
         return load_images(dataset, None, None, self.classes, self.recipe.image_size, name)
@@ -208,6 +209,23 @@ class Bench:
     def _squares(self, pictures: Sequence[Image.Image]) -> Tensor:
         squares = [images.canvas(Picture(np.array(p), "RGB"), self.recipe.image_size) for p in pictures]
         return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a suspect was trained on a set.
+
+    Attributes:
+        name: `OWN`, or a null's kind and number.
+        key: seed of the key.
+        rows: of the originals.
+        reference: whether a model of the originals is taken off.
+    """
+
+    name: str
+    key: int
+    rows: np.ndarray
+    reference: bool = False
 
 
 def _measure(scenario: str) -> CounterMeasure:
@@ -243,24 +261,28 @@ class Trials:
 def measure(bench: Bench, trials: Trials) -> None:
     """Train what is missing, and ask about what is missing."""
     args = bench.args
-    shared = {name: getattr(args, name) for name in ("target", "epochs", "train_images", "reference")}
-    done = {json.dumps({name: line[name] for name in KEYS}) for line in trials.read()}
+    shared = {"target": args.target, "epochs": args.epochs, "train_images": len(bench.train)}
+    done = {_key(line) for line in trials.read()}
     for share, scenario, trial in product(args.share, args.scenario, range(args.trials)):
         asked = {"share": share, "scenario": scenario, "trial": trial, **shared}
-        missing = [
-            (asked | {"claim": claim}, key, rows)
-            for claim, key, rows in bench.claims(trial, share)
-            if json.dumps({name: (asked | {"claim": claim})[name] for name in KEYS}) not in done
+        claims = [
+            (line, claim)
+            for claim in bench.claims(trial, share)
+            if _key(line := asked | {"claim": claim.name, "reference": claim.reference}) not in done
         ]
-        if not missing:
+        if not claims:
             continue
         suspect, right = bench.suspect(bench.published(trial, share), scenario, seed=trial)
-        for line, key, rows in missing:
-            evidence = bench.evidence(suspect, key, rows, trial)
-            found = {test.name: test.p for test in evidence.tests}
-            line |= {"accuracy": right, "p": evidence.p, "p_of": found, "effect": evidence.observed_effect}
-            trials.add(line | {"scenes": evidence.scenes, "questions": evidence.questions})
+        for line, claim in claims:
+            evidence = bench.evidence(suspect, claim, trial)
+            line |= {"accuracy": right, "p": evidence.p, "p_of": {test.name: test.p for test in evidence.tests}}
+            line |= {"effect": evidence.observed_effect, "scenes": evidence.scenes, "questions": evidence.questions}
+            trials.add(line)
             logger.info("%s", json.dumps(line))
+
+
+def _key(line: dict[str, Any]) -> str:
+    return json.dumps({name: line[name] for name in KEYS})
 
 
 KEYS = ("share", "scenario", "trial", "claim", "target", "epochs", "train_images", "reference")

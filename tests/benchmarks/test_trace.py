@@ -7,7 +7,6 @@ import pytest
 from datasets import Dataset
 
 from benchmarks.trace import OWN, Bench, Trials, arguments, draw, measure, table
-from tests.scoring.trace import signed  # noqa: F401 (registers noise with a key)
 
 
 WORDS = ["--dataset", "x", "--image-size", "16", "--epochs", "1", "--pictures", "10"]
@@ -16,7 +15,7 @@ WORDS = ["--dataset", "x", "--image-size", "16", "--epochs", "1", "--pictures", 
 @pytest.fixture
 def bench(tiles: Dataset, surrogate_folder: str, tmp_path: Path) -> Bench:
     words = [*WORDS, "--surrogate", surrogate_folder, "--share", "0.5", "--budget", "60", "--out", str(tmp_path)]
-    more = ["--scenario", "plain", "--scenario", "relabelled-2", "--nulls", "3", "--reference"]
+    more = ["--scenario", "relabelled-2", "--nulls", "2", "--null-budget", "40", "--reference"]
     return Bench(tiles.select(range(60)), tiles.select(range(60, 96)), arguments([*words, *more]))
 
 
@@ -24,7 +23,12 @@ def test_each_claim_is_a_line_and_is_asked_once(bench: Bench, tmp_path: Path) ->
     trials = Trials(tmp_path / "trials.jsonl")
     measure(bench, trials)
     lines = trials.read()
-    assert [line["claim"] == OWN for line in lines] == [True, False, False, False] * 2
+    assert [(line["claim"] == OWN, line["reference"]) for line in lines] == [
+        (True, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
     assert all(0 < line["p"] <= 1 and line["scenes"] == 10 for line in lines)
     measure(bench, trials)
     assert trials.read() == lines

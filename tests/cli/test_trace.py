@@ -9,7 +9,6 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
 from tests.commands import succeed
-from tests.scoring.trace import signed  # noqa: F401 (registers noise with a key)
 from uc_hf.data.generated import generated_dataset
 
 

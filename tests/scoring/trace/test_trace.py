@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from tests.scoring.trace.signed import Stranger, Trained, with_key
+from tests.scoring.trace.keys import Stranger, Trained, with_key
 from uc_hf import UCProtector
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SuspectError
