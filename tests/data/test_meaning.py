@@ -351,3 +351,38 @@ def test_the_profile_of_a_jpeg_2000_is_read() -> None:
     longer = struct.pack(">I", int.from_bytes(data[head : head + 4]) + new - old)
     data = data[:head] + longer + data[head + 4 : at - 4] + box + data[at - 4 + old :]
     assert decode(data).icc == SRGB
+
+
+# --- pixels that are not all there
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("kind", [GRAY, RGB, PALETTE, RGB_ALPHA])
+def test_a_png_without_its_last_rows_is_named_and_a_black_end_is_none(kind: int, interlaced: bool) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH * SAMPLES[kind]))
+    values[-3:] = 0
+    palette = [(b"PLTE", bytes(768))] if kind == PALETTE else []
+    whole = png_file(kind, 8, values, *palette)
+    if interlaced:
+        rows = values.reshape(HEIGHT, WIDTH, -1)
+        steps = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+        parts = (rows[top::down, left::across] for top, left, down, across in steps)
+        lines = [b"\0" + row.astype(np.uint8).tobytes() for part in parts for row in part]
+    else:
+        lines = [b"\0" + row.astype(np.uint8).tobytes() for row in values]
+    head, behind = whole[12:28] + bytes([interlaced]), whole[33 : whole.index(b"IDAT") - 4]
+    for missing, names in ((0, False), (1, True), (4, True)):
+        pixels = zlib.compress(b"".join(lines[: len(lines) - missing]))
+        data = whole[:8] + chunk(b"IHDR", head[4:]) + behind + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+        if names:
+            with pytest.raises(ImageError, match="damaged: rows are missing"):
+                decode(data)
+        else:
+            np.testing.assert_array_equal(decode(data).pixels, decode(whole).pixels)
+
+
+def test_a_byte_that_the_pixels_do_not_need_is_damage_too() -> None:
+    data = bytearray(random_png(RGB, 8))
+    data[data.index(b"IEND") - 10] ^= 1  # in the checksum of the compressed pixels
+    with pytest.raises(ImageError, match="damaged: a wrong checksum"):
+        decode(bytes(data))

@@ -25,6 +25,7 @@ from uc_hf.data.container import Container
 from uc_hf.data.headers import read_header
 from uc_hf.data.orientation import upright
 from uc_hf.data.pointers import fetched, is_member
+from uc_hf.data.png import lacks_rows
 from uc_hf.data.samples import samples_of, to_8_bits
 from uc_hf.errors import ImageError, first_line, shown
 from uc_hf.files import read_file
@@ -124,6 +125,9 @@ def decode(value: ImageValue) -> Picture:
     with _damage_named():
         samples = samples_of(image)
         image.load()
+        if image.format == "PNG" and not isinstance(value, Image.Image | np.ndarray):
+            if lacks_rows(image, file_bytes(value)):
+                raise ValueError("rows are missing at its end")
     image, exif = upright(image)
     image = to_rgb(to_8_bits(image, samples))
     mode: Any = _DECODED_MODE[image.mode]
