@@ -17,6 +17,7 @@ from uc_hf.data.folders import BAD, summary
 from uc_hf.data.progress import Bar
 from uc_hf.errors import BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
+from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
@@ -124,6 +125,8 @@ def protect(
         if file is not None:
             _unpack(file, key)
         saved = open_protector(str(key)) if (key / "config.json").is_file() else None
+        if saved is None:
+            check_place(FITS)
         chosen = METHODS.find(method or ("uc" if saved is None else saved.method))
         settings = chosen.read_settings(given)
         destination = None if push_to is None else open_destination(push_to)
@@ -229,9 +232,14 @@ def _list(bad: Sequence[str], key: Path) -> Path | None:
     return path
 
 
+def _unfinished(key: Path) -> Path:
+    """Where the fit of a protector is kept until the protector is saved."""
+    return FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
+
+
 def _fit(protector: Protector, sample: Any, key: Path) -> None:
     """Fit and save; what the fit goes on from stays until the protector is on the disk."""
-    unfinished = FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
+    unfinished = _unfinished(key)
     protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True)
     save_protector(protector, key)
     shutil.rmtree(unfinished)
