@@ -232,14 +232,9 @@ def _list(bad: Sequence[str], key: Path) -> Path | None:
     return path
 
 
-def _unfinished(key: Path) -> Path:
-    """Where the fit of a protector is kept until the protector is saved."""
-    return FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
-
-
 def _fit(protector: Protector, sample: Any, key: Path) -> None:
     """Fit and save; what the fit goes on from stays until the protector is on the disk."""
-    unfinished = _unfinished(key)
+    unfinished = FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
     protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True)
     save_protector(protector, key)
     shutil.rmtree(unfinished)

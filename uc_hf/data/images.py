@@ -24,8 +24,8 @@ from uc_hf.data.colours import to_rgb, to_srgb
 from uc_hf.data.container import Container
 from uc_hf.data.headers import read_header
 from uc_hf.data.orientation import upright
-from uc_hf.data.pointers import fetched, is_member
 from uc_hf.data.png import lacks_rows
+from uc_hf.data.pointers import fetched, is_member
 from uc_hf.data.samples import samples_of, to_8_bits
 from uc_hf.errors import ImageError, first_line, shown
 from uc_hf.files import read_file
