@@ -124,6 +124,16 @@ def printable(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things in words.
+
+    Examples:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def cell(row: int, column: str, where: str = "") -> str:
     """What messages call one value of a dataset: "row 7 of the split 'train', column 'image'"."""
     return f"row {row}{where and f' of {where}'}, column {column!r}"

@@ -11,7 +11,6 @@ from uc_hf.cli.reporting import Reporting
 
 app = typer.Typer(
     cls=Reporting,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import datasets
 
 from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
-from uc_hf.data.folders import BAD, DESCRIBED, Folder, check_folder
+from uc_hf.data.folders import BAD, DESCRIBED, Folder, check_folder, pick
 from uc_hf.data.metadata import NAMES, Metadata, write_metadata
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
@@ -34,7 +34,9 @@ class FolderJob:
 
     folder: Folder
     chosen: Sequence[str]
-    metadata: Metadata | None
+    metadata: Metadata | None = None
+    picked: bool = False
+    """Whether its pictures were named one by one: what else lies in the output is not left over then."""
 
     def check(
         self,
@@ -68,6 +70,16 @@ class FolderJob:
         clean = {name for split in self._clean for name in self.folder.splits[split]}
         check_folder(self.folder.root, ahead, container, clean, keep_exif=settings.keep_exif)
 
+    @property
+    def images(self) -> int:
+        """How many are to be protected."""
+        return sum(len(self.folder.splits[split]) for split in self.chosen)
+
+    @property
+    def left_out(self) -> Mapping[str, Sequence[Any]]:
+        """Why pictures have no copy -> their paths."""
+        return self.folder.left_out
+
     def without(self, bad: Sequence[BadImage]) -> "FolderJob":
         """The job without some of its images, which have no copy then."""
         return replace(self, folder=self.folder.without(bad))
@@ -83,7 +95,7 @@ class FolderJob:
         if self.metadata is not None:
             copies = self.folder.copies(protector.settings.stored_as, self._clean)
             write_metadata(self.folder.root, self.folder.described, copies, out)
-        return replace(outcome, noted=self._noted)
+        return replace(outcome, noted=self._noted, orphans=[] if self.picked else outcome.orphans)
 
     def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
@@ -157,6 +169,18 @@ class DatasetJob:
             look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None)
         look.end()
 
+    @property
+    def images(self) -> int | None:
+        """How many are to be protected; None where rows are read as they come."""
+        parts = [self.splits[split] for split in self.chosen]
+        sizes = [len(part) for part in parts if isinstance(part, datasets.Dataset)]
+        return sum(sizes) if len(sizes) == len(parts) else None
+
+    @property
+    def left_out(self) -> Mapping[str, Sequence[Any]]:
+        """Why rows have no copy -> the rows."""
+        return {BAD: [str(image) for image in self.bad]} if self.bad else {}
+
     def without(self, bad: Sequence[BadImage]) -> "DatasetJob":
         """The job without some of its rows."""
         left_out = {(image.split, image.place) for image in bad}
@@ -220,7 +244,7 @@ class DatasetJob:
 
 
 def open_job(
-    source: str,
+    source: str | Sequence[Path],
     splits: Sequence[str],
     keep_clean: Sequence[str],
     *,
@@ -231,7 +255,7 @@ def open_job(
     """The job that a source asks for.
 
     Args:
-        source: as the user wrote it.
+        source: as the user wrote it, or files of pictures.
         splits: those that the user named.
         keep_clean: further columns of images of a dataset that may stay as they are.
         streaming: read a dataset as it is protected, rather than copying it to this machine first.
@@ -242,7 +266,8 @@ def open_job(
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.
         SettingError: splits or columns of a folder of images, which has none.
     """
-    folder = image_folder(Path(source))
+    picked = not isinstance(source, str)
+    folder = image_folder(Path(source)) if isinstance(source, str) else pick(source)
     if folder is not None:
         parts = folder.splits
         if keep_clean:
@@ -255,9 +280,9 @@ def open_job(
         described = folder.metadata() if metadata else None
         if metadata and described is None:
             raise SettingError(f"--metadata: the folder {source} holds none of {', '.join(sorted(NAMES))}.")
-        return FolderJob(folder, choose_splits(parts, splits), described)
+        return FolderJob(folder, choose_splits(parts, splits), described, picked)
     if metadata:
         raise SettingError("--metadata is for folders of images; all columns of a dataset go along.")
-    opened = open_dataset(source, streaming=streaming)
+    opened = open_dataset(str(source), streaming=streaming)
     common_features(opened)
-    return DatasetJob(source, opened, choose_splits(opened, splits), keep_clean, skip_bad)
+    return DatasetJob(str(source), opened, choose_splits(opened, splits), keep_clean, skip_bad)

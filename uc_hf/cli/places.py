@@ -4,8 +4,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from uc_hf.data.folders import KEY_SUFFIX, pick
+from uc_hf.data.sources import image_folder
 from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
@@ -14,6 +17,65 @@ from uc_hf.protecting.protector import Protector
 
 OUTPUTS = "outputs"
 """The folder beside a protector's files that holds the manifest of each output which it has written."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a run reads, and where it writes.
+
+    Attributes:
+        source: as the user wrote it; of pictures that are named one by one, what all of them lie in.
+        out: where the protected images go; None when they are only pushed.
+        key: the protector's folder.
+        key_file: a key in one file that becomes that folder.
+    """
+
+    source: str
+    out: Path | None
+    key: Path
+    key_file: Path | None
+
+
+def decide(source: str | Sequence[Path], out: Path | None, key: Path | None, push_to: str | None) -> Places:
+    """The places of a run; those that the user has not named lie beside what they belong to.
+
+    Raises:
+        OutputError: there is nothing beside which the output could lie, or one place would do harm.
+    """
+    if out is None and push_to is None:
+        out = _beside_pictures(source)
+    key_file = key if key is not None and key.is_file() else None
+    folder = _beside_output(out, push_to) if key is None or key_file is not None else key
+    if not isinstance(source, str):
+        root = pick(source).root
+        if out is not None and out.resolve() == root.resolve():
+            raise OutputError(f"the output {out} holds the originals. Choose another --out.")
+        source = f"pictures in {root}"
+    if out is not None:
+        check_places(source, out, folder)
+    check_key(source, folder)
+    return Places(source, out, folder, key_file)
+
+
+def _beside_pictures(source: str | Sequence[Path]) -> Path:
+    """A folder beside a folder of pictures, or beside pictures, for the copies."""
+    if not isinstance(source, str):
+        first = source[0].parent.resolve() / source[0].name
+        return first.with_name(f"{first.stem if len(source) == 1 else first.parent.name}-protected")
+    place = Path(source).resolve()
+    if image_folder(place) is None or not place.name:
+        raise OutputError("say where the protected copy goes: --out FOLDER, --push-to USER/NAME, or both.")
+    return place.with_name(f"{place.name}-protected")
+
+
+def _beside_output(out: Path | None, push_to: str | None) -> Path:
+    """Where the protector lies unless the user says otherwise: beside the output, or in the working directory."""
+    if out is None:
+        return Path(f"{(push_to or '').split('/')[-1]}{KEY_SUFFIX}")
+    named = out if out.name not in ("", "..") else out.resolve()
+    if not named.name:
+        raise OutputError(f"the output {out} is a whole disk. Name a folder on it.")
+    return named.with_name(f"{named.name}{KEY_SUFFIX}")
 
 
 def check_key(source: str, key: Path) -> None:

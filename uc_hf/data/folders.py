@@ -26,6 +26,9 @@ from uc_hf.errors import BadImage, DatasetError, ImageError, shown
 
 logger = logging.getLogger(__name__)
 
+KEY_SUFFIX = ".protector"
+"""Of the folder with the protector, beside the output that is named as it is without."""
+
 IMAGE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
     ".webp".split()
@@ -56,6 +59,7 @@ UNENCODABLE = "files and folders whose names are not UTF-8"
 UNOPENED = "pictures of kinds that are not opened (convert them to PNG)"
 SPECIAL = "pictures by their names that are pipes or devices"
 HIDDEN = "hidden files and folders are left aside"
+KEYS = "protectors, and the copies that they have made, are left aside"
 LISTED = "links to folders that are listed already are not followed"
 PIPES = "pipes, sockets and devices are left aside"
 OUTSIDE = "links that lead out of the folder are followed"
@@ -193,8 +197,25 @@ def list_folder(root: Path) -> Folder:
     walk.run()
     found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
     pictures, others = found.pop("pictures", []), found.pop("others", [])
-    noted = {kind: found.pop(kind) for kind in (HIDDEN, LISTED, PIPES, OUTSIDE, DESCRIBED) if kind in found}
+    noted = {kind: found.pop(kind) for kind in (HIDDEN, KEYS, LISTED, PIPES, OUTSIDE, DESCRIBED) if kind in found}
     return Folder(root, pictures, others, left_out=found, noted=noted, linked=walk.linked)
+
+
+def pick(files: Sequence[Path]) -> Folder:
+    """Pictures that are named one by one, as a folder that holds nothing else: the one in which all of them lie.
+
+    Raises:
+        DatasetError: one is not there, or is no picture by its name.
+    """
+    for file in files:
+        if not file.is_file():
+            kind = "is a folder: name it alone" if file.is_dir() else "is not there"
+            raise DatasetError(f"{shown(file)} {kind}. Several sources are files of pictures, each of them.")
+        if not is_image_file(file):
+            raise DatasetError(f"{shown(file)} is no picture by its name. Several sources are files of pictures.")
+    places = sorted({file.parent.resolve() / file.name for file in files})
+    root = Path(os.path.commonpath([place.parent for place in places]))
+    return Folder(root, [place.relative_to(root) for place in places], [], left_out={}, noted={}, linked=[])
 
 
 class _Walk:
@@ -241,6 +262,9 @@ class _Walk:
             except OSError:
                 self.found[UNREADABLE].append(folder)
                 continue
+            if made := _made_here(entries):
+                self.found[KEYS] += [folder / entry.name for entry in entries if entry.name in made]
+                entries = [entry for entry in entries if entry.name not in made]
             pending += [path for entry in entries if (path := self._enter(entry, folder / entry.name)) is not None]
 
     def _enter(self, entry: "os.DirEntry[str]", path: Path) -> Path | None:
@@ -264,6 +288,12 @@ class _Walk:
         else:
             self.found[SPECIAL if is_image_file(path) else PIPES].append(path)
         return None
+
+
+def _made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
+    """The names of protectors' folders, whose pictures show the noise, and of the outputs that they lie beside."""
+    keys = [at.name for at in entries if at.name.endswith(KEY_SUFFIX) and Path(at.path, "config.json").is_file()]
+    return {*keys, *(key.removesuffix(KEY_SUFFIX) for key in keys)}
 
 
 def is_image_file(path: Path) -> bool:

@@ -82,7 +82,7 @@ def _complete(embeddings: np.ndarray, centroids: np.ndarray) -> Clusters:
     sizes = np.bincount(assignment, minlength=n_clusters)
     logger.info("clusters of %s images", ", ".join(map(str, sizes)))
     refuse_empty(embeddings, sizes)
-    if 2 * int((sizes == 1).sum()) > n_clusters:
+    if n > 1 and 2 * int((sizes == 1).sum()) > n_clusters:
         logger.warning(
             "%d of %d clusters hold a single image: their noise marks that image alone, and protects little. Fit on "
             "more images, or write a smaller n_clusters (%d or less for %d images).",

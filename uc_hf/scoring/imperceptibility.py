@@ -148,6 +148,20 @@ def summary(measured: Sequence[Difference]) -> Imperceptibility:
     )
 
 
+VISIBLE = ((0.08, "hardly visible"), (0.13, "visible on a close look"), (0.2, "visible"), (1.0, "plainly visible"))
+"""Words for a FLIP of at most so much; on Kodak's photographs the three looks have 0.13, 0.15 and 0.31."""
+
+
+def in_words(flip: float) -> str:
+    """How visible a change is.
+
+    Examples:
+        >>> in_words(0.1)
+        'visible on a close look'
+    """
+    return next(words for most, words in VISIBLE if flip <= most)
+
+
 def psnr(change: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of differences in whole 8-bit levels, any shape; infinite where all are 0.
 

@@ -1,5 +1,6 @@
 """`uc-hf protect`: what can be written."""
 
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from uc_hf.publishing.destinations import DESTINATIONS, HUB
 
 
 EXAMPLES = (
+    "uc-hf protect photo.jpg",
     "uc-hf protect ./photos --out ./photos-protected",
     "uc-hf protect timm/oxford-iiit-pet --push-to me/pets-protected",
     "uc-hf protect data.parquet --out out --surrogate uc_hf/tiny --epsilon 8/255 --container webp",
@@ -32,13 +34,31 @@ def _fraction(text: str) -> float | str:
         return text  # the settings say what to write instead, as of every other wrong epsilon
 
 
+def _sources(words: list[str]) -> str | list[Path]:
+    """One source as it is written; files of pictures as such."""
+    from uc_hf.data.folders import is_image_file
+
+    if len(words) == 1 and not (Path(words[0]).is_file() and is_image_file(Path(words[0]))):
+        return words[0]
+    return [Path(word) for word in words]
+
+
 def protect(
     source: Annotated[
-        str, typer.Argument(help="A folder of images, a saved dataset, parquet files, or a dataset on the Hub.")
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder of images, one or more files of images, a saved dataset, parquet files, or a dataset on "
+            "the Hub.",
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="A new or empty folder for the protected copy.", show_default=False, rich_help_panel=WHERE),
+        typer.Option(
+            help="A new or empty folder for the protected copy.",
+            show_default="of images on this machine NAME-protected beside them",
+            rich_help_panel=WHERE,
+        ),
     ] = None,
     push_to: Annotated[
         str | None,
@@ -167,6 +187,18 @@ def protect(
     seed: Annotated[
         int | None, typer.Option(help="Of everything random.", show_default="0", rich_help_panel=EXPERT)
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where networks run: cpu, cuda, cuda:1, mps.",
+            show_default="a GPU if there is one",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Images that the surrogate is shown at once while fitting.", rich_help_panel=EXPERT),
+    ] = 64,
     keep_exif: Annotated[
         bool, typer.Option("--keep-exif", help="Keep EXIF: camera, time, place.", rich_help_panel=WHERE)
     ] = False,
@@ -205,6 +237,12 @@ def protect(
             rich_help_panel=WHERE,
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Look at all images, say what would be done, and write nothing.", rich_help_panel=WHERE
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Protect a folder of images or a dataset.
@@ -212,7 +250,8 @@ def protect(
     Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
     stopped. Exit code 3: done, but for pictures that were left out, which are named.
     """
-    from uc_hf.cli import console
+    started = time.monotonic()
+    from uc_hf.cli import console, results
     from uc_hf.cli import protect as command
 
     console.quiet()
@@ -235,7 +274,7 @@ def protect(
     }
     try:
         result = command.protect(
-            source,
+            _sources(source),
             out,
             method=method,
             given={name: value for name, value in settings.items() if value is not None},
@@ -246,6 +285,10 @@ def protect(
             verify=verify,
             skip_bad=skip_bad,
             metadata=metadata,
+            dry_run=dry_run,
+            device=device,
+            batch_size=batch_size,
+            started=started,
         )
     except BadImages as error:
         if json:
@@ -253,7 +296,9 @@ def protect(
         raise
     if json:
         console.say_json(result.to_dict())
+    elif isinstance(result, results.Rehearsal):
+        results.say_rehearsal(result)
     else:
-        command.say(result)
-    if result.outcome.left_out:
+        results.say(result)
+    if isinstance(result, results.Result) and result.outcome.left_out:
         raise typer.Exit(LEFT_OUT)

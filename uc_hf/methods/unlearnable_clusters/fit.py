@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uc_hf.errors import SettingError
+from uc_hf.errors import SettingError, counted
 from uc_hf.fitting.clustering import find_clusters, nearest, tightest
 from uc_hf.fitting.embedding import embed, embed_canvases, load_canvases, native_size
 from uc_hf.fitting.noise import CanvasNoise, Noise
@@ -29,9 +29,8 @@ from uc_hf.surrogates.surrogate import Embedder
 logger = logging.getLogger(__name__)
 
 FEW = (
-    "%d images are few: they make %s, and all images of a cluster get the same noise. It marks them as a group, which "
-    "a model that is trained on them may read in place of what they show. How much that protects so few was not "
-    "measured."
+    "%s few: enough for %s, and all images of a cluster get the same noise. It marks them as a group, which a model "
+    "that is trained on them may read in place of what they show. How much that protects so few was not measured."
 )
 """Warning for small sets if the number of clusters is not set."""
 
@@ -81,8 +80,8 @@ class ClusterFit(Fit):
 
     def summary(self) -> str:
         """In a few words."""
-        moved = "" if self.moved is None else f", {self.moved:.0%} moved to their goal"
-        return f"fitted on {sum(self.sizes)} images, clusters of {min(self.sizes)} to {max(self.sizes)}{moved}"
+        clusters = f"clusters of {min(self.sizes)} to {max(self.sizes)}" if len(self.sizes) > 1 else "1 cluster"
+        return f"fitted on {counted(sum(self.sizes), 'image')}, {clusters}"
 
 
 def fit(
@@ -107,7 +106,8 @@ def fit(
     )
     chosen = settings.for_set(len(sample))
     if chosen.p < settings.p:
-        logger.warning(FEW, len(sample), "1 cluster" if chosen.p == 1 else f"{chosen.p} clusters")
+        images = f"{counted(len(sample), 'image')} {'is' if len(sample) == 1 else 'are'}"
+        logger.warning(FEW, images, counted(chosen.p, "cluster"))
     return options.once(lambda: _learn(views, embeddings, sample, surrogate, chosen, options))
 
 
