@@ -26,7 +26,7 @@ from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import SettingError
 from uc_hf.methods.registry import open_protector
-from uc_hf.publishing.exports import export_folders
+from uc_hf.publishing.export import export_folders
 from uc_hf.scoring.controls import with_controls
 from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Recipe

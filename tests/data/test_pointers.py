@@ -24,7 +24,7 @@ from uc_hf.data import pointers
 from uc_hf.data.rows import read_rows
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError
-from uc_hf.publishing.exports import export_folders
+from uc_hf.publishing.export import export_folders
 
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
