@@ -1,12 +1,11 @@
-"""How visible each epsilon preset is: PSNR, SSIM, FLIP, and a sheet to look at.
+"""How visible each epsilon is: PSNR, SSIM, FLIP, and a sheet to look at.
 
     python -m benchmarks.imperceptibility --data ../shared/data/kodak --data ../shared/data/flowers17 \
         --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --out docs/images/epsilon
 
-For each set of photos and each preset a protector is fitted with the default parametrisation, in few steps: the choice
-of textures matters for protection, not for visibility. OUT.json holds all measures, OUT.md the table, OUT.jpg the
-sheet: one whole photo of each set and, below it, its middle pixel by pixel. (As JPEG with full colour resolution:
-noise makes PNG files of a megabyte.)
+For each set of photos and each epsilon a protector is fitted with the default settings. OUT.json holds all measures,
+OUT.md the table, OUT.jpg the sheet: one whole photo of each set and, below it, its middle pixel by pixel. (As JPEG
+with full colour resolution: noise makes PNG files of a megabyte.)
 """
 
 import argparse
@@ -27,7 +26,6 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.images import ImageValue
 from uc_hf.data.sources import open_dataset
-from uc_hf.fitting.epsilon import EPSILONS
 from uc_hf.reports import markdown
 from uc_hf.reports.page import INK, MARGIN, MUTED, PROTECTED, WIDTH, new_figure, show, write
 from uc_hf.scoring.imperceptibility import Imperceptibility, compare, psnr
@@ -36,6 +34,8 @@ from uc_hf.scoring.lpips import Lpips
 
 logger = logging.getLogger(__name__)
 
+EPSILONS = {f"{levels}/255": levels / 255 for levels in (8, 12, 16)}
+
 DPI = 100
 """Resolution of the sheet: where a photo is shown pixel by pixel, a pixel of it is a pixel of the file."""
 
@@ -43,30 +43,30 @@ QUALITY = 90
 HEADING, GAP = 0.4, 0.08
 
 Versions = dict[str, list[ImageValue]]
-"""The same images as stored, under "original" and under the name of each preset."""
+"""The same images as stored, under "original" and under each epsilon."""
 
 
 def protect(dataset: datasets.Dataset, surrogate: str, size: int | None) -> Versions:
-    """The originals, and what each preset makes of them."""
+    """The originals, and what each epsilon makes of them."""
     column = image_column(dataset.features)
     versions: Versions = {"original": list(undecoded(dataset, column)[column])}
     pictures = [images.decode(value) for value in versions["original"]]
-    for preset in EPSILONS:
-        protector = UCProtector(surrogate, surrogate_size=size, epsilon=preset).fit(dataset)
-        versions[preset] = [data for picture in pictures for data in protector.protect([picture])]
+    for name, epsilon in EPSILONS.items():
+        protector = UCProtector(surrogate, surrogate_size=size, epsilon=epsilon).fit(dataset)
+        versions[name] = [data for picture in pictures for data in protector.protect([picture])]
     return versions
 
 
 def prices(versions: Versions, lpips: Lpips | None) -> dict[str, Imperceptibility]:
-    """What each preset changes."""
-    return {preset: compare(zip(versions["original"], versions[preset], strict=True), lpips) for preset in EPSILONS}
+    """What each epsilon changes."""
+    return {name: compare(zip(versions["original"], versions[name], strict=True), lpips) for name in EPSILONS}
 
 
 def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, str]]:
     """Lines of the table."""
     return [
         {
-            "epsilon": f'"{preset}", {EPSILONS[preset] * 255:g}/255',
+            "epsilon": epsilon,
             "pictures": f"{price.images} of {name}",
             "PSNR": f"{price.psnr:.1f} dB",
             "worst PSNR": f"{price.worst_psnr:.1f} dB",
@@ -76,7 +76,7 @@ def rows(name: str, measured: Mapping[str, Imperceptibility]) -> list[dict[str, 
             "worst FLIP": f"{price.worst_flip:.3f}",
         }
         | ({} if price.lpips is None else {"LPIPS": f"{price.lpips:.3f}", "worst LPIPS": f"{price.worst_lpips:.3f}"})
-        for preset, price in measured.items()
+        for epsilon, price in measured.items()
     ]
 
 
@@ -96,9 +96,9 @@ def sheet(bands: Sequence[Mapping[str, np.ndarray]]) -> Figure:
         original = next(iter(band.values()))
         for column, (name, pixels) in enumerate(band.items()):
             left = MARGIN + column * (width + GAP)
-            epsilon = f" · {EPSILONS[name] * 255:g}/255" if name in EPSILONS else ""
-            write(figure, left, top + 0.09, name + epsilon, weight="bold", colour=PROTECTED if epsilon else INK)
-            price = f"PSNR {psnr(pixels.astype(np.int16) - original):.1f} dB" if epsilon else "below: pixel by pixel"
+            noisy = name in EPSILONS
+            write(figure, left, top + 0.09, name, weight="bold", colour=PROTECTED if noisy else INK)
+            price = f"PSNR {psnr(pixels.astype(np.int16) - original):.1f} dB" if noisy else "below: pixel by pixel"
             write(figure, left, top + 0.27, price, size=8, colour=MUTED)
             show(figure, left, top + HEADING, width, height, pixels)
             show(figure, left, top + HEADING + height + GAP, width, part, _middle(pixels, width, part))
@@ -130,7 +130,7 @@ def measure(
         dataset = splits.get("train", next(iter(splits.values()))).shuffle(seed=0)
         versions = protect(dataset.select(range(min(n_images, len(dataset)))), surrogate, size)
         measured, name = prices(versions, lpips), Path(source).name
-        results[name] = {preset: asdict(price) for preset, price in measured.items()}
+        results[name] = {epsilon: asdict(price) for epsilon, price in measured.items()}
         table += rows(name, measured)
         bands.append({version: images.decode(values[shown]).pixels for version, values in versions.items()})
     return results, markdown.table(table) + "\n", sheet(bands)

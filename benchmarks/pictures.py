@@ -10,6 +10,7 @@ files of a megabyte.
 
 import argparse
 import logging
+from fractions import Fraction
 from pathlib import Path
 
 import datasets
@@ -34,7 +35,7 @@ def shrunk(photos: datasets.Dataset) -> list[Image.Image]:
     return [picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT)) for picture in pictures]
 
 
-def draw(photos: list[Image.Image], shown: list[int], surrogate: str, epsilon: float | str) -> Figure:
+def draw(photos: list[Image.Image], shown: list[int], surrogate: str, epsilon: float) -> Figure:
     """Protect all photos and draw some of them."""
     dataset = datasets.Dataset.from_dict({"image": photos}, features=datasets.Features({"image": datasets.Image()}))
     protector = UCProtector(surrogate=surrogate, epsilon=epsilon).fit(dataset)
@@ -48,12 +49,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of photos or a dataset")
     parser.add_argument("--surrogate", default="openai/clip-vit-base-patch32")
-    parser.add_argument("--epsilon", default="strong", help='"subtle", "balanced" or "strong"')
+    parser.add_argument("--epsilon", type=Fraction, default=Fraction(16, 255), help="for example 8/255")
     parser.add_argument("--shown", type=int, action="append", required=True, help="a photo, counted from 0; repeat")
     parser.add_argument("--out", type=Path, required=True, help="a JPEG")
     args = parser.parse_args()
     photos = shrunk(next(iter(open_dataset(args.data).values())))
-    draw(photos, args.shown, args.surrogate, args.epsilon).savefig(args.out, dpi=100, pil_kwargs=ENCODING)
+    draw(photos, args.shown, args.surrogate, float(args.epsilon)).savefig(args.out, dpi=100, pil_kwargs=ENCODING)
 
 
 if __name__ == "__main__":

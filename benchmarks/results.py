@@ -164,7 +164,7 @@ def _percent(fraction: float) -> str:
 
 
 def _measures(file: str, place: str) -> dict[str, float]:
-    """The numbers at a place in a JSON file: keys separated by dots, such as "kodak.strong"."""
+    """The numbers at a place in a JSON file: keys separated by dots, such as "kodak.16/255"."""
     found = json.loads((SCORECARDS / file).read_text())
     for key in filter(None, place.split(".")):
         found = found[key]

@@ -78,7 +78,7 @@ def test_a_second_run_finds_everything_done(protected: tuple[Path, dict], saved:
 
 
 def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: Path) -> None:
-    result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "subtle", "--container", "webp")
+    result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
     assert result.exit_code == 0
     for fact in (
         "Protected 64 images, each at its own size",

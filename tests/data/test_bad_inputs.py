@@ -134,11 +134,7 @@ def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: D
         ({"epsilon": float("nan")}, EpsilonError, "epsilon=nan is not a number"),
         ({"epsilon": None}, EpsilonError, "epsilon=None is not a number"),
         ({"epsilon": "16/255"}, EpsilonError, "epsilon='16/255' is not a number"),
-        (
-            {"epsilon": "faint"},
-            EpsilonError,
-            "'faint' is not a number. .*, or 'subtle' \\(8/255\\), 'balanced' \\(12/255\\) or 'strong' \\(16/255\\)",
-        ),
+        ({"epsilon": "strong"}, EpsilonError, "epsilon='strong' is not a number. .* words are for look \\(--look\\)"),
         ({"n_clusters": 0}, SettingError, "n_clusters=0 is not a whole number of at least 1"),
         ({"n_cluster": 10}, SettingError, "'n_cluster' is not a setting. Did you mean 'n_clusters'"),
         ({"container": "gif"}, SettingError, "container 'gif' is not known: write 'png' or 'webp'"),

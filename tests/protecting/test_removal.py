@@ -88,7 +88,7 @@ def test_a_damaged_or_foreign_key_file_is_named(fitted: UCProtector, tmp_path: P
 
 
 def test_another_strength_needs_no_new_fit(tiles: Dataset, fitted: UCProtector, tmp_path: Path) -> None:
-    gentle = fitted.with_epsilon("subtle")
+    gentle = fitted.with_epsilon(8 / 255)
     assert gentle.limit == "8/255" and fitted.limit == "16/255"
     assert np.abs(gentle.canvases()).max() == 8
     assert np.abs(2 * gentle.canvases().astype(int) - fitted.canvases()).max() <= 2

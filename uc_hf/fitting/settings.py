@@ -45,8 +45,8 @@ class CommonSettings:
             embedded at each: (128, 224) separated photographs better than either size (with MobileNetV2).
         n_clusters: p of the paper; None for ten, or for one of each ten images where there are fewer than a hundred. A
             single cluster means that all images get the same noise.
-        epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; or "subtle"
-            (8/255), "balanced" (12/255), "strong" (16/255, the paper's), kept as the number.
+        epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; 16/255 is
+            the paper's.
         seed: of the sample, the clusters, the initial noise and the EOT draws.
         image_column: the column to protect; None for the only image column.
         max_fit_images: size of the seeded sample of images from which everything is learnt; None for all images.
@@ -78,7 +78,7 @@ class CommonSettings:
         """Refuse what is out of range, with the range.
 
         Raises:
-            EpsilonError: epsilon is an unknown word, no number, or out of its range.
+            EpsilonError: epsilon is no number, or out of its range.
             SettingError: any other setting is outside its range.
         """
         if self.surrogate is None:

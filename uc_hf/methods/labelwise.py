@@ -224,7 +224,7 @@ class Baseline(Protector[BaselineFit]):
             check_arrays("learnt", learnt.tensors, self.learns, sides)
         check_arrays("fit", {"key": learnt.key}, {"key": LABEL_SOURCES[self.settings.labels].key}, sides)
 
-    def with_epsilon(self, epsilon: float | str) -> Self:
+    def with_epsilon(self, epsilon: float) -> Self:
         """Refused: what a baseline learns, it learns for one strength.
 
         Raises:

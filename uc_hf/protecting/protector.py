@@ -265,7 +265,7 @@ class Protector(Shared[FitT], ABC):
         """The noise of each image's group at the image's own size, int8 [3, H, W] in 8-bit levels."""
         return map(self.fitted.noise.for_picture, pictures, groups.tolist())
 
-    def with_epsilon(self, epsilon: float | str) -> Self:
+    def with_epsilon(self, epsilon: float) -> Self:
         """A protector with the same groups and the same noise, at another strength, without a new fit.
 
         A new fit at that epsilon may choose another noise.
@@ -274,7 +274,7 @@ class Protector(Shared[FitT], ABC):
             epsilon: as the setting.
 
         Raises:
-            EpsilonError: epsilon is an unknown word, no number, or out of its range.
+            EpsilonError: epsilon is no number, or out of its range.
             SettingError: the method's noise is learnt for one strength.
         """
         learnt, settings = self.fitted, self.settings.changed(epsilon=epsilon)

@@ -11,7 +11,6 @@ from uc_hf.cli.commands.options import EXPERT, METHOD, STRENGTH, WHERE, ImageCol
 from uc_hf.cli.reporting import LEFT_OUT
 from uc_hf.data.container import CONTAINERS
 from uc_hf.errors import BadImages
-from uc_hf.fitting.epsilon import EPSILONS, describe_presets
 from uc_hf.methods import METHODS
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
@@ -108,8 +107,8 @@ def protect(
         float | None,
         typer.Option(
             parser=_fraction,
-            metavar="|".join((*EPSILONS, "N/255")),
-            help=f"Largest change of a pixel: {describe_presets()}, or any number; 255/255 is white minus black.",
+            metavar="N/255",
+            help="Largest change of a pixel; 255/255 is white minus black.",
             show_default="16/255",
             rich_help_panel=STRENGTH,
         ),

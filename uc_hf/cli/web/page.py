@@ -11,10 +11,9 @@ from uc_hf.cli.score import COLOURS
 from uc_hf.cli.web.looks import describe, photos_said, progress_bar, said, verdict_box, visibility
 from uc_hf.cli.web.session import Session
 from uc_hf.cli.web.sessions import Sessions
-from uc_hf.cli.web.work import Preview
+from uc_hf.cli.web.work import STRENGTHS, Preview
 from uc_hf.data import images
 from uc_hf.errors import UCError
-from uc_hf.fitting.epsilon import EPSILONS
 from uc_hf.scoring.verdict import judge
 
 
@@ -98,8 +97,8 @@ class Page:
         with gr.Column(visible=False) as self.strength_part:
             gr.Markdown("## 2. How strong?", elem_classes="uc-step")
             self.strength = gr.Radio(
-                [(f"{word}, {epsilon * 255:g}/255", word) for word, epsilon in EPSILONS.items()],
-                value=max(EPSILONS, key=EPSILONS.__getitem__),
+                [(f"{word}, {epsilon * 255:g}/255", word) for word, epsilon in STRENGTHS.items()],
+                value=max(STRENGTHS, key=STRENGTHS.__getitem__),
                 label="Stronger protects more, and shows more",
                 elem_id="strength",
             )
@@ -248,7 +247,7 @@ class Page:
 
     def choose_level(self, event: gr.SelectData) -> str:
         """The strength whose detail was chosen."""
-        return list(EPSILONS)[int(event.index)]
+        return list(STRENGTHS)[int(event.index)]
 
     def show_preview(self, token: str, photo: str | None, strength: str, close: bool) -> Any:
         """The chosen photo at the chosen strength."""
@@ -266,7 +265,7 @@ class Page:
         if photo is None or photo not in session.photos or not session.has_key or session.busy:
             return None
         try:
-            return {word: session.preview(photo, word) for word in EPSILONS}
+            return {word: session.preview(photo, word) for word in STRENGTHS}
         except UCError as error:
             raise gr.Error(str(error)) from error
 

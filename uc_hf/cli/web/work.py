@@ -17,7 +17,6 @@ from uc_hf.data.container import Container
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError
 from uc_hf.files import write_whole
-from uc_hf.fitting.epsilon import EPSILONS
 from uc_hf.methods.registry import open_protector
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.protecting.key_file import SUFFIX, pack_key
@@ -38,6 +37,9 @@ TESTED = 0.25
 """Share of the photographs that the networks are tested on, and not trained."""
 
 SEEDS = 2
+
+STRENGTHS = {"subtle": 8 / 255, "balanced": 12 / 255, "strong": 16 / 255}
+"""The epsilons that the page offers, by the words that it calls them."""
 
 PACKAGE = "protected.zip"
 THUMBNAIL = 320
@@ -73,7 +75,7 @@ def take_key(file: Path, fitted: Path) -> None:
         UCError: it is no key, or cannot give another strength.
     """
     protector = open_protector(str(file))
-    protector.with_epsilon(min(EPSILONS.values()))
+    protector.with_epsilon(min(STRENGTHS.values()))
     shutil.rmtree(fitted, ignore_errors=True)
     save_protector(protector, fitted)
 
@@ -84,7 +86,7 @@ def preview(fitted: Path, photo: Path, strength: str) -> Preview:
     Raises:
         ImageError: it cannot be protected.
     """
-    protector = open_protector(str(fitted)).with_epsilon(EPSILONS[strength])
+    protector = open_protector(str(fitted)).with_epsilon(STRENGTHS[strength])
     original = images.decode(photo)
     before = images.encode(protector.as_stored(original), Container("png"))
     [after] = protector.protect([original])
@@ -99,7 +101,7 @@ def protect(session: "Session") -> None:
         raise DatasetError("there are no photographs to protect.")
     splits = list(folder.splits) if len(folder.splits) > 1 else []
     if not (session.key / "config.json").is_file():
-        save_protector(open_protector(str(session.fitted)).with_epsilon(EPSILONS[strength]), session.key)
+        save_protector(open_protector(str(session.fitted)).with_epsilon(STRENGTHS[strength]), session.key)
     protect_by_command(str(session.source), session.out, splits=splits, key=session.key)
     pairs = {name: (session.source / name, session.out / copy) for name, copy in session.photos.items()}
     measured = dict(zip(pairs, differences(Bar(pairs.values(), desc="measuring")), strict=True))

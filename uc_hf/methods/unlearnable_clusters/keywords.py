@@ -11,7 +11,7 @@ class Keywords(TypedDict, total=False):
     A family that is registered from outside may take more.
     """
 
-    epsilon: float | str
+    epsilon: float
     seed: int
     look: str
     n_clusters: int | None

@@ -17,8 +17,6 @@ class Settings(CommonSettings):
     Examples:
         >>> Settings(epsilon=16 / 255).levels
         16
-        >>> Settings(epsilon="subtle") == Settings(epsilon=8 / 255)
-        True
 
     Attributes:
         clustering: "kmeans" (section 3.2); "spectral" cuts the graph of nearest neighbours where few images are
