@@ -196,7 +196,7 @@ def test_a_protectors_card_shows_what_it_has_learnt_and_a_picture_that_loading_d
 
 def test_saving_another_protector_in_the_same_folder_renews_its_card(protector: UCProtector, tmp_path: Path):
     protector.save_pretrained(tmp_path)
-    protector.with_epsilon("subtle").save_pretrained(tmp_path)
+    protector.with_epsilon(8 / 255).save_pretrained(tmp_path)
     assert "8/255" in (tmp_path / "README.md").read_text()
 
 

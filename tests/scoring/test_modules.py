@@ -2,6 +2,7 @@
 
 import doctest
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -160,24 +161,38 @@ def test_imperceptibility_is_combined_with_other_modules(
 def test_the_modules_are_pushed_as_spaces_updated_and_loaded_from_there(
     hub: MiniHub, originals: Dataset, protected: Dataset
 ):
-    addresses = succeed("push-modules", "me").split()
-    assert addresses == [f"{hub.url}/spaces/me/unlearnability", f"{hub.url}/spaces/me/imperceptibility"]
+    addresses = succeed("spaces", "push", "me", *MODULES).split()
+    assert addresses == [f"{hub.url}/spaces/me/{name}" for name in MODULES]
     for name in MODULES:
         space = hub.repos["spaces", f"me/{name}"]
         assert space.sdk == "gradio" and not space.private
         local = {path.name: path.read_bytes() for path in Path(uc_hf.module_path(name)).iterdir() if path.is_file()}
         assert hub.files("spaces", f"me/{name}") == local
         assert set(local) == {f"{name}.py", "README.md", "app.py", "requirements.txt"}
-    assert succeed("push-modules", "me").split() == addresses
+    assert succeed("spaces", "push", "me", *MODULES).split() == addresses
     loaded = evaluate.load("me/imperceptibility")
     assert loaded.compute(originals=originals, protected=protected)["worst_psnr_row"] == 2
 
 
-def test_push_modules_says_what_is_missing(hub: MiniHub, monkeypatch: pytest.MonkeyPatch):
-    wrong = invoke("push-modules", "no/such")
+def test_the_page_is_pushed_as_a_private_space_with_what_the_hub_needs(hub: MiniHub):
+    assert succeed("spaces", "push", "me", "protect-photos").split() == [f"{hub.url}/spaces/me/protect-photos"]
+    space = hub.repos["spaces", "me/protect-photos"]
+    assert space.sdk == "gradio" and space.private
+    files = hub.files("spaces", "me/protect-photos")
+    assert set(files) == {"README.md", "app.py", "requirements.txt"}
+    front = files["README.md"].decode().split("---")[1]
+    assert "sdk: gradio" in front and "app_file: app.py" in front and f"sdk_version: {version('gradio')}" in front
+    compile(files["app.py"], "app.py", "exec")
+    assert files["requirements.txt"].startswith(b"uc_hf[app] @ ")
+
+
+def test_pushing_spaces_says_what_is_missing(hub: MiniHub, monkeypatch: pytest.MonkeyPatch):
+    unknown = invoke("spaces", "push", "me", "page")
+    assert unknown.exit_code == 1 and "Write one of unlearnability, imperceptibility, protect-photos" in unknown.stderr
+    wrong = invoke("spaces", "push", "no/such")
     assert wrong.exit_code == 1 and "'no/such/unlearnability' is not a name of a repository" in wrong.stderr
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    stranger = invoke("push-modules", "me")
+    stranger = invoke("spaces", "push", "me")
     assert stranger.exit_code == 1 and "me/unlearnability on the Hub: " in stranger.stderr
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from uc_hf.cli.commands import card, demo, export, inspect, page, protect, push_modules, score, trace
+from uc_hf.cli.commands import card, demo, export, inspect, page, protect, score, spaces, trace
 from uc_hf.cli.reporting import Reporting
 
 
@@ -51,5 +51,6 @@ app.command(name="app", epilog=_examples(page.EXAMPLES))(page.app)
 app.command(epilog=_examples(inspect.EXAMPLES))(inspect.inspect)
 app.command(epilog=_examples(card.EXAMPLES))(card.card)
 app.command(epilog=_examples(export.EXAMPLES))(export.export)
-app.command(epilog=_examples(push_modules.EXAMPLES))(push_modules.push_modules)
+spaces.spaces.command(epilog=_examples(spaces.EXAMPLES))(spaces.push)
+app.add_typer(spaces.spaces, name="spaces")
 app.command(epilog=_examples(demo.EXAMPLES))(demo.demo)

@@ -117,9 +117,10 @@ def test_photos_are_dropped_in_looked_at_protected_and_taken_along(
     assert "3 photos" in said and "2 files were left out" in said and "3 images are few" in said
     assert "cut.jpg" in said and "truncated or damaged" in said and "not a picture" in said
     assert page.locator("#levels img").count() == 3
-    page.locator("#levels button").first.click()
-    page.wait_for_selector("#preview-said >> text=subtle")
-    page.locator("#strength").get_by_text("strong, 16").click()
+    page.locator("#levels button").nth(1).click()
+    page.wait_for_selector("#preview-said >> text=quiet:")
+    page.locator("#strength").get_by_text("balanced:").click()
+    page.wait_for_selector("#preview-said >> text=balanced:")
 
     page.click("#protect")
     page.wait_for_selector("#gallery img")
@@ -217,8 +218,8 @@ def test_a_folder_of_this_machine_is_protected_in_place_and_tested(
     page.keyboard.press("Enter")
     page.wait_for_selector("#preview img")
     page.click("#protect")
-    page.wait_for_selector("#place >> text=my photos-protected-strong")
-    assert set(contents(tmp_path / "my photos-protected-strong")) >= {f"{'ab'[tiles[0]['label'] % 2]}/0.png"}
+    page.wait_for_selector("#place >> text=my photos-protected-balanced")
+    assert set(contents(tmp_path / "my photos-protected-balanced")) >= {f"{'ab'[tiles[0]['label'] % 2]}/0.png"}
     page.click("#test")
     page.wait_for_selector("#verdict p", timeout=300_000)
     assert "on the originals it reaches" in page.inner_text("#verdict")

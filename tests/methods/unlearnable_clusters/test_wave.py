@@ -151,3 +151,23 @@ def test_settings_of_learnt_noise_are_taken_with_a_warning(caplog: pytest.LogCap
     assert "steps=10 changes nothing" in caplog.text and "canvas_size=64 changes nothing" in caplog.text
     with pytest.raises(SettingError, match="steps=0 is not a whole number"):
         UCProtector(steps=0)
+
+
+def test_another_look_needs_no_new_fit_and_is_what_a_fit_would_give(
+    protector: UCProtector, tiles: Dataset, surrogate_folder: str
+):
+    strong = protector.with_look("strong")
+    fresh = UCProtector(surrogate=surrogate_folder, n_clusters=4, look="strong").fit(tiles)
+    assert strong.settings == fresh.settings
+    for name, array in fresh.fitted.arrays().items():
+        np.testing.assert_array_equal(strong.fitted.arrays()[name], array)
+    back = strong.with_look("balanced")
+    np.testing.assert_array_equal(back.canvases(), protector.canvases())
+    weaker = protector.with_epsilon(8 / 255).with_look("strong")
+    np.testing.assert_array_equal(weaker.canvases(), strong.with_epsilon(8 / 255).canvases())
+
+
+def test_noise_without_looks_says_so(tiles: Dataset, surrogate_folder: str):
+    direct = UCProtector(surrogate=surrogate_folder, n_clusters=4, parametrisation="direct", steps=2).fit(tiles)
+    with pytest.raises(SettingError, match="has no looks"):
+        direct.with_look("quiet")

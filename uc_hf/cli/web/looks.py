@@ -6,7 +6,7 @@ from html import escape
 import gradio as gr
 
 from uc_hf.cli.console import size
-from uc_hf.scoring.imperceptibility import Difference
+from uc_hf.scoring.imperceptibility import Difference, in_words
 
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -39,18 +39,10 @@ CSS = """
 }
 """
 
-VISIBLE = ((0.98, "hardly visible"), (0.93, "visible on a close look"), (0.8, "visible"), (-1.0, "plainly visible"))
-"""Words for a structural similarity of at least so much."""
-
-
-def visibility(difference: Difference) -> str:
-    """How visible a noise is, in words."""
-    return next(word for least, word in VISIBLE if difference.ssim >= least)
-
 
 def describe(difference: Difference) -> str:
     """How visible a noise is, in words and figures."""
-    return f"{visibility(difference)} (SSIM {difference.ssim:.2f}, {difference.psnr:.0f} dB)"
+    return f"{in_words(difference.flip)} (FLIP {difference.flip:.2f}, PSNR {difference.psnr:.0f} dB)"
 
 
 def progress_bar(fraction: float, told: str) -> str:

@@ -1,6 +1,6 @@
 """The page: what it shows, and what happens when a person does something on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ import gradio as gr
 import PIL.Image
 
 from uc_hf.cli.score import COLOURS
-from uc_hf.cli.web.looks import describe, photos_said, progress_bar, said, verdict_box, visibility
+from uc_hf.cli.web.looks import describe, photos_said, progress_bar, said, verdict_box
 from uc_hf.cli.web.session import Session
 from uc_hf.cli.web.sessions import Sessions
-from uc_hf.cli.web.work import STRENGTHS, Preview
+from uc_hf.cli.web.work import Preview
 from uc_hf.data import images
 from uc_hf.errors import UCError
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
+from uc_hf.scoring.imperceptibility import in_words
 from uc_hf.scoring.verdict import judge
 
 
@@ -51,14 +53,14 @@ def build(sessions: Sessions, *, local: bool, space: str | None, secret: str) ->
         secret: encrypts what the browser keeps.
     """
     with gr.Blocks(title="uc_hf: protect your photos", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
-        Page(sessions, local=local, space=space, secret=secret)
+        Page(blocks, sessions, local=local, space=space, secret=secret)
     return blocks
 
 
 class Page:
     """The components, top to bottom, and what each does."""
 
-    def __init__(self, sessions: Sessions, *, local: bool, space: str | None, secret: str) -> None:
+    def __init__(self, blocks: gr.Blocks, sessions: Sessions, *, local: bool, space: str | None, secret: str) -> None:
         self.sessions = sessions
         self.token = gr.BrowserState("", storage_key="uc_hf", secret=secret)
         self.seen = gr.State(-1)
@@ -75,7 +77,7 @@ class Page:
             self._test()
             self.forget = gr.Button("Forget my photos and start over", size="sm", visible=False, elem_id="forget")
         self.shown = [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
-        self._wire()
+        self._wire(blocks)
 
     # --- what there is
 
@@ -96,12 +98,7 @@ class Page:
     def _strength(self) -> None:
         with gr.Column(visible=False) as self.strength_part:
             gr.Markdown("## 2. How strong?", elem_classes="uc-step")
-            self.strength = gr.Radio(
-                [(f"{word}, {epsilon * 255:g}/255", word) for word, epsilon in STRENGTHS.items()],
-                value=max(STRENGTHS, key=STRENGTHS.__getitem__),
-                label="Stronger protects more, and shows more",
-                elem_id="strength",
-            )
+            self.strength = gr.Radio([], label="Stronger protects more, and shows more", elem_id="strength")
             self.photo = gr.Dropdown([], label="On this photo", elem_id="photo")
             self.levels_said = gr.HTML(padding=False)
             self.levels = gr.Gallery(
@@ -155,12 +152,15 @@ class Page:
 
     # --- what it does
 
-    def _wire(self) -> None:
+    def _wire(self, blocks: gr.Blocks) -> None:
+        chosen = [self.token, self.photo, self.strength]
+        hidden: Any = {"show_progress": "hidden"}
+
         def on(event: Callable[..., Any], do: Callable[..., None], *inputs: Any) -> Any:
-            return event(self._then_show(do), [self.token, self.photo, *inputs], self.shown, show_progress="hidden")
+            return event(self._then_show(do), [*chosen, *inputs], self.shown, **hidden)
 
         parts: Any = self
-        gr.on(None, self.enter, [self.token, self.photo], self.shown, show_progress="hidden")
+        blocks.load(self.enter, chosen, self.shown, **hidden)
         on(parts.files.upload, lambda session, files: session.add([Path(file) for file in files or []]), self.files)
         on(parts.path.submit, lambda session, path: session.use_folder(path), self.path)
         on(parts.old_key.upload, lambda session, file: session.use_key(Path(file)), self.old_key)
@@ -168,19 +168,19 @@ class Page:
         on(parts.test.click, lambda session: session.test())
         on(parts.stop.click, lambda session: session.job and session.job.stop())
         on(parts.forget.click, lambda session: session.clear())
-        parts.timer.tick(self.tick, [self.token, self.photo, self.seen], self.shown, show_progress="hidden")
-        asked = [self.token, self.photo, self.strength, self.close]
+        parts.timer.tick(self.tick, [*chosen, self.seen], self.shown, **hidden)
+        asked = [*chosen, self.close]
         preview = [self.preview, self.preview_said]
         for event in (parts.seen.change, parts.photo.input):
-            gr.on(event, self.show_levels, asked[:2], [self.levels, self.levels_said], show_progress="hidden")
+            gr.on(event, self.show_levels, asked[:2], [self.levels, self.levels_said], **hidden)
         for event in (parts.seen.change, parts.photo.input, parts.strength.change, parts.close.input):
-            gr.on(event, self.show_preview, asked, preview, show_progress="hidden")
-        parts.levels.select(self.choose_level, None, self.strength, show_progress="hidden")
+            gr.on(event, self.show_preview, asked, preview, **hidden)
+        parts.levels.select(self.choose_level, self.token, self.strength, **hidden)
         parts.gallery.select(self.show_pair, [self.token, self.close], [self.pair, self.pair_said])
-        parts.understood.input(self.show_key, [self.token, self.understood], self.key, show_progress="hidden")
+        parts.understood.input(self.show_key, [self.token, self.understood], self.key, **hidden)
 
     def _then_show(self, do: Callable[..., None]) -> Callable[..., dict[Any, Any]]:
-        def handle(token: str, photo: str | None, *values: Any) -> dict[Any, Any]:
+        def handle(token: str, photo: str | None, strength: str | None, *values: Any) -> dict[Any, Any]:
             token, session = self.sessions.enter(token)
             wrong = ""
             try:
@@ -188,27 +188,27 @@ class Page:
             except UCError as error:
                 wrong = said(str(error), "wrong")
             cleared = {self.files: None, self.old_key: None, self.understood: False}
-            return self.view(token, session, photo) | {self.wrong: _html(wrong)} | cleared
+            return self.view(token, session, photo, strength) | {self.wrong: _html(wrong)} | cleared
 
         return handle
 
-    def enter(self, token: str, photo: str | None) -> dict[Any, Any]:
+    def enter(self, token: str, photo: str | None, strength: str | None) -> dict[Any, Any]:
         """The page is opened, or loaded anew: what there was is shown again."""
         token, session = self.sessions.enter(token)
-        return self.view(token, session, photo)
+        return self.view(token, session, photo, strength)
 
-    def tick(self, token: str, photo: str | None, seen: int) -> dict[Any, Any]:
+    def tick(self, token: str, photo: str | None, strength: str | None, seen: int) -> dict[Any, Any]:
         """A second has passed: how far is the job?"""
         token, session = self.sessions.enter(token)
         if session.version != seen or not session.busy:
-            return self.view(token, session, photo)
+            return self.view(token, session, photo, strength)
         return {self.job: _html(_job(session))}
 
-    def view(self, token: str, session: Session, photo: str | None) -> dict[Any, Any]:
+    def view(self, token: str, session: Session, photo: str | None, strength: str | None) -> dict[Any, Any]:
         """All that depends on the session."""
         photos, busy, measured = session.photos, session.busy, session.measured
         ready = bool(photos) and session.has_key
-        names = list(photos)
+        names, levels = list(photos), list(session.levels)
         labelled = bool(measured) and bool(session.labels)
         return {
             self.token: token,
@@ -218,6 +218,9 @@ class Page:
             self.photos_said: _html(photos_said(names, session.left_out, session.n_bytes, session.facts.warnings)),
             self.strength_part: gr.Column(visible=ready),
             self.photo: gr.Dropdown(names, value=photo if photo in photos else next(iter(names), None)),
+            self.strength: gr.Radio(
+                _described(levels), value=strength if strength in levels else next(iter(levels), None)
+            ),
             self.protect: gr.Button(interactive=ready and not busy),
             self.job: _html(_job(session)),
             self.stop: gr.Button(visible=busy),
@@ -242,17 +245,18 @@ class Page:
         if levels is None:
             return gr.skip(), gr.skip()
         details = [(_as_shown(level.before, level.after, close=True)[1], word) for word, level in levels.items()]
-        seen = "; ".join(f"{word}: {visibility(level.difference)}" for word, level in levels.items())
+        seen = "; ".join(f"{word}: {in_words(level.difference.flip)}" for word, level in levels.items())
         return gr.Gallery(details), said(f"A detail at each strength, pixel by pixel. {seen}.")
 
-    def choose_level(self, event: gr.SelectData) -> str:
+    def choose_level(self, token: str, event: gr.SelectData) -> str:
         """The strength whose detail was chosen."""
-        return list(STRENGTHS)[int(event.index)]
+        _, session = self.sessions.enter(token)
+        return list(session.levels)[int(event.index)]
 
-    def show_preview(self, token: str, photo: str | None, strength: str, close: bool) -> Any:
+    def show_preview(self, token: str, photo: str | None, strength: str | None, close: bool) -> Any:
         """The chosen photo at the chosen strength."""
         levels = self._levels(token, photo)
-        if levels is None:
+        if levels is None or strength not in levels:
             return gr.skip(), gr.skip()
         chosen = levels[strength]
         return _as_shown(chosen.before, chosen.after, close), said(
@@ -265,7 +269,7 @@ class Page:
         if photo is None or photo not in session.photos or not session.has_key or session.busy:
             return None
         try:
-            return {word: session.preview(photo, word) for word in STRENGTHS}
+            return {word: session.preview(photo, word) for word in session.levels}
         except UCError as error:
             raise gr.Error(str(error)) from error
 
@@ -299,6 +303,10 @@ def _as_shown(before: PIL.Image.Image, after: PIL.Image.Image, close: bool) -> t
         picture.thumbnail((SHOWN, SHOWN), PIL.Image.Resampling.LANCZOS)
         pictures.append(picture)
     return tuple(pictures)
+
+
+def _described(levels: Sequence[str]) -> list[tuple[str, str]]:
+    return [(f"{name}: {LOOKS[name].summary}" if name in LOOKS else name, name) for name in levels]
 
 
 def _html(text: str) -> gr.HTML:

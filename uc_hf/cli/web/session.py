@@ -17,6 +17,7 @@ from uc_hf.data.progress import warnings_heard
 from uc_hf.data.sources import image_folder
 from uc_hf.errors import DatasetError, shown
 from uc_hf.files import write_whole
+from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.imperceptibility import Difference
 from uc_hf.scoring.results import Scorecard
 
@@ -62,6 +63,7 @@ class Session:
         self.job: Job | None = None
         self.version = 0
         self._previews: dict[tuple[str, str], work.Preview] = {}
+        self._levels: dict[str, Protector] | None = None
 
     @property
     def facts(self) -> Facts:
@@ -168,13 +170,15 @@ class Session:
         """
         self._refuse_while_busy()
         work.take_key(file, self.fitted)
-        self._previews.clear()
+        self._forget_levels()
         self._forget_copies()
         self._note(old_key=True)
 
     def protect(self, strength: str) -> None:
         """Protect all photographs at a strength; copies that an interrupted run has made at it stay."""
         self._refuse_while_busy()
+        if strength not in self.levels:
+            raise DatasetError("choose how strong.")
         if strength != self.facts.strength:
             self._forget_copies()
         self._note(strength=strength)
@@ -191,7 +195,7 @@ class Session:
             self.job.stop()
             self.job.wait()
         shutil.rmtree(self.home, ignore_errors=True)
-        self._previews.clear()
+        self._forget_levels()
         self.job = None
         self.version += 1
 
@@ -229,8 +233,15 @@ class Session:
         """A photograph at a strength, before anything is protected."""
         made = (name, strength)
         if made not in self._previews:
-            self._previews[made] = work.preview(self.fitted, self.original(name), strength)
+            self._previews[made] = work.preview(self.levels[strength], self.original(name))
         return self._previews[made]
+
+    @property
+    def levels(self) -> dict[str, Protector]:
+        """What a person may choose from; none before the photographs have been looked at."""
+        if self._levels is None and self.has_key:
+            self._levels = work.levels(self.fitted)
+        return self._levels or {}
 
     @property
     def scorecard(self) -> Scorecard | None:
@@ -270,7 +281,7 @@ class Session:
         """Fit in the background; with an old key there is nothing to fit, and what was protected keeps its key."""
         if self.photos and not self.facts.old_key and self.facts.strength is None:
             shutil.rmtree(self.fitted, ignore_errors=True)
-            self._previews.clear()
+            self._forget_levels()
             self._note(warnings=[])
             self._begin(f"Looking at {len(self.photos)} photos", lambda: work.look(self), work.LOOK)
 
@@ -293,6 +304,10 @@ class Session:
         for name in ("measured.json", "scorecard.json", work.PACKAGE):
             (self.home / name).unlink(missing_ok=True)
         self._note(strength=None)
+
+    def _forget_levels(self) -> None:
+        self._previews.clear()
+        self._levels = None
 
     def _refuse_while_busy(self) -> None:
         if self.busy:

@@ -15,11 +15,13 @@ from uc_hf.cli.web.uploads import pack
 from uc_hf.data import images
 from uc_hf.data.container import Container
 from uc_hf.data.progress import Bar
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, SettingError
 from uc_hf.files import write_whole
 from uc_hf.methods.registry import open_protector
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.protecting.key_file import SUFFIX, pack_key
+from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.imperceptibility import Difference, differences
 from uc_hf.scoring.scorecard import score
 
@@ -38,8 +40,8 @@ TESTED = 0.25
 
 SEEDS = 2
 
-STRENGTHS = {"subtle": 8 / 255, "balanced": 12 / 255, "strong": 16 / 255}
-"""The epsilons that the page offers, by the words that it calls them."""
+AS_IT_IS = "as it is"
+"""The one choice that there is with a key whose noise has no looks."""
 
 PACKAGE = "protected.zip"
 THUMBNAIL = 320
@@ -66,27 +68,41 @@ def look(session: "Session") -> None:
     """Fit a protector on the photographs."""
     protector = UCProtector(surrogate=session.surrogate).fit(session.source)
     save_protector(protector, session.fitted)
+    first = next(iter(session.photos))
+    for name in Bar(list(session.levels), desc="drawing the preview"):
+        session.preview(first, name)
 
 
 def take_key(file: Path, fitted: Path) -> None:
     """Make an old key the one that photographs are protected with.
 
     Raises:
-        UCError: it is no key, or cannot give another strength.
+        UCError: it is no key.
     """
     protector = open_protector(str(file))
-    protector.with_epsilon(min(STRENGTHS.values()))
     shutil.rmtree(fitted, ignore_errors=True)
     save_protector(protector, fitted)
 
 
-def preview(fitted: Path, photo: Path, strength: str) -> Preview:
-    """A photograph at a strength, before anything is protected.
+def levels(fitted: Path) -> dict[str, Protector]:
+    """What a person may choose from, the usual first: each look, or a key of an earlier kind of noise as it is."""
+    protector = open_protector(str(fitted))
+    if not isinstance(protector, UCProtector):
+        return {AS_IT_IS: protector}
+    try:
+        looks = {look: protector.with_look(look) for look in LOOKS}
+    except SettingError:
+        return {AS_IT_IS: protector}
+    usual = protector.settings.plain()["look"]
+    return {usual: looks.pop(usual), **looks}
+
+
+def preview(protector: Protector, photo: Path) -> Preview:
+    """A photograph as it would be protected.
 
     Raises:
-        ImageError: it cannot be protected.
+        ImageError: it cannot be.
     """
-    protector = open_protector(str(fitted)).with_epsilon(STRENGTHS[strength])
     original = images.decode(photo)
     before = images.encode(protector.as_stored(original), Container("png"))
     [after] = protector.protect([original])
@@ -101,11 +117,11 @@ def protect(session: "Session") -> None:
         raise DatasetError("there are no photographs to protect.")
     splits = list(folder.splits) if len(folder.splits) > 1 else []
     if not (session.key / "config.json").is_file():
-        save_protector(open_protector(str(session.fitted)).with_epsilon(STRENGTHS[strength]), session.key)
+        save_protector(session.levels[strength], session.key)
     protect_by_command(str(session.source), session.out, splits=splits, key=session.key)
     pairs = {name: (session.source / name, session.out / copy) for name, copy in session.photos.items()}
     measured = dict(zip(pairs, differences(Bar(pairs.values(), desc="measuring")), strict=True))
-    worst_first = dict(sorted(measured.items(), key=lambda item: item[1].ssim))
+    worst_first = dict(sorted(measured.items(), key=lambda item: -item[1].flip))
     _draw_gallery([pairs[name][1] for name in worst_first][:THUMBNAILS], session.home / "thumbnails")
     if session.facts.folder is None:
         pack(session.out, session.home / PACKAGE)

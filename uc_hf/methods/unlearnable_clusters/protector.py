@@ -139,6 +139,24 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         if self.settings.n_clusters not in (None, len(self.fitted.sizes)):
             raise SettingError(f"settings.n_clusters={self.settings.n_clusters}, and it has {len(self.fitted.sizes)}.")
 
+    def with_look(self, look: str) -> Self:
+        """A protector with the same clusters and another look, as a fit with it would give, without a new fit.
+
+        Args:
+            look: as the setting of waves: "quiet", "balanced" or "strong".
+
+        Raises:
+            SettingError: there is no such look, or this protector's noise has none.
+        """
+        from uc_hf.methods.unlearnable_clusters.families.wave import WaveNoise, WaveSettings, drawn_anew
+
+        learnt, settings = self.fitted, self.settings
+        if not isinstance(settings, WaveSettings) or not isinstance(learnt.noise, WaveNoise):
+            raise SettingError("this protector's noise is of a family that has no looks: fit a new one.")
+        other = settings.changed(look=look)
+        noise = drawn_anew(learnt.noise, settings, other, learnt.centroids)
+        return self.restored(other, replace(learnt, noise=noise), self._surrogate)
+
     @classmethod
     def upgrade_settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
         """Without the settings that version 0.1 had and this one has not, where they were at their defaults."""

@@ -242,17 +242,36 @@ class Wave(Family[WaveSettings]):
 
     def learn(self, lesson: ClusterLesson[WaveSettings]) -> WaveNoise:
         """Waves that stay apart, which nobody can foretell without the originals."""
-        settings, originals = lesson.settings, lesson.centroids.numpy()
-        look = LOOKS[settings.look]
-        stream = secret_stream(secret_of("waves", settings.seed, originals))
-        angles, periods, axes = draw_waves(look, settings.p, stream)
-        return WaveNoise(
-            angles=angles,
-            periods=periods,
-            colours=settings.levels * axes,
-            wave=np.array(WAVES.index(look.wave)),
-            key=np.frombuffer(secret_of("phases", settings.seed, originals), dtype=np.uint8),
-        )
+        return drawn(lesson.settings, lesson.centroids.numpy())
+
+
+def drawn(settings: WaveSettings, centroids: np.ndarray) -> WaveNoise:
+    """The waves of a fit: a function of its settings and its clusters' centroids, float32 [p, d], alone."""
+    look = LOOKS[settings.look]
+    stream = secret_stream(secret_of("waves", settings.seed, centroids))
+    angles, periods, axes = draw_waves(look, len(centroids), stream)
+    return WaveNoise(
+        angles=angles,
+        periods=periods,
+        colours=settings.levels * axes,
+        wave=np.array(WAVES.index(look.wave)),
+        key=np.frombuffer(secret_of("phases", settings.seed, centroids), dtype=np.uint8),
+    )
+
+
+def drawn_anew(noise: WaveNoise, before: WaveSettings, after: WaveSettings, centroids: np.ndarray) -> WaveNoise:
+    """The waves of another look, as a fit with it would have drawn them; who was weakened is as weak again.
+
+    Args:
+        noise: of the fit.
+        before: its settings.
+        after: the settings with the other look.
+        centroids: float32 [p, d].
+    """
+    strengths = (np.linalg.norm(waves.colours, axis=1) for waves in (noise, drawn(before, centroids)))
+    shares = np.divide(*strengths)
+    waves = drawn(after, centroids)
+    return replace(waves, colours=waves.colours * shares[:, None])
 
 
 FAMILIES["wave"] = Wave()
