@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import cycle
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -52,8 +52,8 @@ FORKED = multiprocessing.get_context("forkserver")
 UNREAD = ("noise.png", "README.md", "commitment.json")
 """Not damaged: of a protector nothing is read from these again, and an edited card is its owner's, and kept."""
 
-PHOTOS, ROWS, SIDE = 120, 2500, 96
-KILLS_OF_A_CYCLE = 4
+PHOTOS, ROWS, SIDE = 60, 1100, 96
+KILLS_OF_A_CYCLE = 8
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def jobs(sources: Path) -> list[Job]:
     """The five commands."""
     photos, rows, clean = (str(sources / name) for name in ("photos", "rows.parquet", "clean"))
     fast = ["--surrogate", "uc_hf/tiny", "--n-clusters", "4"]
-    learnt = ["--parametrisation", "direct", "--steps", "300", "--canvas-size", "32"]
+    learnt = ["--parametrisation", "direct", "--steps", "20", "--canvas-size", "32"]
     short = ["--seeds", "2", "--epochs", "2", "--image-size", "16"]
     return [
         Job("fit", ["protect", photos, "--out", "out", *fast, *learnt]),
@@ -273,7 +273,7 @@ def main() -> None:
             logger.info("%s: undisturbed, %s s of work", run.job.name, run.tally.seconds)
         for run in cycle(runs):
             killed = sum(sum(each.tally.kills.values()) for each in runs)
-            args.out.write_text(json.dumps({each.job.name: asdict(each.tally) for each in runs}, indent=2) + "\n")
+            args.out.write_text(json.dumps({each.job.name: vars(each.tally) for each in runs}, indent=2) + "\n")
             if killed >= args.kills:
                 break
             run.disturbed()
