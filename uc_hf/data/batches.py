@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from uc_hf.data.images import ImageValue, open_image
-from uc_hf.errors import ImageError
+from uc_hf.data.images import ImageValue, n_pixels
 
 
 IMAGES, PIXELS = 64, 2**24
@@ -29,12 +28,3 @@ def in_batches(items: Iterable[Item], image: Callable[[Item], ImageValue]) -> It
             batch, pixels = [], 0
     if batch:
         yield batch
-
-
-def n_pixels(value: ImageValue) -> int:
-    """Width times height of an image, by its header; 0 where that cannot be read, as decoding it will say."""
-    try:
-        width, height = open_image(value).size
-    except ImageError:
-        return 0
-    return width * height

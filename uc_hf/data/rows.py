@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.table import embed_table_storage
 
-from uc_hf.data.batches import PIXELS, n_pixels
+from uc_hf.data.batches import PIXELS
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.hub import FAILURES
+from uc_hf.data.images import n_pixels
 from uc_hf.data.pointers import changed_files, holds_files, taken_in
 from uc_hf.errors import DatasetError, UCError, cell, first_line, naming
 
