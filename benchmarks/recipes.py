@@ -19,10 +19,14 @@ CIFAR_RESNET = "cifar-resnet:"
 
 
 def open_surrogate(name: str, size: Size | None) -> Surrogate:
-    """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px."""
+    """A surrogate by its name; "cifar-resnet:FOLDER" stands for a CIFAR ResNet's weights, whose size is 32 px.
+
+    As protectors load it: at two sizes, unless one is named.
+    """
     if name.startswith(CIFAR_RESNET):
         return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()
-    return Surrogate.from_pretrained(name, size=size).fold()
+    surrogate = Surrogate.from_pretrained(name, size=size)
+    return (surrogate.at_two_sizes() if size is None else surrogate).fold()
 
 
 def build(

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -362,6 +363,26 @@ def test_a_surrogate_of_two_sizes(tiles: Dataset, surrogate_folder: str, tmp_pat
         UCProtector(surrogate_size=(4, 32))
     with pytest.raises(SettingError, match=r"surrogate_size=\(16, 32\): labels='predicted' asks .* at one size"):
         protector_for("grating", surrogate=surrogate_folder, labels="predicted", surrogate_size=(16, 32))
+
+
+def test_a_large_surrogate_looks_twice_and_finds_the_same_clusters_when_it_is_loaded(
+    tiles: Dataset, surrogate_folder: str, tmp_path: Path
+):
+    large = tmp_path / "large"
+    shutil.copytree(surrogate_folder, large)
+    processor = json.loads((large / "preprocessor_config.json").read_text())
+    processor |= {"size": {"height": 140, "width": 140}, "crop_size": {"height": 140, "width": 140}}
+    (large / "preprocessor_config.json").write_text(json.dumps(processor))
+    settings = {"surrogate": str(large), "n_clusters": 4, "seed": 1}
+    protector = UCProtector(**settings).fit(tiles)
+    assert protector.fitted.surrogate_sizes == [80, 140]
+    protector.save_pretrained(tmp_path / "key")
+    loaded = UCProtector.from_pretrained(tmp_path / "key")
+    assert stored(tiles.map(loaded)) == stored(tiles.map(protector))
+    one = UCProtector(surrogate_size=140, **settings).fit(tiles)
+    assert one.fitted.surrogate_sizes == [140] and one.fitted.surrogate_digest != protector.fitted.surrogate_digest
+    learnt = UCProtector(parametrisation="direct", steps=1, batch_size=8, **settings).fit(tiles)
+    assert learnt.fitted.surrogate_sizes == [140]
 
 
 def test_an_ensemble_of_surrogates(tiles: Dataset, surrogate_folder: str, tmp_path: Path):

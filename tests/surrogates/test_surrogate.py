@@ -272,6 +272,16 @@ def test_one_surrogate_looks_at_several_sizes_as_an_ensemble_of_them_would(folde
         load_surrogate(both, size=32)
 
 
+def test_a_network_that_looks_twice_adds_four_sevenths_of_its_size_in_whole_patches(folders: dict[str, Path]):
+    large = Surrogate.from_pretrained(folders["vit"], size=224)
+    twice = large.at_two_sizes()
+    named = load_surrogate(str(folders["vit"]), size=(128, 224))
+    assert twice.sizes == (128, 224) and twice.digest == named.digest
+    assert twice.at_two_sizes() is twice
+    small = Surrogate.from_pretrained(folders["vit"])
+    assert small.at_two_sizes() is small
+
+
 def test_a_native_size_of_odd_patches_leaves_no_blind_border(tmp_path: Path):
     """SigLIP's largest checkpoint: 384 px in patches of 14."""
     config = hf.SiglipVisionConfig(**{**VIT, "image_size": 36})

@@ -41,8 +41,8 @@ class CommonSettings:
         surrogate: a Hub name or local folder of a vision backbone, your own `Surrogate`, "uc_hf/tiny" (built in, needs
             no network), or a tuple of these (an ensemble).
         surrogate_revision: branch, tag or commit of a surrogate that comes from the Hub.
-        surrogate_size: input size of the surrogate in pixels; None for its processor's. With several sizes images are
-            embedded at each: (128, 224) separated photographs better than either size (with MobileNetV2).
+        surrogate_size: input size of the surrogate in pixels; with several, images are embedded at each. None for its
+            processor's; waves add four sevenths of it from 128 px on, as clusters of both protect photographs better.
         n_clusters: p of the paper; None for ten, or for one of each ten images where there are fewer than a hundred. A
             single cluster means that all images get the same noise.
         epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; 16/255 is

@@ -122,9 +122,9 @@ def _backbone(name: str, source: str, commit: str | None, size: Size | None, con
     spec = _timm_input(config, name) if config.model_type == "timm_wrapper" else _processor_input(source, commit)
     patch = getattr(encoder.config, "patch_size", 1)
     if size is None:
-        size = _whole_patches(spec.size, patch, strict=False)
+        size = whole_patches(spec.size, patch, strict=False)
     for one in all_sizes(size):
-        _whole_patches(one, patch, strict=True)
+        whole_patches(one, patch, strict=True)
     return Backbone(
         encoder=encoder,
         size=size,
@@ -273,7 +273,7 @@ def _smooth_filter(name: str) -> Interpolation:
     return "bicubic" if name.lower() in ("bicubic", "lanczos") else "bilinear"
 
 
-def _whole_patches(size: int, patch: Any, strict: bool) -> int:
+def whole_patches(size: int, patch: Any, strict: bool) -> int:
     """The size in whole patches: pixels beyond the last whole patch would be ignored."""
     if not isinstance(patch, int) or size % patch == 0:
         return size

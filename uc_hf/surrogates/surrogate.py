@@ -19,11 +19,25 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from uc_hf.errors import SurrogateError
-from uc_hf.surrogates.backbones import Backbone, Interpolation, Size, all_sizes, explained, load_backbone
+from uc_hf.surrogates.backbones import (
+    Backbone,
+    Interpolation,
+    Size,
+    all_sizes,
+    explained,
+    load_backbone,
+    whole_patches,
+)
 from uc_hf.surrogates.folding import fold_batch_norm
 
 
 Revision = str | Sequence[str | None] | None
+
+SMALLER = 4 / 7
+"""The second size of a network that looks at two, as a share of its own: 128 of 224 px."""
+
+LOOKS_TWICE = 128
+"""Own size in pixels from which on a second one is worth a look."""
 
 
 class Embedder(nn.Module, ABC):
@@ -139,6 +153,26 @@ class Surrogate(Embedder):
             revision=backbone.commit,
         )
 
+    def at_two_sizes(self) -> Self:
+        """The same network, which looks at each image at its own size and at a smaller one, and joins the embeddings.
+
+        The smaller square shows what of a photograph is left when a scraper shrinks it; clusters of both views protect
+        photographs better than those of either (docs/log/waves.md). A small network, or one that has several sizes,
+        stays as it is. Ask before `fold`.
+        """
+        if len(self.sizes) > 1 or self.size < LOOKS_TWICE:
+            return self
+        patch = getattr(getattr(self.encoder, "config", None), "patch_size", 1)
+        return type(self)(
+            self.encoder,
+            size=(whole_patches(round(self.size * SMALLER), patch, strict=False), self.size),
+            mean=self.mean.flatten().tolist(),
+            std=self.std.flatten().tolist(),
+            interpolation=self.interpolation,
+            name=self.name,
+            revision=self.revision,
+        )
+
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of everything that determines an embedding: size, filter, normalisation, weights, buffers.
@@ -250,7 +284,11 @@ class SurrogateEnsemble(Embedder):
 
 
 def load_surrogate(
-    spec: str | Path | Surrogate | Sequence[str | Surrogate], revision: Revision = None, size: Size | None = None
+    spec: str | Path | Surrogate | Sequence[str | Surrogate],
+    revision: Revision = None,
+    size: Size | None = None,
+    *,
+    two_sizes: bool = False,
 ) -> Embedder:
     """A surrogate from a name, a folder, a `Surrogate`, or several of them.
 
@@ -259,13 +297,15 @@ def load_surrogate(
         revision: commit, tag or branch of a name on the Hub; for an ensemble a list with one for each member. A folder
             or a `Surrogate` has none: its digest identifies it.
         size: side of the models' input, or several; None for their own.
+        two_sizes: whether a name stands for a network `at_two_sizes`, unless `size` says which; an ensemble has views
+            enough.
 
     Raises:
         SurrogateError: as `Surrogate.from_pretrained`; also for a `Surrogate` of another size, and for one revision
             with several surrogates.
     """
     if isinstance(spec, (Surrogate, str, Path)):
-        return _load_one(spec, revision if isinstance(revision, str) else None, size)
+        return _load_one(spec, revision if isinstance(revision, str) else None, size, two_sizes)
     if isinstance(revision, str):
         raise SurrogateError(
             "one revision cannot fit several surrogates: pass Surrogate.from_pretrained(name, revision) for each"
@@ -274,13 +314,18 @@ def load_surrogate(
     return SurrogateEnsemble([_load_one(one, commit, size) for one, commit in zip(spec, revisions, strict=True)])
 
 
-def _load_one(spec: str | Path | Surrogate, revision: str | None, size: Size | None) -> Surrogate:
-    if not isinstance(spec, Surrogate):
-        return Surrogate.from_pretrained(spec, revision, size).fold()
-    if size is not None and all_sizes(size) != spec.sizes:
-        has = ", ".join(map(str, spec.sizes))
-        raise SurrogateError(f"size={size} was asked for, but the surrogate given has {has}")
-    return spec
+def _load_one(
+    spec: str | Path | Surrogate, revision: str | None, size: Size | None, two_sizes: bool = False
+) -> Surrogate:
+    if isinstance(spec, Surrogate):
+        if size is not None and all_sizes(size) != spec.sizes:
+            has = ", ".join(map(str, spec.sizes))
+            raise SurrogateError(f"size={size} was asked for, but the surrogate given has {has}")
+        return spec
+    surrogate = Surrogate.from_pretrained(spec, revision, size)
+    if two_sizes and size is None:
+        surrogate = surrogate.at_two_sizes()
+    return surrogate.fold()
 
 
 def _side_by_side(embeddings: Sequence[Tensor]) -> Tensor:

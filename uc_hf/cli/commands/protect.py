@@ -143,8 +143,8 @@ def protect(
     surrogate_size: Annotated[
         list[int] | None,
         typer.Option(
-            help="Side in pixels at which the surrogate looks; may be repeated: of photos two can tell more.",
-            show_default="its own",
+            help="Side in pixels at which the surrogate looks; may be repeated.",
+            show_default="its own, and from 128 px on four sevenths of it as well",
             rich_help_panel=EXPERT,
         ),
     ] = None,

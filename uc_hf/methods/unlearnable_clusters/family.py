@@ -50,10 +50,13 @@ class Family(ABC, Generic[SettingsT]):
     Attributes:
         settings_type: its settings; their `__post_init__` refuses what makes no sense for it.
         noise_type: what it keeps of its noise; by default the pixels of a canvas.
+        two_sizes: whether clusters are found with the surrogate `at_two_sizes` where no size is set. It makes better
+            clusters; noise that is learnt through the surrogate would take twice the time.
     """
 
     settings_type: type[SettingsT]
     noise_type: ClassVar[type[Noise]] = CanvasNoise
+    two_sizes: ClassVar[bool] = False
 
     @abstractmethod
     def learn(self, lesson: ClusterLesson[SettingsT]) -> Noise:

@@ -23,7 +23,7 @@ from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.family import ClusterLesson
 from uc_hf.methods.unlearnable_clusters.objective import add_noise
 from uc_hf.methods.unlearnable_clusters.settings import PHOTOGRAPH, Settings
-from uc_hf.surrogates.surrogate import Embedder
+from uc_hf.surrogates.surrogate import Embedder, Surrogate
 
 
 logger = logging.getLogger(__name__)
@@ -48,12 +48,15 @@ class ClusterFit(Fit):
         moved: share of the sample whose embedding is nearest to its goal after noise is added; None without goals.
         looked_at: side in pixels of the squares that are embedded to find an image's cluster; None for protectors of
             earlier versions, which embedded the canvas.
+        surrogate_sizes: at which the surrogate looks at images; None for an ensemble, and for protectors of earlier
+            versions, whose surrogate has the size that was set, or its own.
     """
 
     centroids: Annotated[np.ndarray, Array("float32", ("p", "d"))]
     goals: list[int]
     moved: float | None
     looked_at: int | None = field(default=None, kw_only=True)
+    surrogate_sizes: list[int] | None = field(default=None, kw_only=True)
 
     def check(self) -> None:
         """As `Fit.check`."""
@@ -65,6 +68,9 @@ class ClusterFit(Fit):
             raise SettingError(f"moved={self.moved} is not a share in [0, 1].")
         if self.looked_at is not None and not 0 < self.looked_at <= LARGEST_SIZE:
             raise SettingError(f"looked_at={self.looked_at} is not a side of up to {LARGEST_SIZE} pixels.")
+        sizes = self.surrogate_sizes
+        if sizes is not None and not (sizes and all(0 < size <= LARGEST_SIZE for size in sizes)):
+            raise SettingError(f"surrogate_sizes={sizes} are not sides of up to {LARGEST_SIZE} pixels.")
 
     @property
     def view_size(self) -> int:
@@ -155,6 +161,7 @@ def _learn(
         surrogate_revision=surrogate.revision,
         coloured=sample.coloured,
         looked_at=looked_at,
+        surrogate_sizes=list(surrogate.sizes) if isinstance(surrogate, Surrogate) else None,
     )
 
 

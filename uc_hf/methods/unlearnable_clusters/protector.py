@@ -105,7 +105,13 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
 
     def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> ClusterFit:
         """Centroids and noise; labels are not looked at."""
-        surrogate = self._load_surrogate(self.settings.surrogate_revision).to(options.accelerator.device)
+        settings = self.settings
+        surrogate = load_surrogate(
+            settings.surrogate,
+            revision=settings.surrogate_revision,
+            size=settings.surrogate_size,
+            two_sizes=FAMILIES.find(settings.parametrisation).two_sizes,
+        ).to(options.accelerator.device)
         self._surrogate = surrogate
         return fit(dataset, surrogate, self.settings, options)
 
@@ -175,4 +181,5 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         return ClusterFit.restore(arrays, facts, CanvasNoise if "noise" in arrays else family.noise_type)
 
     def _load_surrogate(self, revision: Revision) -> Embedder:
-        return load_surrogate(self.settings.surrogate, revision=revision, size=self.settings.surrogate_size)
+        size = self.settings.surrogate_size or self.fitted.surrogate_sizes
+        return load_surrogate(self.settings.surrogate, revision=revision, size=size)

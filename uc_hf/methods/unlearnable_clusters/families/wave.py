@@ -239,6 +239,7 @@ class Wave(Family[WaveSettings]):
 
     settings_type = WaveSettings
     noise_type = WaveNoise
+    two_sizes = True
 
     def learn(self, lesson: ClusterLesson[WaveSettings]) -> WaveNoise:
         """Waves that stay apart, which nobody can foretell without the originals."""
