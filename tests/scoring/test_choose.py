@@ -47,7 +47,7 @@ def test_training_is_as_long_as_the_originals_need():
     assert choose_length(Recipe(), lambda tried: settled[tried.epochs]).recipe.epochs == 20
     rising = {10: 0.5, 20: 0.6, 40: 0.7}
     chosen = choose_length(Recipe(), lambda tried: rising[tried.epochs])
-    assert chosen.recipe.epochs == 40 and "still rose at 40 epochs, which is the cap" in chosen.notes[0]
+    assert chosen.recipe.epochs == 40 and "still rose at 40 epochs, the largest number" in chosen.notes[0]
 
 
 def test_a_scorecard_without_a_recipe_says_what_was_chosen_and_a_second_run_keeps_it(

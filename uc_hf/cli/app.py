@@ -1,4 +1,4 @@
-"""The command `uc-hf`. What can be written is in `uc_hf.cli.commands`, what is done in the modules beside this one."""
+"""The command `uc-hf`: options and help are in `uc_hf.cli.commands`, the work is in the modules beside this one."""
 
 from importlib.metadata import version
 from typing import Annotated

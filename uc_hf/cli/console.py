@@ -1,4 +1,4 @@
-"""How the commands speak: results on stdout, everything else on stderr."""
+"""Output of the commands: results on stdout, everything else on stderr."""
 
 import json
 import logging
@@ -17,9 +17,9 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def quiet() -> None:
-    """Silence what means nothing to a user: reports of weights left out, bars of maps that last a moment.
+    """Silence messages that mean nothing to a user, such as unused weights and short progress bars.
 
-    Warnings are printed on stderr as `say_text` prints.
+    Warnings are printed on stderr, with escapes as in `say_text`.
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -31,29 +31,29 @@ def quiet() -> None:
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """The message, with escapes for what would act on a terminal."""
+        """The message, with control characters escaped."""
         return printable(super().format(record))
 
 
 def say_text(text: str, **style: Any) -> None:
-    """Print text for a person; names in it cannot act on the terminal."""
+    """Print text for a person, with control characters escaped."""
     typer.secho(printable(text), **style)
 
 
 def say_json(result: Any) -> None:
-    """Print a result as JSON; a number that JSON does not know becomes null."""
+    """Print a result as JSON; infinity and NaN become null."""
     typer.echo(json.dumps(_finite(result), indent=2))
 
 
 def say_lines(lines: dict[str, str]) -> None:
-    """Print named facts below each other, the facts aligned."""
+    """Print named facts line by line, aligned."""
     width = max(map(len, lines)) + 2
     for name, fact in lines.items():
         typer.echo(f"  {shown(name):<{width}}{shown(fact)}")
 
 
 def cell(value: Any) -> Text:
-    """A value of a table as it is, without what rich would take for markup."""
+    """A value of a table as plain text: nothing in it acts as markup."""
     return Text(shown(value))
 
 

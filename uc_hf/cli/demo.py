@@ -22,16 +22,16 @@ from uc_hf.scoring.trainer import Recipe
 
 
 GENERATED = "generated"
-"""The name that stands for the image set that is built in code."""
+"""The name of the image set that is generated in code."""
 
 LARGEST = 64
-"""Targets are trained at no more pixels than this, so that a demo on photos ends on a laptop."""
+"""Largest training size in pixels, so that a demo on photos finishes on a laptop."""
 
 PER_CLUSTER = 10
-"""Pictures of each cluster in its row of the contact sheet."""
+"""Number of pictures of each cluster in the contact sheet."""
 
 MAPPED = 600
-"""So many points make an embedding map readable."""
+"""Largest number of points in an embedding map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,11 @@ class Demo:
         dataset: a Hub name or local path with the splits train and test, or "generated".
         surrogate: as `UCProtector`'s.
         surrogate_size: as `UCProtector`'s.
-        train_images: at most so many images are protected and trained on.
-        test_images: at most so many clean images are tested on.
-        epochs: of each training.
-        batch_size: of each training; small, for many steps on few images.
-        seeds: trainings on each set.
+        train_images: largest number of images that are protected and trained on.
+        test_images: largest number of clean images that are tested on.
+        epochs: epochs of each training.
+        batch_size: images in a step of training; small, for many steps on few images.
+        seeds: number of trainings on each set.
     """
 
     dataset: str = GENERATED
@@ -97,8 +97,8 @@ def _explained(demo: Demo, n_train: int, n_test: int) -> str:
     if demo.dataset == GENERATED:
         origin = (
             f"{n_train:,} images were generated in code and protected: ten ornaments printed faintly over scenes of "
-            "colour. They are no photographs, the built-in surrogate was trained on others of their kind, and their "
-            "classes are about as faint as the noise: expect less of photographs, and score your own set"
+            "colour. They are not photographs, the built-in surrogate was trained on images of this kind, and their "
+            "classes are about as faint as the noise: expect less on photographs, and score your own set"
         )
     return (
         f"{origin}. Then {demo.seeds} small networks were trained from scratch on each training set and tested on "
@@ -131,13 +131,13 @@ def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, dat
         ),
         Section(
             "The noise",
-            "One pattern for each cluster, at most epsilon strong, and its spectrum.",
+            "One pattern for each cluster, within epsilon, and its spectrum.",
             figures.noise_gallery(protector.canvases(), protector.settings.epsilon),
         ),
         Section(
             "Embeddings",
-            "The surrogate's embeddings of the images before and after: the noise is for networks that are trained on "
-            "the set, and moves the surrogate's embeddings little.",
+            "The surrogate's embeddings of the images before and after. The noise is made for networks that are "
+            "trained on the set; it moves these embeddings little.",
             figures.embedding_map(*embedded, clusters, fitted.centroids),
         ),
     ]

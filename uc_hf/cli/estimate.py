@@ -7,15 +7,15 @@ from uc_hf.data.progress import Progress
 
 
 KNOWN = 0.05
-"""Of a phase of which that share is done its own speed is believed, of others what was expected."""
+"""From this share on a phase is judged by its own speed; before, by the expected one."""
 
 
 class Estimate:
     """How far a job is, from the progress of its phases.
 
     Args:
-        expected: seconds of each phase on a common machine, in their order; how wrong they are on this one is
-            found out while the job runs.
+        expected: seconds of each phase on a common machine, in their order; they are corrected for this machine
+            while the job runs.
         clock: gives the present time in seconds.
     """
 
@@ -28,7 +28,7 @@ class Estimate:
         self._shown = 0.0
 
     def hear(self, report: Progress) -> None:
-        """Take note of a phase's progress: a listener, as `uc_hf.data.progress.listening` takes it."""
+        """Record a phase's progress; a listener for `uc_hf.data.progress.listening`."""
         now, phase = self._clock(), report.phase
         self._expected.setdefault(phase, 0.0)
         self._spent[phase] = self._spent.get(phase, 0.0) + now - self._last
@@ -38,7 +38,7 @@ class Estimate:
 
     @property
     def remaining(self) -> float:
-        """Seconds that the job will still take."""
+        """Estimated seconds until the job ends."""
         known = [phase for phase, share in self._share.items() if share >= KNOWN and self._expected[phase]]
         foreseen = sum(self._expected[phase] * self._share[phase] for phase in known)
         slower = sum(self._spent[phase] for phase in known) / foreseen if foreseen else 1.0
@@ -52,7 +52,7 @@ class Estimate:
 
     @property
     def fraction(self) -> float:
-        """How much of the job's time is over, in [0, 1]; it never goes back."""
+        """Share of the job's time that has passed, in [0, 1]; it never decreases."""
         elapsed, remaining = self._clock() - self._start, self.remaining
         if elapsed + remaining > 0:
             self._shown = max(self._shown, elapsed / (elapsed + remaining))

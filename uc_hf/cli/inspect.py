@@ -14,12 +14,12 @@ from uc_hf.protecting.saving import UNBOUNDED
 from uc_hf.reports.figures import noise_gallery
 
 
-_TOLD = ("epsilon", "surrogate", "surrogate_revision")
+_SHOWN_ABOVE = ("epsilon", "surrogate", "surrogate_revision")
 _TITLES = {"mean_change": "mean |change|", "at_bound": "at the bound"}
 
 
 def inspect(protector: Protector) -> dict[str, Any]:
-    """All that can be said of a protector, as JSON values."""
+    """All facts about a protector, as JSON values."""
     learnt, levels = protector.fitted, protector.settings.levels
     magnitude = np.abs(protector.canvases().astype(np.int16))
     groups = [
@@ -47,7 +47,7 @@ def inspect(protector: Protector) -> dict[str, Any]:
 
 
 def draw(protector: Protector, picture: Path) -> None:
-    """Write the gallery of a protector's noises.
+    """Draw the noise of every cluster into a file.
 
     Raises:
         OutputError: not the name of a .png file.
@@ -72,7 +72,7 @@ def say(facts: dict[str, Any]) -> None:
             "surrogate": f"{settings['surrogate']} (revision {facts['surrogate_revision'] or 'local'})"
             if facts["surrogate_digest"]
             else "none",
-            **{name: str(value) for name, value in settings.items() if name not in _TOLD and value is not None},
+            **{name: str(value) for name, value in settings.items() if name not in _SHOWN_ABOVE and value is not None},
         }
     )
     table = Table(box=None, pad_edge=False)

@@ -47,14 +47,14 @@ class FolderJob:
         *,
         verify: bool,
     ) -> None:
-        """Look at every image that has no finished copy, before time is spent on any.
+        """Check every image that has no finished copy, before the work begins.
 
         Args:
             column: the image column; a folder has none.
-            settings: of the protector.
-            out: the folder of the copies.
-            manifest: of what an earlier run has finished there; None where there was none.
-            verify: read all of that, however sure sizes and times are.
+            settings: the protector's.
+            out: the folder of the copies; None if they are only pushed.
+            manifest: the finished files of an earlier run in `out`; None if there was none.
+            verify: read all finished files, even if sizes and times are unchanged.
 
         Raises:
             DatasetError: two images that would have the same copy.
@@ -127,9 +127,9 @@ class FolderJob:
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """A dataset in, parquet shards out; `chosen` splits are protected, the others carried over clean.
+    """A dataset in, parquet shards out; `chosen` splits are protected, the others copied clean.
 
-    `bad` images have been left out of the stored splits; with `skip_bad` a stream leaves them out as it is read.
+    `bad` images were left out of the stored splits; with `skip_bad` they are left out of a stream as it is read.
     """
 
     source: str
@@ -148,7 +148,7 @@ class DatasetJob:
         *,
         verify: bool,
     ) -> None:
-        """Look at every row where they are at hand, before time is spent on any; a Hub's stream is not read through.
+        """Check every row before the work begins, except in streams from the Hub: they are read only once.
 
         Raises:
             DatasetError: no rows, no (or more than one) column of images, or files that are not the dataset's own.
@@ -219,7 +219,7 @@ class DatasetJob:
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 
     def _readable(self, settings: CommonSettings, column: str) -> tuple[Splits, list[Skipping]]:
-        """The splits, and what notes down the bad rows of streams that are to be skipped."""
+        """The splits, and the guards that collect the skipped rows of streams."""
         guards = {
             split: Skipping(
                 part.features, split, column if split in self.chosen else None, settings.stored_as, settings.keep_exif
@@ -239,7 +239,7 @@ class DatasetJob:
 
     @property
     def _name(self) -> str:
-        """The source's name: where a local one lies does not matter, it can be moved between two runs."""
+        """The source's name, without the folder of a local one: it can be moved between two runs."""
         return Path(self.source).resolve().name if Path(self.source).exists() else self.source
 
 
@@ -256,11 +256,11 @@ def open_job(
 
     Args:
         source: as the user wrote it, or files of pictures.
-        splits: those that the user named.
-        keep_clean: further columns of images of a dataset that may stay as they are.
-        streaming: read a dataset as it is protected, rather than copying it to this machine first.
+        splits: the splits that the user named.
+        keep_clean: further columns of images that may be published unchanged.
+        streaming: read a dataset while it is protected, instead of downloading it first.
         skip_bad: leave out the rows of a stream that cannot be protected.
-        metadata: take along what metadata.csv and its kin say of the pictures of a folder.
+        metadata: also publish what metadata.csv (or .jsonl, .parquet) says about the images of a folder.
 
     Raises:
         DatasetError: the source cannot be opened, lacks a split, or has splits that cannot be one dataset.

@@ -1,4 +1,4 @@
-"""Where `uc-hf protect` writes: nothing is overwritten, mixed up, or published together with its removal key."""
+"""Where `uc-hf protect` writes: nothing is overwritten or mixed up, and no key is published with its images."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ def _beside_pictures(source: str | Sequence[Path]) -> Path:
 
 
 def _beside_output(out: Path | None, push_to: str | None) -> Path:
-    """Where the protector lies unless the user says otherwise: beside the output, or in the working directory."""
+    """The default folder of the protector: beside the output, or in the working directory."""
     if out is None:
         return Path(f"{(push_to or '').split('/')[-1]}{KEY_SUFFIX}")
     named = out if out.name not in ("", "..") else out.resolve()
@@ -79,7 +79,7 @@ def _beside_output(out: Path | None, push_to: str | None) -> Path:
 
 
 def check_key(source: str, key: Path) -> None:
-    """Refuse a protector's folder that holds something else, or would be protected and published itself.
+    """Refuse a protector's folder that holds something else, or lies within the source and would be published.
 
     Args:
         source: as the user wrote it.
@@ -142,16 +142,16 @@ def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:
 
 
 def manifest_path(source: str, out: Path, key: Path) -> Path:
-    """Where the manifest of an output lies, by which it is known as a protector's work on a source."""
+    """The path of the manifest that marks an output as a protector's work on a source."""
     origin = str(Path(source).resolve()) if Path(source).exists() else source
-    place = os.path.relpath(out.resolve(), key.resolve())  # so that the two can be moved together
+    place = os.path.relpath(out.resolve(), key.resolve())  # so that output and protector can be moved together
     named = hashlib.sha256(os.fsencode(place) + b"\0" + os.fsencode(origin)).hexdigest()[:32]
     return key / OUTPUTS / f"{named}.jsonl"
 
 
 @contextmanager
 def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
-    """Be the only run that writes to an output and a protector's folder, which are seen to take what is written.
+    """Be the only run that writes to an output and a protector's folder, and check that both can be written to.
 
     Args:
         source: as the user wrote it.
@@ -174,7 +174,7 @@ def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Be the only run that writes to a folder, which is seen to take what is written.
+    """Be the only run that writes to a folder, and check that it can be written to.
 
     Raises:
         OutputError: another run is at work there, or it cannot be written to.

@@ -1,4 +1,4 @@
-"""`uc-hf protect`: check, fit, save the protector, apply, publish; the second run of the same command goes on."""
+"""`uc-hf protect`: check, fit, save, apply, publish; after an interruption the same command continues."""
 
 import hashlib
 import os
@@ -61,14 +61,14 @@ def protect(
         out: a new or empty folder, or one that an earlier run has begun; None for one beside the pictures, or, of
             what is pushed, to keep nothing on this machine.
         method: as `protector_for`'s; None for the saved protector's, or "uc".
-        given: the settings that the user wrote; others are the saved protector's, or the defaults.
-        splits: of a dataset; none for all but those with a test split's name.
+        given: the settings that the user wrote; the others are the saved protector's, or the defaults.
+        splits: the splits to protect; empty for all without the name of a test split.
         keep_clean: further columns of images that may be published as they are.
         key: the protector's folder, or a key's file; None for the output's name with ".protector" appended.
         push_to: a dataset repository on the Hub, or another destination as `open_destination` takes it.
-        verify: read every finished copy and its original, however sure their sizes and times are.
-        skip_bad: leave out images that cannot be protected, and say which.
-        metadata: take along what metadata.csv and its kin say of the pictures of a folder.
+        verify: read every finished copy and its original, even if sizes and times are unchanged.
+        skip_bad: leave out images that cannot be protected, and name them.
+        metadata: also publish what metadata.csv (or .jsonl, .parquet) says about the images of a folder.
         dry_run: look at everything, and write nothing.
         device: as `Protector.to`; None for the one that is found.
         batch_size: images per forward pass of the surrogate while fitting.
@@ -153,7 +153,7 @@ def _ways_out(error: BadImages, key: Path) -> str:
 
 
 def _list(bad: Sequence[str], key: Path) -> Path | None:
-    """Write down images that are too many to be named on a screen, beside the protector."""
+    """Write the names of images that are too many for a screen into a file beside the protector."""
     if len(bad) <= BadImages.SHOWN:
         return None
     path = key.with_name(f"{key.name.removesuffix(KEY_SUFFIX)}.bad-images.txt")
@@ -162,7 +162,7 @@ def _list(bad: Sequence[str], key: Path) -> Path | None:
 
 
 def _fit(protector: Protector, sample: Any, key: Path, batch_size: int) -> None:
-    """Fit and save; what the fit goes on from stays until the protector is on the disk."""
+    """Fit and save; the checkpoint stays until the protector is on the disk."""
     unfinished = FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
     protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True, embed_batch_size=batch_size)
     save_protector(protector, key)

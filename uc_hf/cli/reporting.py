@@ -1,4 +1,4 @@
-"""How commands end that could not do their work: one message and an exit code."""
+"""Errors of the commands: one message and an exit code."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from uc_hf.errors import UCError, first_line, printable, shown
 
 
 LEFT_OUT = 3
-"""Exit code of a job that is done, but for pictures that it could not take."""
+"""Exit code of a finished job that left out images which could not be protected."""
 
 INTERRUPTED = 130
 
@@ -19,7 +19,7 @@ KEPT = "What was saved is kept: the same command goes on from there."
 
 
 class Reporting(TyperGroup):
-    """Commands whose mistakes end in one message and an exit code, not in a traceback."""
+    """Commands whose errors end in one message and an exit code instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command: exit code 1 after an error that the user can mend, 130 after Ctrl-C."""
@@ -29,15 +29,15 @@ class Reporting(TyperGroup):
             typer.echo(f"Interrupted. {KEPT}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except (UCError, OSError, MemoryError, RuntimeError) as error:
-            told = _told(error)
-            if told is None:
+            message = _message(error)
+            if message is None:
                 raise
-            typer.secho(f"Error: {printable(told)}", fg="red", err=True)
+            typer.secho(f"Error: {printable(message)}", fg="red", err=True)
             raise typer.Exit(1) from error
 
 
-def _told(error: Exception) -> str | None:
-    """What a user can mend; None of a defect of the program, which ends in a traceback."""
+def _message(error: Exception) -> str | None:
+    """The message of an error that the user can mend; None for a defect of the program, which ends in a traceback."""
     if isinstance(error, UCError):
         return str(error)
     if _is_lack_of_memory(error):
@@ -45,7 +45,7 @@ def _told(error: Exception) -> str | None:
             f"there is not enough memory ({first_line(error)}). Close other programs, or write a smaller --surrogate "
             f"or --max-fit-images. {KEPT}"
         )
-    if not isinstance(error, OSError) or error.errno == errno.EPIPE:  # whoever read our output has seen enough
+    if not isinstance(error, OSError) or error.errno == errno.EPIPE:  # the reader of our output has closed it
         return None
     if error.filename is None:
         return f"{first_line(error)}. {KEPT}"

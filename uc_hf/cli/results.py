@@ -19,17 +19,17 @@ class Result:
     """What `protect` reports.
 
     Attributes:
-        out: the folder where the protected images lie; None when they were only pushed.
+        out: the folder of the protected images; None if they were only pushed.
         key: the protector's folder.
-        fitted: whether this run has fitted the protector; else it was loaded.
-        protector: it.
+        fitted: whether this run fitted the protector; otherwise it was loaded.
+        protector: the protector.
         outcome: what was written.
-        measured: on stored images of this run; None when it found all of them done.
-        seconds: that this run took.
-        pushed_to: the address of the published dataset.
-        listed: a file with all images that were skipped, where they are many.
-        sheet: a picture of the images that changed most, before and after; None where none was protected now.
-        warnings: what there is to know of the fit, in sentences.
+        measured: how visible the noise is on stored images of this run; None if all were done before.
+        seconds: duration of this run.
+        pushed_to: the address of the published dataset; None if nothing was pushed.
+        listed: a file with the names of all skipped images; None if they are few.
+        sheet: a picture of the images that changed most, before and after; None if this run protected none.
+        warnings: warnings about the fit, as sentences.
     """
 
     out: Path | None
@@ -132,8 +132,8 @@ def say(result: Result) -> None:
         facts["made again"] = f"{outcome.again:,}, whose originals or copies have changed since"
     if outcome.orphans:
         facts["left over"] = (
-            f"{len(outcome.orphans):,} copies whose originals are gone or have others now (the first: "
-            f"{shown(outcome.orphans[0])}); remove what nobody is to see"
+            f"{len(outcome.orphans):,} copies whose originals are gone or have another copy now (the first: "
+            f"{shown(outcome.orphans[0])}); remove those that nobody should see"
         )
     if outcome.carried:
         facts["left clean"] = f"split {', '.join(outcome.carried)} (name it with --split to protect it)"
@@ -160,9 +160,9 @@ def say(result: Result) -> None:
     if result.pushed_to is not None:
         facts["published"] = result.pushed_to
     say_lines(facts)
-    for told, found in (("Not published", outcome.left_out), ("Note", outcome.noted)):
+    for heading, found in (("Not published", outcome.left_out), ("Note", outcome.noted)):
         for kind, names in found.items():
-            say_text(f"{told}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
+            say_text(f"{heading}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
     for image in outcome.left_out.get(BAD, ())[1 : BadImages.SHOWN]:
         say_text(f"  {image}")
     if result.listed is not None:

@@ -33,7 +33,7 @@ from uc_hf.scoring.verdict import NOT_PROTECTED, PARTLY, PROTECTED, judge
 
 
 SHOWN = 8
-"""Pictures in the report's contact sheet."""
+"""Number of pictures in the report's contact sheet."""
 
 COLOURS = {PROTECTED: "green", PARTLY: "yellow", NOT_PROTECTED: "red"}
 
@@ -50,8 +50,8 @@ class Preset:
         targets: presets, Hub names or folders.
         protocols: names.
         counter_measures: names.
-        seeds: trainings of each cell.
-        choose: fields of the recipe that the pictures decide, where the user does not.
+        seeds: number of trainings of each combination.
+        choose: fields of the recipe that are chosen by the pictures unless the user sets them.
     """
 
     recipe: Recipe
@@ -62,7 +62,7 @@ class Preset:
     choose: Sequence[str] = ()
 
     def changed(self, recipe: Mapping[str, Any], given: Mapping[str, Any]) -> "Preset":
-        """A copy with what was given; values of None and empty lists leave the preset's.
+        """A copy with the given values; None and empty lists keep the preset's.
 
         Raises:
             SettingError: a recipe out of its range.
@@ -93,7 +93,7 @@ PRESETS = {
         ],
     ),
 }
-"""`quick` for a first look on a laptop; `paper` as published (tables 1 and 2); `full` for a claim, on a GPU."""
+"""`quick` for a first test on a laptop; `paper` as published (tables 1 and 2); `full` for a claim, on a GPU."""
 
 
 def find_preset(name: str) -> Preset:
@@ -124,11 +124,11 @@ def score_sets(
         protected: what `uc_hf.data.sources.open_dataset` takes.
         clean: the originals, the same.
         test: a split of the clean set, or another dataset; None for the clean set's test split.
-        protector: adds the controls on the same clusters, and the clean set through the same encoding.
-        preset: which trainings.
+        protector: adds the controls on the same clusters, and encodes the clean set in the same way.
+        preset: the trainings.
         image_column: None for the only one.
         label_column: None for the only ClassLabel, or a usual name.
-        out: a folder for scorecard.json and scorecard.html; what it holds already is not trained again.
+        out: a folder for scorecard.json and scorecard.html; trainings that it holds are not repeated.
 
     Raises:
         UCError: of any kind, with the remedy.
@@ -171,7 +171,7 @@ def facts(card: Scorecard) -> dict[str, Any]:
 
 
 def say(card: Scorecard) -> None:
-    """Print a scorecard for a person; a column that says the same in every row is left out."""
+    """Print a scorecard for a person, without columns that are equal in every row."""
     rows = card.table()
     shown = [name for name in rows[0] if name not in SHARED or len({row[name] for row in rows}) > 1]
     table = Table(box=None, pad_edge=False)
@@ -180,7 +180,7 @@ def say(card: Scorecard) -> None:
     for row in rows:
         table.add_row(*(cell(row[name]) for name in shown))
     console = Console()
-    # A file or a pipe has no width to keep to.
+    # A file or a pipe has no width.
     (console if console.is_terminal else Console(width=WIDE)).print(table)
     say_text(f"\nguessing: {percent(card.chance)}\n")
     verdict = judge(card)
@@ -225,9 +225,9 @@ def banner(card: Scorecard) -> tuple[str, str] | None:
 def accuracy_sections(card: Scorecard) -> list[Section]:
     """The table of accuracies, and the curves of each target, protocol and counter-measure."""
     text = (
-        "Accuracy on clean pictures after the last epoch, mean and standard deviation over the seeds. What serves a "
-        "scraper best comes first. The drop is of the protected set against the originals under the same "
-        "counter-measure; the best epoch is the most that any early stopping could give. "
+        "Accuracy on clean pictures after the last epoch, mean and standard deviation over the seeds. The row that is "
+        "best for a scraper comes first. The drop compares the protected set with the originals under the same "
+        "counter-measure; the best epoch is the most that early stopping could reach. "
         f"Guessing gives {percent(card.chance)}."
     )
     for note in card.notes:
@@ -248,7 +248,7 @@ def accuracy_sections(card: Scorecard) -> list[Section]:
 
 
 def picture_sections(train_sets: dict[str, datasets.Dataset], column: str | None) -> list[Section]:
-    """The report's pictures, "clean" and "protected" side by side; or why the two sets' rows do not pair up."""
+    """The report's pictures, clean and protected side by side; or the reason why the sets do not pair up."""
     clean, protected = train_sets["clean"], train_sets["protected"]
     if len(clean) != len(protected):
         text = f"The sets have {len(clean):,} and {len(protected):,} rows: their pictures do not pair up."

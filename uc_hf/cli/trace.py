@@ -42,7 +42,7 @@ def trace(
     label: str | None,
     out: Path | None,
 ) -> Evidence:
-    """Find evidence, and write it down.
+    """Trace, and write the evidence down.
 
     Args:
         model: a name on the Hub, a folder, or an endpoint's address.
@@ -52,7 +52,7 @@ def trace(
         unseen: pictures that no suspect was trained on; None for the originals' test split, if there is one.
         references: models that were not trained on the set, named as `model` is.
         splits: of the originals and the published set that were protected.
-        budget: questions.
+        budget: number of questions.
         stop_at: a p-value.
         image: the originals' column of images.
         label: the originals' column of labels.
@@ -94,41 +94,43 @@ def say(evidence: Evidence, out: Path | None) -> None:
     for test in {test.name: test for test in evidence.tests}.values():
         facts[NAMES[test.name]] = f"{p_text(test.p)} ({test.witnesses:,} {test.name}, {test.questions:,} questions)"
     if evidence.least_effect is not None:
-        facts["power"] = f"{evidence.scenes:,} pictures show an effect of {evidence.least_effect:.2f} 19 times of 20"
+        facts["power"] = (
+            f"{evidence.scenes:,} pictures show an effect of {evidence.least_effect:.2f} in 19 of 20 cases"
+        )
     if evidence.observed_effect is not None:
         facts["observed effect"] = f"{evidence.observed_effect:.2f} standard deviations of a picture's difference"
     if evidence.repeats:
-        facts["left out"] = f"{evidence.repeats:,} pictures of scenes that others show"
+        facts["left out"] = f"{evidence.repeats:,} further pictures of the same scenes"
     if evidence.strangers:
         facts["not published"] = f"{evidence.strangers:,} originals whose copy is not in the published set"
-    facts["commitment"] = _told(evidence.commitment)
+    facts["commitment"] = _describe(evidence.commitment)
     if out is not None:
         facts["written"] = f"{out / 'trace.json'}, {out / 'trace.png'}"
     say_lines(facts)
     if evidence.found:
         typer.echo(
-            "This is what chance gives in one of so many cases, if who trained the model did not know your key. What "
-            "it assumes, and what an accused could say: docs/trace.md"
+            "The p-value is the probability of such answers from a model that was not trained on the set. What it "
+            "assumes, and what an accused could say: docs/how-to/trace.md"
         )
     else:
         typer.echo("A model may have been trained on the set and show nothing of it.")
 
 
 def find_commitment(protector: Protector, published: str | None, key: Path) -> Commitment:
-    """What the card of the published set, or else the file beside the protector, says of the key.
+    """The commitment to the key in the card of the published set, or else in the file beside the protector.
 
     Raises:
         SettingError: the card commits to another key.
     """
     own = digest(protector)
-    told = None if published is None else _from_card(published)
-    if told is not None:
-        if told.get("digest") != own:
+    stated = None if published is None else _from_card(published)
+    if stated is not None:
+        if stated.get("digest") != own:
             raise SettingError(
-                f"the card of {published} commits to another key, {told.get('digest')}, than this, {own}. "
+                f"the card of {published} commits to the key {stated.get('digest')}, and this is {own}. "
                 "Name the protector that the set was published with."
             )
-        return Commitment(own, told.get("date"), f"the card of {published}")
+        return Commitment(own, stated.get("date"), f"the card of {published}")
     beside = read_commitment(key) if key.is_dir() else None
     if beside is not None and beside.get("digest") == own:
         return Commitment(own, beside.get("date"), "a file beside the protector")
@@ -147,12 +149,12 @@ def _from_card(published: str) -> dict[str, str] | None:
     return found if isinstance(found, dict) else None
 
 
-def _told(commitment: Commitment) -> str:
+def _describe(commitment: Commitment) -> str:
     if commitment.where is None:
-        return "none: nobody but you knows since when there has been this key"
+        return "none: only you know how old this key is"
     if commitment.where.startswith("the card"):
         return f"in {commitment.where} since {commitment.date}"
-    return f"in {commitment.where} since {commitment.date}; publish its digest to make others sure"
+    return f"in {commitment.where} since {commitment.date}; publish its digest, so that others can check it"
 
 
 def _rows(splits: datasets.DatasetDict, asked: Sequence[str]) -> datasets.Dataset:

@@ -1,6 +1,6 @@
-"""Figures of a protection job, drawn with matplotlib's object API.
+"""Figures of a protection job, drawn with matplotlib's object API, without pyplot.
 
-Nothing here uses pyplot, its list of open figures or the backend. A figure is an ordinary object: it is freed with its
+A figure is an ordinary object: it is freed with its
 last reference, saved with `figure.savefig(path)`, and shown as the last line of a notebook cell.
 """
 
@@ -349,7 +349,7 @@ def _spectrum_key(figure: Figure, left: float, top: float, bound: str) -> None:
 
 
 def _cluster_key(figure: Figure, left: float, top: float, palette: Sequence[str]) -> None:
-    """The colour of each cluster; with more than twenty only the first and the last are named."""
+    """The colour of each cluster; of more than twenty only the first and the last are named."""
     room = WIDTH - MARGIN - left - 2.6
     step = min(0.42, room / len(palette))
     show(figure, left, top, step * len(palette), 0.06, np.array([[to_rgb(colour) for colour in palette]]))

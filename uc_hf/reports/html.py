@@ -43,10 +43,10 @@ def write_report(
 
     Args:
         path: the HTML file; its folder is created if it does not exist.
-        title: what was measured, the small line at the top and the name of the browser's tab.
+        title: what was measured; the small line at the top, and the title of the browser's tab.
         headline: the result in one sentence.
         sections: shown in order.
-        verdict: what the result means in a word, and the rule behind it; above the headline, in a colour of its own.
+        verdict: the verdict in a word and the rule behind it; shown above the headline.
     """
     shown = [_shown(section) for section in sections]
     page = templates.fill(
@@ -69,7 +69,7 @@ class _Column:
 
 
 def _shown(section: Section) -> dict[str, Any]:
-    """A section as the template takes it: text and pictures, no figures and no numbers."""
+    """A section as the template takes it: its numbers as text, its figure as a picture."""
     return {
         "title": section.title,
         "paragraphs": [paragraph for paragraph in re.split(r"\n\s*\n", section.text.strip()) if paragraph],

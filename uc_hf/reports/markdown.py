@@ -1,4 +1,4 @@
-"""Markdown in which text from data is shown, and never acts: as HTML, as a link, or as the end of a section."""
+"""Markdown in which text from data is only shown: it never acts as HTML, a link, or the end of a section."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Markdown(str):
-    """Text that is meant as Markdown; any other is escaped where it is filled in."""
+    """Text that is Markdown already; any other text is escaped where it is filled in."""
 
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -30,7 +30,7 @@ def plain(text: Any) -> Markdown:
 
 
 def code(text: Any) -> Markdown:
-    """A name or a number from data as a span of code; as plain text where it is neither."""
+    """A name or a number from data as a span of code; anything else as plain text."""
     return Markdown(f"`{text}`") if re.fullmatch(r"[\w./@+-]+", str(text)) else plain(text)
 
 

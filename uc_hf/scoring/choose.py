@@ -1,4 +1,4 @@
-"""A recipe that fits the pictures: the size from their short sides, the length from where accuracy settles."""
+"""Choose a recipe for the pictures: the size by their short sides, the length by when accuracy stops rising."""
 
 import logging
 from collections.abc import Callable
@@ -23,22 +23,22 @@ SCRAPER = 224
 """The size in pixels at which a scraper trains on photographs."""
 
 LOOKED_AT = 256
-"""Pictures whose size is read, evenly spread over the set."""
+"""Largest number of pictures whose size is read, evenly spread over the set."""
 
 LENGTHS = {"cpu": (10, 20, 40), "cuda": (15, 30, 60, 120)}
-"""Epochs that are tried on the originals, each twice as long as the one before; the last is the cap."""
+"""Numbers of epochs that are tried on the originals, about doubling each time; the last is the largest."""
 
 SETTLED = 0.02
-"""Accuracy has settled where training twice as long adds no more than this."""
+"""Accuracy has settled if training twice as long adds at most this much."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A recipe, and what the choice has to say.
+    """A recipe, and warnings about the choice.
 
     Attributes:
         recipe: complete.
-        notes: sentences for the reader of the scorecard; empty where there is nothing to warn of.
+        notes: warnings for the reader of the scorecard; often none.
     """
 
     recipe: Recipe
@@ -74,15 +74,15 @@ def _too_small(size: int, short_side: int) -> tuple[str, ...]:
     if 2 * size >= scraper:
         return ()
     note = (
-        f"Targets are trained at {size} px, and a scraper would train on these pictures at about {scraper} px: what "
-        f"holds there is not measured here. Write --image-size {scraper}."
+        f"Targets are trained at {size} px, and a scraper would train on these pictures at about {scraper} px. The "
+        f"result may differ there. Write --image-size {scraper}."
     )
     logger.warning(note)
     return (note,)
 
 
 def check_size(recipe: Recipe, short_side: int) -> Chosen:
-    """A recipe whose size the user chose, with a warning where it is less than half of a scraper's."""
+    """A recipe whose size the user chose, with a warning if it is less than half of what a scraper would use."""
     return Chosen(recipe, _too_small(recipe.image_size, short_side))
 
 
@@ -101,8 +101,8 @@ def choose_length(recipe: Recipe, train_clean: Callable[[Recipe], float]) -> Cho
             return Chosen(replace(recipe, epochs=epochs // 2))
         before = accuracy
     note = (
-        f"The accuracy on the originals still rose at {lengths[-1]} epochs, which is the cap: a scraper who trains "
-        "longer learns more from both sets. Write --epochs for a longer training."
+        f"The accuracy on the originals still rose at {lengths[-1]} epochs, the largest number that is tried: a "
+        "scraper who trains longer learns more from both sets. Write --epochs to train longer."
     )
     logger.warning(note)
     return Chosen(replace(recipe, epochs=lengths[-1]), (note,))

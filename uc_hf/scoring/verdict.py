@@ -1,4 +1,4 @@
-"""One word for what a scorecard means, with the rule behind it."""
+"""The verdict on a scorecard in a word, with the rule behind it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from uc_hf.scoring.results import Judged, Scorecard, Summary
 PROTECTED, PARTLY, NOT_PROTECTED, UNDECIDED = "protected", "partly protected", "not protected", "cannot tell"
 
 MOST, SOME = 2 / 3, 1 / 3
-"""Shares of the drop from the originals' accuracy to guessing: from which on a set is protected, and partly so."""
+"""Thresholds for "protected" and "partly protected": the loss as a share of the originals' accuracy above guessing."""
 
 LEAST_TAUGHT = 0.1
-"""How far above guessing the originals' accuracy has to be: without it there is no drop to measure."""
+"""Smallest accuracy above guessing on the originals with which a loss can be measured."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Verdict:
 
     Attributes:
         word: "protected", "partly protected", "not protected" or "cannot tell".
-        share: of what the originals teach (their accuracy above guessing), the part that is lost; None where they
-            teach too little to tell.
-        control: the control that loses most, by name; None without controls.
-        control_share: what it loses; None without controls.
-        judge: target and protocol that lose least.
+        share: the loss of the protected set as a share of the originals' accuracy above guessing; None if that
+            accuracy is too low to tell.
+        control: name of the control with the largest loss; None without controls.
+        control_share: its loss; None without controls.
+        judge: the target and protocol with the smallest loss.
         why: the rule, with its figures, in a sentence or two.
     """
 
@@ -81,7 +81,7 @@ def _best_control(judged: Judged) -> Summary | None:
 
 
 def _beside(control: Summary, control_share: float, protected: Summary) -> str:
-    """Whether the protection is ahead of noise that was not learnt: by more than both spreads over the seeds."""
+    """Whether the protection leads a control by more than the spread of both over the seeds."""
     lead = control.last - protected.last
     text = f"{control.train_set}, which nobody learnt, loses {_whole(control_share)}"
     if lead > (control.last_std**2 + protected.last_std**2) ** 0.5:

@@ -1,4 +1,4 @@
-"""`uc-hf card`: what can be written."""
+"""`uc-hf card`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,14 +20,14 @@ def card(
         typer.Option(metavar="FILE", help="The scorecard.json that `uc-hf score` wrote.", show_default=False),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="The originals' name on the Hub: their licence is told.", show_default=False)
+        str | None, typer.Option(help="The originals' name on the Hub; their licence is copied.", show_default=False)
     ] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(help="A protected split; may be repeated.", show_default="all but test and validation splits"),
     ] = None,
 ) -> None:
-    """Write the card of a protected dataset on the Hub; what a person wrote there stays."""
+    """Write the card of a protected dataset on the Hub; text that a person wrote there stays."""
     from uc_hf.cli import card as command
     from uc_hf.cli import console
 

@@ -1,4 +1,4 @@
-"""`uc-hf demo`: what can be written."""
+"""`uc-hf demo`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +21,11 @@ def demo(
             help="A Hub name or local path with the splits train and test.", show_default="a set generated in code"
         ),
     ] = None,
-    surrogate: Annotated[str | None, typer.Option(help="As of protect.", show_default="uc_hf/tiny, built in")] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(help="As in uc-hf protect.", show_default="uc_hf/tiny, built in")
+    ] = None,
     surrogate_size: Annotated[
-        int | None, typer.Option(help="Side in pixels at which the surrogate looks.", show_default="its own")
+        int | None, typer.Option(help="Input size of the surrogate in pixels.", show_default="its own")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings on each set.", show_default="3")] = None,
     out: Annotated[Path, typer.Option(help="Folder for report, scorecard and protector.")] = Path("demo"),

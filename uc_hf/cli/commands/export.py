@@ -1,4 +1,4 @@
-"""`uc-hf export`: what can be written."""
+"""`uc-hf export`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated

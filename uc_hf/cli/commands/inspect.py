@@ -1,4 +1,4 @@
-"""`uc-hf inspect`: what can be written."""
+"""`uc-hf inspect`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def inspect(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a protector is and has learnt."""
+    """Show a protector's settings, clusters and noise."""
     from uc_hf.cli import console
     from uc_hf.cli import inspect as command
     from uc_hf.methods.registry import open_protector

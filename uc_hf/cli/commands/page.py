@@ -1,4 +1,4 @@
-"""`uc-hf app`: what can be written."""
+"""`uc-hf app`: its options and help."""
 
 from typing import Annotated
 
@@ -17,9 +17,9 @@ def app(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in your browser.")] = True,
 ) -> None:
-    r"""Open a page in your browser: drop photos in, look at them, protect them and take them along.
+    r"""Open a page in your browser on which you protect photos: drop them in, compare, download.
 
-    It runs on this machine, for this machine alone. Needs gradio: pip install 'uc_hf\[app]'.
+    It runs on this machine and can only be reached from it. Needs gradio: pip install 'uc_hf\[app]'.
     """
     from uc_hf.cli import console
     from uc_hf.cli.web.serve import serve

@@ -1,4 +1,4 @@
-"""`uc-hf protect`: what can be written."""
+"""`uc-hf protect`: its options and help."""
 
 import time
 from fractions import Fraction
@@ -89,7 +89,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="|".join(CONTAINERS),
-            help="How protected images are stored; png and webp are lossless.",
+            help="Format of the protected images; png and webp are lossless.",
             show_default="png",
             rich_help_panel=WHERE,
         ),
@@ -126,7 +126,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="own|predicted|clusters",
-            help="Of a baseline: the dataset's own, the guesses of --surrogate (a classifier), or its clusters.",
+            help="Labels for a baseline: the dataset's own, predictions of --surrogate (a classifier), or clusters.",
             show_default="own",
             rich_help_panel=METHOD,
         ),
@@ -178,13 +178,13 @@ def protect(
     canvas_size: Annotated[
         int | None,
         typer.Option(
-            help="Side in pixels on which the families other than wave, and baselines, learn their noise.",
+            help="Side in pixels of the square on which baselines and the families other than wave learn their noise.",
             show_default="the surrogate's, or the images'",
             rich_help_panel=EXPERT,
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of everything random.", show_default="0", rich_help_panel=EXPERT)
+        int | None, typer.Option(help="Seed of everything random.", show_default="0", rich_help_panel=EXPERT)
     ] = None,
     device: Annotated[
         str | None,
@@ -206,7 +206,7 @@ def protect(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A further column of images that may be published as it is; may be repeated.",
+            help="A further column of images that may be published unchanged; may be repeated.",
             show_default=False,
             rich_help_panel=WHERE,
         ),
@@ -216,7 +216,7 @@ def protect(
         bool,
         typer.Option(
             "--verify",
-            help="Read all that an earlier run has finished, rather than trust sizes and times.",
+            help="Read all files of an earlier run again, instead of trusting their sizes and times.",
             rich_help_panel=WHERE,
         ),
     ] = False,
@@ -224,7 +224,7 @@ def protect(
         bool,
         typer.Option(
             "--metadata",
-            help="Publish what metadata.csv, .jsonl or .parquet say of the images in a folder, too.",
+            help="Also publish what metadata.csv, .jsonl or .parquet says about the images of a folder.",
             rich_help_panel=WHERE,
         ),
     ] = False,
@@ -246,8 +246,8 @@ def protect(
 ) -> None:
     """Protect a folder of images or a dataset.
 
-    Every image keeps its size, name and place. Run the same command again after an interruption: it goes on where it
-    stopped. Exit code 3: done, but for pictures that were left out, which are named.
+    Every image keeps its size, name and place. After an interruption run the same command again: it continues where it
+    stopped. Exit code 3: done, except for images that were left out, which are named.
     """
     started = time.monotonic()
     from uc_hf.cli import console, results

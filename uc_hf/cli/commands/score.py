@@ -1,4 +1,4 @@
-"""`uc-hf score`: what can be written."""
+"""`uc-hf score`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,8 @@ def score(
     protector: Annotated[
         str | None,
         typer.Option(
-            help="Adds controls: random noise of the same strength on the protector's clusters.", rich_help_panel=WHERE
+            help="The protector: adds controls, random noise of the same strength on its clusters.",
+            rich_help_panel=WHERE,
         ),
     ] = None,
     preset: Annotated[
@@ -72,7 +73,12 @@ def score(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings of each cell.", show_default="the preset's: 3", rich_help_panel=TRAINED),
+        typer.Option(
+            min=1,
+            help="Number of trainings of each combination.",
+            show_default="the preset's: 3",
+            rich_help_panel=TRAINED,
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -107,7 +113,7 @@ def score(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for scorecard.json and scorecard.html; what it holds is not trained again.",
+            help="Folder for scorecard.json and scorecard.html; trainings that it holds are not repeated.",
             show_default=False,
             rich_help_panel=WHERE,
         ),
@@ -116,8 +122,8 @@ def score(
 ) -> None:
     """Train models on the clean and the protected set, and test them on clean images.
 
-    Run the same command again with --out after an interruption: finished trainings stay. Another target, protocol or
-    counter-measure adds to the same scorecard.
+    After an interruption run the same command with --out again: finished trainings are kept. Another target, protocol
+    or counter-measure is added to the same scorecard.
     """
     from uc_hf.cli import console
     from uc_hf.cli import score as command

@@ -1,4 +1,4 @@
-"""`uc-hf trace`: what can be written."""
+"""`uc-hf trace`: its options and help."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,9 @@ def trace(
         str,
         typer.Option(help="The key that the set was protected with: a folder, or a Hub name.", rich_help_panel=WHERE),
     ],
-    originals: Annotated[str, typer.Option(help="The pictures as they were before.", rich_help_panel=WHERE)],
+    originals: Annotated[
+        str, typer.Option(help="The pictures as they were before protection.", rich_help_panel=WHERE)
+    ],
     published: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +39,7 @@ def trace(
     unseen: Annotated[
         str | None,
         typer.Option(
-            help="Other pictures, that nobody was given: the textures are put on them as well.",
+            help="Pictures that nobody trained on: the textures are applied to them, for a second test.",
             show_default="the originals' test split",
             rich_help_panel=WHERE,
         ),
@@ -45,8 +47,8 @@ def trace(
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model that was not trained on the protected set, best one of your own trained on the originals: "
-            "what it answers alike is taken off, and less memory shows. May be repeated.",
+            help="A model that was not trained on the protected set, at best your own, trained on the originals. Its "
+            "answers are subtracted, so that weaker traces show. May be repeated.",
             show_default=False,
             rich_help_panel=WHERE,
         ),
@@ -59,9 +61,7 @@ def trace(
             rich_help_panel=WHERE,
         ),
     ] = None,
-    budget: Annotated[
-        int, typer.Option(min=1, help="Questions at most, each about one picture: pictures come before views of them.")
-    ] = 20_000,
+    budget: Annotated[int, typer.Option(min=1, help="Largest number of questions, each about one picture.")] = 20_000,
     stop_at: Annotated[
         float | None,
         typer.Option(metavar="P", help="End as soon as the p-value is at or below this.", show_default=False),
@@ -81,8 +81,8 @@ def trace(
 ) -> None:
     """Find out whether a model was trained on the protected set.
 
-    The test is exact and needs no other model: each published picture is compared with the copy that your key would
-    have made as likely. The suspect gets to see both. An endpoint's token is read from UC_HF_TRACE_TOKEN.
+    The test is exact and needs no other model. The suspect is shown each published picture and the copy that your key
+    could equally have made, and its answers are compared. An endpoint's token is read from UC_HF_TRACE_TOKEN.
     """
     from uc_hf.cli import console
     from uc_hf.cli import trace as command

@@ -1,4 +1,4 @@
-"""Work that goes on while nobody looks: one job at a time, in a thread, that a page can ask how far it is."""
+"""Work in the background: one job at a time, in a thread, which reports its progress to the page."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from uc_hf.errors import UCError
 logger = logging.getLogger(__name__)
 
 FEW = 10
-"""Seconds that are not counted for a person."""
+"""Remaining seconds below which the page says "a few seconds"."""
 
 _worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="uc_hf")
-"""One for all who use the page: two jobs side by side would take each other's cores, and both longer than in turn."""
+"""One for all users of the page: two jobs at once would compete for the cores, and both take longer than in turn."""
 
 
 class State(StrEnum):
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class StoppedError(Exception):
-    """Somebody has asked the job to stop."""
+    """The job was asked to stop."""
 
 
 class Job:
@@ -79,7 +79,7 @@ class Job:
             self._estimate.hear(report)
 
     def stop(self) -> None:
-        """Ask it to stop at its next step; what it has written stays, and the same job goes on from there."""
+        """Ask the job to stop at its next step; its files stay, and the same job continues from there."""
         self._stopping = True
 
     def wait(self) -> None:

@@ -10,7 +10,7 @@ from uc_hf.scoring.imperceptibility import Difference, in_words
 
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-"""Fonts of the reader's own machine: the page fetches nothing from elsewhere."""
+"""Fonts of the user's machine: the page fetches nothing from elsewhere."""
 
 THEME = gr.themes.Soft(
     primary_hue="teal", secondary_hue="teal", neutral_hue="stone", font=FONT, font_mono=["ui-monospace", "monospace"]
@@ -46,7 +46,7 @@ def describe(difference: Difference) -> str:
 
 
 def progress_bar(fraction: float, told: str) -> str:
-    """A job's bar, and where it is."""
+    """A job's progress bar, with its state in words."""
     percent = round(100 * fraction)
     return (
         f'<div class="uc-bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" aria-valuemax="100">'
@@ -62,7 +62,7 @@ def said(text: str, kind: str = "") -> str:
 def photos_said(
     photos: Sequence[str], left_out: Sequence[Mapping[str, str]], n_bytes: int, warnings: Sequence[str]
 ) -> str:
-    """How many photographs there are, each file that is none of them, with the reason, and what to know of them."""
+    """The number of photographs, the files that were left out with the reason, and warnings."""
     if not photos and not left_out:
         return ""
     text = said(f"{len(photos):,} photo{'s' if len(photos) != 1 else ''}, {size(n_bytes)}.")

@@ -26,7 +26,7 @@ DETAIL = 400
 """Side in pixels of the piece of a photograph that is shown one to one."""
 
 TICK = 1.0
-"""Seconds between two looks at a job."""
+"""Seconds between two updates of a job's progress."""
 
 DRAG = "Before on the left, after on the right: drag the line."
 CLOSE = "Show a detail, pixel by pixel"
@@ -47,10 +47,10 @@ def build(sessions: Sessions, *, local: bool, space: str | None, secret: str) ->
     """The page.
 
     Args:
-        sessions: of its users.
-        local: it runs on the user's machine, and may be told to read a folder there.
-        space: the name of the Space that it runs on, where it does.
-        secret: encrypts what the browser keeps.
+        sessions: its users' sessions.
+        local: whether it runs on the user's machine, where it may read folders.
+        space: the name of the Space that it runs on; None elsewhere.
+        secret: encrypts what the browser stores.
     """
     with gr.Blocks(title="uc_hf: protect your photos", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         Page(blocks, sessions, local=local, space=space, secret=secret)
@@ -66,7 +66,7 @@ class Page:
         self.seen = gr.State(-1)
         self.timer = gr.Timer(TICK, active=False)
         gr.Markdown(f"# Protect your photos\n{LOCAL if local else _uploaded(space)}")
-        # Hidden until the browser has said whose page it is: what is dropped sooner would belong to nobody.
+        # Hidden until the browser has sent its token: files that are dropped earlier would belong to no session.
         with gr.Column(visible=False) as self.everything:
             self._photos(local)
             self._strength()
@@ -193,19 +193,19 @@ class Page:
         return handle
 
     def enter(self, token: str, photo: str | None, strength: str | None) -> dict[Any, Any]:
-        """The page is opened, or loaded anew: what there was is shown again."""
+        """The page was opened or reloaded: show the session as it is."""
         token, session = self.sessions.enter(token)
         return self.view(token, session, photo, strength)
 
     def tick(self, token: str, photo: str | None, strength: str | None, seen: int) -> dict[Any, Any]:
-        """A second has passed: how far is the job?"""
+        """A second has passed: show the job's progress."""
         token, session = self.sessions.enter(token)
         if session.version != seen or not session.busy:
             return self.view(token, session, photo, strength)
         return {self.job: _html(_job(session))}
 
     def view(self, token: str, session: Session, photo: str | None, strength: str | None) -> dict[Any, Any]:
-        """All that depends on the session."""
+        """All components that depend on the session."""
         photos, busy, measured = session.photos, session.busy, session.measured
         ready = bool(photos) and session.has_key
         names, levels = list(photos), list(session.levels)
@@ -264,7 +264,7 @@ class Page:
         )
 
     def _levels(self, token: str, photo: str | None) -> dict[str, Preview] | None:
-        """A photo at each strength; None where there is nothing new to see, as while a job runs."""
+        """A photo at each strength; None if there is nothing to show, for example while a job runs."""
         _, session = self.sessions.enter(token)
         if photo is None or photo not in session.photos or not session.has_key or session.busy:
             return None
@@ -286,7 +286,7 @@ class Page:
         )
 
     def show_key(self, token: str, understood: bool) -> Any:
-        """The key, for who has said to keep it."""
+        """The key, once the user has promised to keep it private."""
         _, session = self.sessions.enter(token)
         if not understood or not session.measured:
             return gr.DownloadButton(visible=False, value=None)

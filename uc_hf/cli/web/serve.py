@@ -31,12 +31,12 @@ def start(*, surrogate: str, port: int | None = None, browser: bool = True) -> "
     """Begin to serve the page.
 
     Args:
-        surrogate: that new keys are fitted with.
+        surrogate: for fitting new keys.
         port: None for the first free one from 7860 on.
         browser: open it in the user's browser.
 
     Returns:
-        what serves it in threads of its own, until it is closed; its address is `local_url`.
+        the running page, which serves in threads of its own until it is closed; its address is `local_url`.
 
     Raises:
         SettingError: gradio is not installed.
@@ -60,7 +60,7 @@ def start(*, surrogate: str, port: int | None = None, browser: bool = True) -> "
     limits = Limits() if space is None else Limits(files=500, n_bytes=10**9)
     sessions = Sessions(root / "sessions", surrogate, limits, keep=None if space is None else HOUR)
     page = build(sessions, local=space is None, space=space, secret=_secret(root))
-    # A page of another site that a browser shows cannot reach this one under a name of its own.
+    # Another site cannot reach this page through the browser by giving its own name to this address.
     hosts = ["*"] if space else [*HOSTS]
     page.launch(
         server_name="0.0.0.0" if space else HOSTS[1],
@@ -81,7 +81,7 @@ def start(*, surrogate: str, port: int | None = None, browser: bool = True) -> "
 
 
 def _secret(root: Path) -> str:
-    """Encrypts what browsers keep: the same after a restart, so that they find their sessions again."""
+    """The key that encrypts what browsers store; kept, so that they find their sessions after a restart."""
     file = root / "secret"
     if not file.is_file():
         root.mkdir(parents=True, exist_ok=True, mode=0o700)

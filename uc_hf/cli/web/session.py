@@ -1,4 +1,4 @@
-"""One person's work: their photographs, the key, the protected copies; in a folder, so that a reload loses nothing."""
+"""One user's photographs, key and protected copies, in a folder, so that a reload loses nothing."""
 
 import json
 import shutil
@@ -23,19 +23,19 @@ from uc_hf.scoring.results import Scorecard
 
 
 LEAST = 2
-"""Classes, and photographs of each, without which nothing can be trained."""
+"""Smallest number of classes, and of photographs in each, with which networks can be trained."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is noted down beside the files.
+    """The state of a session beside its files.
 
     Attributes:
-        folder: of this machine, whose photographs are read in place; None where they were uploaded.
+        folder: a folder of this machine whose photographs are read in place; None if they were uploaded.
         left_out: files that are not protected, each with its "name" and the "reason".
-        strength: that the copies were made with; None before.
-        old_key: whether the key is one that was dropped in.
-        warnings: what the library has said of the photographs.
+        strength: the strength of the copies; None before there are any.
+        old_key: whether the user dropped in the key.
+        warnings: the library's warnings about the photographs.
     """
 
     folder: str | None = None
@@ -46,16 +46,16 @@ class Facts:
 
 
 class Session:
-    """One person's work, in a folder.
+    """One user's work, in a folder.
 
     Args:
         home: the folder.
-        surrogate: that a new key is fitted with.
-        limits: of what may be dropped in.
+        surrogate: for fitting a new key.
+        limits: for the files that are dropped in.
 
     Attributes:
-        job: the latest.
-        version: goes up whenever there is something new to show.
+        job: the latest job.
+        version: increases whenever there is something new to show.
     """
 
     def __init__(self, home: Path, surrogate: str, limits: Limits) -> None:
@@ -67,7 +67,7 @@ class Session:
 
     @property
     def facts(self) -> Facts:
-        """What was noted down; it outlives the program."""
+        """The state as saved; it outlives the program."""
         file = self.home / "facts.json"
         return Facts(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else Facts()
 
@@ -91,7 +91,7 @@ class Session:
 
     @property
     def out(self) -> Path:
-        """The folder of the protected copies: of a folder of this machine beside it, as the command puts it."""
+        """The folder of the protected copies; for a folder of this machine it lies beside that folder."""
         if self.facts.folder is None:
             return self.home / "protected"
         return self.source.with_name(f"{self.source.name}-protected-{self.facts.strength}")
@@ -103,7 +103,7 @@ class Session:
 
     @property
     def folder(self) -> Folder | None:
-        """What `source` holds; None before there are photographs."""
+        """The contents of `source`; None before there are photographs."""
         return list_folder(self.source) if image_folder(self.source) else None
 
     @property
@@ -127,7 +127,7 @@ class Session:
 
     @property
     def labels(self) -> list[str]:
-        """The photographs' classes, by the folders that they lie in; none where nothing could be trained."""
+        """The photographs' classes, named by their folders; empty if there are too few to train on."""
         counts = Counter(parts[0] for name in self.photos if len(parts := Path(name).parts) > 1)
         classes = sorted(label for label, count in counts.items() if count >= LEAST)
         return classes if len(classes) >= LEAST else []
@@ -135,10 +135,10 @@ class Session:
     # --- what a person does
 
     def add(self, files: Sequence[Path]) -> None:
-        """Take in what was dropped, and look at it in the background.
+        """Take in the dropped files, and fit a key in the background.
 
         Raises:
-            UCError: too much; what was taken in until then stays.
+            UCError: there are too many; those taken in until then stay.
         """
         self._refuse_while_busy()
         if self.facts.folder is not None:
@@ -153,7 +153,7 @@ class Session:
         """Work on a folder of this machine, in place.
 
         Raises:
-            DatasetError: it is none, or holds no photographs.
+            DatasetError: it is no folder, or holds no photographs.
         """
         self._refuse_while_busy()
         path = Path(folder).expanduser().resolve()
@@ -175,7 +175,7 @@ class Session:
         self._note(old_key=True)
 
     def protect(self, strength: str) -> None:
-        """Protect all photographs at a strength; copies that an interrupted run has made at it stay."""
+        """Protect all photographs at a strength; copies of an interrupted run at the same strength stay."""
         self._refuse_while_busy()
         if strength not in self.levels:
             raise DatasetError("choose how strong.")
@@ -185,7 +185,7 @@ class Session:
         self._begin(f"Protecting {len(self.photos)} photos", lambda: work.protect(self), work.PROTECT)
 
     def test(self) -> None:
-        """Train small networks on originals and on protected copies, and compare what they learn."""
+        """Train small networks on the originals and on the protected copies, and compare their accuracy."""
         self._refuse_while_busy()
         self._begin("Testing", lambda: work.test(self), work.TEST)
 
@@ -225,7 +225,7 @@ class Session:
 
     @property
     def package(self) -> Path | None:
-        """The protected copies in one file; None of a folder of this machine, beside which they lie."""
+        """The protected copies in one file; None for a folder of this machine, which has them beside it."""
         file = self.home / work.PACKAGE
         return file if file.is_file() else None
 
@@ -245,7 +245,7 @@ class Session:
 
     @property
     def scorecard(self) -> Scorecard | None:
-        """What the test has found."""
+        """The result of the test; None before it."""
         file = self.home / "scorecard.json"
         return Scorecard.load(file) if file.is_file() else None
 
@@ -278,7 +278,7 @@ class Session:
         return copy
 
     def _look(self) -> None:
-        """Fit in the background; with an old key there is nothing to fit, and what was protected keeps its key."""
+        """Fit in the background, unless the user gave a key or copies exist that need theirs."""
         if self.photos and not self.facts.old_key and self.facts.strength is None:
             shutil.rmtree(self.fitted, ignore_errors=True)
             self._forget_levels()
@@ -298,7 +298,7 @@ class Session:
         self.version += 1
 
     def _forget_copies(self) -> None:
-        """Forget what was protected before; copies beside a folder of this machine stay."""
+        """Remove earlier copies and measurements; copies beside a folder of this machine stay."""
         for name in ("protected", "protected.protector", "thumbnails"):
             shutil.rmtree(self.home / name, ignore_errors=True)
         for name in ("measured.json", "scorecard.json", work.PACKAGE):
@@ -311,4 +311,4 @@ class Session:
 
     def _refuse_while_busy(self) -> None:
         if self.busy:
-            raise DatasetError("something else is still being done. Wait for it, or stop it.")
+            raise DatasetError("another job is still running. Wait for it, or stop it.")

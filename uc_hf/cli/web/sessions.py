@@ -1,4 +1,4 @@
-"""Everybody who uses the page, each with a folder of their own that no one else can name."""
+"""The users of the page, each with a folder that no other user can open."""
 
 import hashlib
 import re
@@ -12,17 +12,17 @@ from uc_hf.cli.web.uploads import Limits
 
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-"""32 random bytes in the browser's storage: who has it has the photographs."""
+"""32 random bytes in the browser's storage; whoever has them can open the photographs."""
 
 
 class Sessions:
     """The sessions of one page.
 
     Args:
-        root: holds a folder for each, under the digest of its token: who can list the root cannot open a session.
-        surrogate: that new keys are fitted with.
-        limits: of each session.
-        keep: seconds after which a session that was not used is removed; None to keep it.
+        root: holds a folder for each session, named by the digest of its token: listing `root` opens no session.
+        surrogate: for fitting new keys.
+        limits: for each session.
+        keep: seconds after which an unused session is removed; None to keep it.
     """
 
     def __init__(self, root: Path, surrogate: str, limits: Limits, keep: float | None = None) -> None:
@@ -32,7 +32,7 @@ class Sessions:
         self._used: dict[str, float] = {}
 
     def enter(self, token: object) -> tuple[str, Session]:
-        """The session of a token; of none, or of one that cannot be ours, a new one and its token."""
+        """The session of a token, and the token; a new session if the token is missing or not ours."""
         self.expire()
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
             token = secrets.token_urlsafe(32)
@@ -43,7 +43,7 @@ class Sessions:
         return token, self._open[name]
 
     def expire(self) -> None:
-        """Remove what was not used for long, also what an earlier run of the program has left behind."""
+        """Remove sessions that were not used for long, including those of an earlier run of the program."""
         if self._keep is None:
             return
         oldest = time.time() - self._keep

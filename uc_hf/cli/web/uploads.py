@@ -1,4 +1,4 @@
-"""What a person drops into the page -> photographs in a folder of their own.
+"""Files that a user drops into the page -> photographs in a folder.
 
 Everything here comes from outside: a zip file may name places outside its folder, hold links, or unpack to more than
 the disk holds. Nothing is written but pictures, under names that stay below the folder.
@@ -20,7 +20,7 @@ from uc_hf.files import whole
 
 
 PIECE = 1024 * 1024
-"""Bytes that are unpacked at a time, so that a bomb is met before it is large."""
+"""Bytes that are unpacked at a time, so that a zip bomb is noticed before it is large."""
 
 
 PNG = Container("png")
@@ -31,11 +31,11 @@ LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one person may drop in.
+    """How much one user may drop in.
 
     Attributes:
-        files: pictures, those of a zip file counted.
-        n_bytes: of all of them, unpacked.
+        files: number of pictures, including those in zip files.
+        n_bytes: size of all of them, unpacked, in bytes.
     """
 
     files: int = 20_000
@@ -47,7 +47,7 @@ class LeftOut:
     """A file that was dropped in and is not protected.
 
     Attributes:
-        name: as the person knows it.
+        name: as the user knows it.
         reason: in words, with the remedy.
     """
 
@@ -63,15 +63,15 @@ def take_in(files: Sequence[Path], into: Path, limits: Limits) -> list[LeftOut]:
     """Copy pictures, and those in zip files, into a folder; one that was dropped in before is taken once.
 
     Args:
-        files: as the browser has uploaded them.
-        into: the folder; it may hold what was dropped in earlier.
-        limits: over all that the folder then holds.
+        files: the files that the browser has uploaded.
+        into: the folder; it may hold earlier uploads.
+        limits: for all that the folder then holds.
 
     Returns:
-        what was left out, and why.
+        the files that were left out, with the reason.
 
     Raises:
-        TooMuchError: the limits are reached; what was taken in until then stays.
+        TooMuchError: the limits are reached; pictures taken in until then stay.
     """
     room = _Room(into, limits)
     left_out: list[LeftOut] = []
@@ -87,7 +87,7 @@ def take_in(files: Sequence[Path], into: Path, limits: Limits) -> list[LeftOut]:
 
 
 class _Room:
-    """The folder that is filled, and what is left of its limits."""
+    """A folder, and how much more it may hold."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class _Room:
         self._limits = limits
 
     def put(self, name: PurePosixPath, data: IO[bytes]) -> Iterator[LeftOut]:
-        """Write a picture under a name below the folder; yields why it was left out instead."""
+        """Write a picture under a name below the folder, or yield the reason why it is left out."""
         if self._files < 1:
             raise TooMuchError(f"more than {self._limits.files:,} files. Protect them in parts, or by the command.")
         partial = self._folder / ".partial"
@@ -125,7 +125,7 @@ class _Room:
                 file.write(piece)
 
     def _free(self, name: PurePosixPath, picture: Path) -> Path | None:
-        """Where a picture goes: no two have the same stem, since their copies would; None if it is there already."""
+        """A path with a stem of its own, since copies are named by it; None if the same picture is there already."""
         taken = {path.stem.casefold(): path for path in (self._folder / name.parent).glob("*") if path.is_file()}
         stem, number = name.stem, 1
         while (other := taken.get(stem.casefold())) is not None:
@@ -170,7 +170,7 @@ def _refusal(entry: zipfile.ZipInfo) -> str | None:
 
 
 def _is_litter(name: str) -> bool:
-    """Whether it is what an operating system adds on its own."""
+    """Whether it is a file that operating systems add, such as .DS_Store."""
     path = PurePosixPath(name)
     return "__MACOSX" in path.parts or path.name in LITTER or path.name.startswith("._")
 
@@ -180,7 +180,7 @@ def _printable(name: str) -> str:
 
 
 def pack(folder: Path, to: Path) -> None:
-    """All files of a folder as a zip file, with their tree; not compressed, since pictures are."""
+    """Pack all files of a folder into a zip file with the same tree, uncompressed: pictures are compressed already."""
     with whole(to) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             archive.write(path, path.relative_to(folder).as_posix())

@@ -1,4 +1,4 @@
-"""What a page's jobs do: look at the photographs, protect them, test how well they are protected."""
+"""The page's jobs: fit on the photographs, protect them, test the protection."""
 
 import json
 import shutil
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 LOOK = {"checking images": 0.005, "embedding": 0.05, "trying textures": 0.5, "drawing the preview": 0.5}
 PROTECT = {"checking images": 0.005, "protecting": 0.3, "measuring": 0.3}
 TEST = {"reading clean": 0.02, "reading protected": 0.02, "trainings": 2.0}
-"""Seconds for each photograph, as a first guess."""
+"""Expected seconds for each photograph, by phase."""
 
 TESTED = 0.25
-"""Share of the photographs that the networks are tested on, and not trained."""
+"""Share of the photographs that are kept for testing."""
 
 SEEDS = 2
 
@@ -46,7 +46,7 @@ AS_IT_IS = "as it is"
 PACKAGE = "protected.zip"
 THUMBNAIL = 320
 THUMBNAILS = 60
-"""Side in pixels, and number, of the small pictures in the gallery."""
+"""Side in pixels and largest number of the pictures in the gallery."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Preview:
 
     Attributes:
         before: the original, upright.
-        after: protected.
-        difference: between the two, as they are stored.
+        after: the protected copy.
+        difference: between the two as stored.
     """
 
     before: PIL.Image.Image
@@ -111,7 +111,7 @@ def preview(protector: Protector, photo: Path) -> Preview:
 
 
 def protect(session: "Session") -> None:
-    """Do what the command does, with the key of the strength that was chosen; then measure every photograph."""
+    """Protect as the command does, with a key of the chosen strength; then measure every photograph."""
     strength, folder = session.facts.strength, session.folder
     if strength is None or folder is None:
         raise DatasetError("there are no photographs to protect.")
@@ -148,7 +148,7 @@ def key_file(key: Path, home: Path) -> Path:
 
 
 def test(session: "Session") -> None:
-    """Train small networks on originals and on protected copies; test them on originals that neither has."""
+    """Train small networks on originals and on protected copies; test them on other originals."""
     labels = session.labels
     rows = [(name, labels.index(Path(name).parts[0])) for name in session.photos if Path(name).parts[0] in labels]
     clean = _labelled([(session.original(name), label) for name, label in rows], labels)

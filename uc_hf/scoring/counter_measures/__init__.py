@@ -1,1 +1,1 @@
-"""What a scraper does against the noise: on files, on stored images, on every batch, or in the training step."""
+"""What a scraper does against the noise: to files, to stored images, to every batch, or in the training step."""

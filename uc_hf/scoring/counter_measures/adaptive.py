@@ -33,7 +33,7 @@ ALIKE = (0.7, 0.3)
 clips the noise, 0.33 behind JPEG of quality 95, and at most 0.57 between clusters of one protector."""
 
 MOST_PATTERNS, FEWEST = 200, 4
-"""With more patterns every image has its own noise, and a leak reveals nothing about other images."""
+"""With more patterns every image is taken to have its own noise: a leak reveals nothing about other images."""
 
 AT_ONCE = 256
 EPOCHS, BATCH, LEARNING_RATE = 10, 128, 1e-3

@@ -19,7 +19,7 @@ class CounterMeasure:
 
     Attributes:
         name: as the user wrote it; None for doing nothing.
-        files: applied in this order to every image at its own size, once, before it is resized.
+        files: applied in this order to every image at its own size, once, before resizing.
         stored: applied in this order to the images at the training size, once, before training.
         batch: applied in this order to every batch, after the recipe's augmentation.
         step: applied in the training step, after all others.

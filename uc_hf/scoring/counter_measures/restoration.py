@@ -1,8 +1,8 @@
-"""A small network that a few leaked pairs teach to take noise out, whatever its phase.
+"""A small network that learns from a few leaked pairs to remove the noise, whatever its phase.
 
-Purifiers for unlearnable examples learn the way from protected to clean images from leaked pairs (BridgePure, Wang et
+Purifiers of unlearnable examples learn from leaked pairs to map protected images to clean ones (BridgePure, Wang et
 al. 2024, by diffusion). This one is a plain residual network (DnCNN, Zhang et al. 2017) that trains in a minute on a
-CPU: the least that such an attacker would do.
+CPU: a lower bound on what such an attacker can do.
 """
 
 import torch
@@ -18,7 +18,7 @@ AT_ONCE = 256
 LAYERS, WIDTH = 6, 32
 STEPS, BATCH, LEARNING_RATE = 400, 16, 2e-3
 CROP = 64
-"""Side in pixels of the random crops that are learnt from, or the image's where it is smaller."""
+"""Side in pixels of the random crops for training; the image's side if that is smaller."""
 
 
 @counter_measure("restore", "stored", "leaked pairs", 50, range(1, 10_001), needs_originals=True)

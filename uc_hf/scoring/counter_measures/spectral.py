@@ -1,8 +1,8 @@
 """The attack on textures whose phase differs from image to image: group images by their spectrum, filter each group.
 
-Random phases end attacks that average or subtract pixels. They leave the magnitude of the spectrum, which all images
-of a cluster share. So images are grouped by it, and a colour Wiener filter for each group removes what the group has
-more of than all the others. It needs no key and no original.
+Random phases defeat attacks that average or subtract pixels, but all images of a cluster still share the magnitude of
+the noise's spectrum. So images are grouped by it, and a colour Wiener filter for each group removes what the group has
+more of than all others. It needs no key and no original.
 """
 
 import torch
@@ -19,7 +19,7 @@ PROJECTED = 256
 """Number of random directions in which spectra are clustered."""
 
 COARSE = 2
-"""Number of periods across the image up to which nothing is filtered: there images differ most from one another."""
+"""Number of periods across the image up to which nothing is filtered: images differ most at these frequencies."""
 
 RIDGE = 1e-3
 """Share of its mean power that is added to each covariance, so that it can be inverted."""

@@ -1,1 +1,1 @@
-"""Was a model trained on a protected set? Its answers are asked, and an exact test says."""
+"""Was a model trained on a protected set? It is asked, and an exact test says."""

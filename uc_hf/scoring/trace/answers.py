@@ -1,4 +1,4 @@
-"""What a suspect is asked and answers: pictures, and labels with probabilities as far as it tells them."""
+"""What a suspect takes and returns: pictures, and labels with probabilities."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from uc_hf.errors import SuspectError
 
 
 Answer = Mapping[str, float]
-"""Label to probability; labels that are not told are missing."""
+"""Label to probability; labels that the suspect does not return are missing."""
 
 
 class Suspect(Protocol):
@@ -19,7 +19,7 @@ class Suspect(Protocol):
 
     Attributes:
         name: what reports call it.
-        at_once: pictures in one question.
+        at_once: largest number of pictures in one call.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Suspect(Protocol):
         """An answer for each picture.
 
         Raises:
-            SuspectError: it cannot be asked, or answers what is not understood.
+            SuspectError: it cannot be asked, or its answer is not understood.
         """
 
 
 def read_answer(answer: Any, classes: Sequence[str]) -> Answer:
-    """What a suspect said of one picture, as label -> probability.
+    """A suspect's answer about one picture, as label -> probability.
 
     Raises:
         SuspectError: it is none of the forms that `uc_hf.scoring.trace.suspects.Function` lists.

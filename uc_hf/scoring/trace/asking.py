@@ -1,7 +1,8 @@
 """Asking a suspect about pairs, within a budget of questions and with looks at what is known so far.
 
-More pictures show more than more views of the same ones, so the budget buys pictures first. Each look costs some of
-the test's error rate, fixed before the first question, so that looking early keeps the rate of false alarms.
+A new picture is worth more than another view of a known one, so the budget goes to pictures first. Each look uses a
+share of the error rate that is fixed before the first question, so stopping early does not raise the rate of false
+alarms.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +20,17 @@ from uc_hf.scoring.trace.views import VIEWS
 
 
 FIRST_LOOK = 64
-"""Pairs, at the least, that are asked about before the first look."""
+"""Smallest number of pair views before the first look."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be asked, and when it is looked at.
+    """What is asked, and when the answers are tested.
 
     Attributes:
-        pairs: scenes.
-        views: of each pair.
-        looks: for each look the number of pair views asked before it, and its share of the error rate: the shares add
+        pairs: number of scenes.
+        views: number of views of each pair.
+        looks: for each look the number of pair views asked before it, and its share of the error rate. The shares add
             up to one, and the last look has half of it.
     """
 
@@ -42,9 +43,9 @@ class Plan:
         """The plan of a budget.
 
         Args:
-            budget: questions, each about one picture.
-            pairs: scenes at hand.
-            early: look each time twice as much is known; else once, at the end.
+            budget: number of questions, each about one picture.
+            pairs: number of scenes at hand.
+            early: look whenever the number of answers has doubled; otherwise once, at the end.
         """
         pairs = min(pairs, budget // 2)
         views = min(len(VIEWS), budget // (2 * pairs))
@@ -59,10 +60,10 @@ class Plan:
 
 
 class Reader:
-    """Reads pairs of answers.
+    """Compares the two answers about a pair by the probability of one label.
 
-    The label that is looked for is the owner's where the suspect uses the owner's names, and otherwise the one that it
-    gives the pair as a whole. Either way the two pictures are read alike, whichever was published.
+    It is the owner's label if the suspect uses the owner's class names, and otherwise the suspect's most probable
+    label for the pair. Neither depends on which of the two pictures was published.
 
     Args:
         names: the owner's class names.
@@ -75,10 +76,10 @@ class Reader:
     def difference(self, published: Answer, opposite: Answer, label: str | None) -> float:
         """How much more probable the label is on the published picture, in [-1, 1]."""
         one, other = _by_plain_name(published), _by_plain_name(opposite)
-        told = one.keys() | other.keys()
-        self.shares_names = self.shares_names or bool(told & self._names)
+        labels = one.keys() | other.keys()
+        self.shares_names = self.shares_names or bool(labels & self._names)
         if label is None or not self.shares_names:
-            name = max(sorted(told), key=lambda known: one.get(known, 0.0) + other.get(known, 0.0))
+            name = max(sorted(labels), key=lambda known: one.get(known, 0.0) + other.get(known, 0.0))
         else:
             name = plain(label)
         return one.get(name, 0.0) - other.get(name, 0.0)
@@ -86,16 +87,16 @@ class Reader:
 
 @dataclass(frozen=True)
 class Interview:
-    """Questions to one model about pairs; each picture is asked about by itself.
+    """Questions to one model about pairs; each question shows one picture.
 
     Attributes:
-        suspect: or a model that it is compared with.
-        pairs: scenes.
-        plan: how many, in how many views.
-        reader: of the answers.
-        journal: keeps them; those that it holds are not asked for again.
-        name: of the questions in the journal.
-        seed: of the coin that decides which picture of a pair is asked about first.
+        suspect: the suspect, or a reference model.
+        pairs: the scenes.
+        plan: number of pairs and views, and the looks.
+        reader: compares the answers.
+        journal: keeps the answers; a question whose answer it holds is not asked again.
+        name: of the model, in the journal.
+        seed: decides at random which picture of a pair is shown first.
     """
 
     suspect: Suspect
@@ -107,7 +108,7 @@ class Interview:
     seed: int
 
     def looks(self) -> Iterator[np.ndarray]:
-        """Ask, and give at each look the mean difference of every pair that was asked about, float64 [n]."""
+        """Ask, and yield at each look the mean difference of each pair that was asked about, float64 [n]."""
         questions = list(product(range(self.plan.views), range(self.plan.pairs)))
         coins = np.random.default_rng(self.seed).random(len(questions)) < 0.5
         known: list[list[float]] = [[] for _ in range(self.plan.pairs)]
@@ -117,12 +118,12 @@ class Interview:
             for look, _ in self.plan.looks:
                 while asked < look:
                     part = slice(asked, min(asked + step, look))
-                    told = self._ask(questions[part], coins[part])
-                    for (_, scene), difference in zip(questions[part], told, strict=True):
+                    differences = self._ask(questions[part], coins[part])
+                    for (_, scene), difference in zip(questions[part], differences, strict=True):
                         known[scene].append(difference)
-                    bar.update(len(told))
+                    bar.update(len(differences))
                     asked = part.stop
-                yield np.array([np.mean(differences) for differences in known if differences])
+                yield np.array([np.mean(of_scene) for of_scene in known if of_scene])
 
     def _ask(self, questions: Sequence[tuple[int, int]], coins: np.ndarray) -> list[float]:
         """The difference of each pair in its view; only those that the journal lacks are asked about."""
@@ -146,7 +147,7 @@ class Interview:
 
 
 def plain(name: str) -> str:
-    """A label without what people write differently."""
+    """A label without the differences in spelling: case, underscores, blanks around it."""
     return name.strip().casefold().replace("_", " ")
 
 

@@ -9,7 +9,7 @@ from uc_hf.data.images import LUMA, Picture, resize
 SIDE = 8
 
 NEAR = 4
-"""Bits of 64 in which two pictures of one scene differ at most; of two that have nothing in common it is about 32."""
+"""Largest number of bits, of 64, in which pictures of one scene differ; unrelated pictures differ in about 32."""
 
 
 def fingerprint(picture: Picture) -> int:

@@ -20,11 +20,13 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that mean: ask again later."""
 
 TRIES, LONGEST_WAIT, TIMEOUT = 8, 300.0, 60.0
-"""Of one question: how often, the longest pause between two tries and the longest wait for an answer, in seconds."""
+"""For one question: number of tries, longest pause between two tries, longest wait for an answer, in seconds."""
 
 
 class Endpoint:
-    """Answers as the Hub's inference API does: a list of {"label", "score"}; of some only the best, or without scores.
+    """An endpoint that answers as the Hub's inference API does: with a list of {"label", "score"}.
+
+    A list of the best few, or a label without a score, will do.
 
     Args:
         url: where a picture's bytes are posted, as PNG.
@@ -33,7 +35,7 @@ class Endpoint:
     """
 
     def __init__(self, url: str, token: str | None = None, wait: Callable[[float], None] = time.sleep) -> None:
-        self.name, self.at_once = url.split("?")[0], 1  # what follows may be a secret, and reports tell the name
+        self.name, self.at_once = url.split("?")[0], 1  # the query may hold a secret, and reports show the name
         self._url = url
         headers = {"Content-Type": "image/png", "Accept": "application/json"}
         if token is not None:
@@ -63,7 +65,7 @@ class Endpoint:
             logger.info("%s: %s; again in %.0f s", self.name, trouble, pause)
             self._wait(min(pause, LONGEST_WAIT))
         raise SuspectError(
-            f"{self.name} has not answered {TRIES} times: {trouble}. What was answered is kept where --out was given: "
+            f"{self.name} has not answered {TRIES} times: {trouble}. Its answers are kept if --out was given: "
             "the same command goes on."
         )
 

@@ -1,4 +1,4 @@
-"""What a trace has found: one sentence, and all that it rests on."""
+"""The result of a trace: one sentence, and what it rests on."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SURE = 0.01
 """The p-value at or below which `uc_hf` speaks of evidence."""
 
 POWER = 0.95
-"""Share of the cases in which an effect is to be seen: 19 of 20."""
+"""The power for which effects and numbers of pictures are stated: an effect is found in 19 of 20 cases."""
 
 NAMES = {
     "pairs": "published pictures against their opposites",
@@ -37,9 +37,9 @@ class Test:
     Attributes:
         name: "pairs" or "textures".
         null: the statistic beside its exact null distribution.
-        share: of the error rate that is this test's; all shares add up to one.
-        witnesses: independent observations: scenes, or textures.
-        questions: asked for it so far.
+        share: this test's share of the error rate; all shares add up to one.
+        witnesses: number of independent observations: scenes, or textures.
+        questions: number asked for this test so far.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Test:
 
     @property
     def p(self) -> float:
-        """Of this test alone."""
+        """The p-value of this test alone."""
         return self.null.p
 
     @property
@@ -74,12 +74,12 @@ class Test:
 
 @dataclass(frozen=True)
 class Commitment:
-    """What the owner has published of the key, and whether this key is the one.
+    """The owner's commitment to the key.
 
     Attributes:
-        digest: of the key that was used.
-        date: on which it was published, as the card or the file tells it; None where there is no commitment.
-        where: it was found.
+        digest: digest of the key that was used.
+        date: date of publication by the card or the file; None without a commitment.
+        where: where it was found; None without a commitment.
     """
 
     digest: str
@@ -93,14 +93,14 @@ class Evidence:
 
     Attributes:
         suspect: its name.
-        tests: in the order in which they were made; at each look the test of pairs once more.
-        scenes: that were asked about.
-        commitment: of the key.
-        own_labels: whether the suspect uses the owner's labels; else its own answers were taken as labels.
-        references: models that were known not to have seen the set, whose answers were taken off.
-        repeats: originals left out since an earlier one shows the same scene.
-        strangers: originals left out since the published set does not hold their copy.
-        stopped_early: whether the budget was not spent since the evidence was enough.
+        tests: in the order in which they were made; the test of pairs once for each look.
+        scenes: number of scenes that were asked about.
+        commitment: to the key.
+        own_labels: whether the suspect uses the owner's labels; otherwise its own answers served as labels.
+        references: names of models that have not seen the set, whose answers were subtracted.
+        repeats: number of originals left out because an earlier one shows the same scene.
+        strangers: number of originals left out because the published set lacks their copy.
+        stopped_early: whether the evidence sufficed before the budget was spent.
     """
 
     suspect: str
@@ -115,40 +115,40 @@ class Evidence:
 
     @property
     def p(self) -> float:
-        """Over all tests and looks: the least p-value divided by its share of the error rate (weighted Bonferroni).
+        """The p-value over all tests and looks: the smallest p / share of the error rate (weighted Bonferroni).
 
-        It is at most a with probability a under the null, however the tests hang together.
+        Under the null it is at most a with probability at most a, however the tests depend on each other.
         """
         return min(1.0, min(test.p / test.share for test in self.tests))
 
     @property
     def found(self) -> bool:
-        """Whether this is evidence."""
+        """Whether p is small enough to count as evidence."""
         return self.p <= SURE
 
     @property
     def questions(self) -> int:
-        """Asked in all."""
+        """Number of questions in all tests."""
         return sum(max(t.questions for t in self.tests if t.name == name) for name in {t.name for t in self.tests})
 
     @property
     def least_effect(self) -> float | None:
-        """The least effect that so many scenes show in 19 of 20 cases; see `observed_effect` for its unit.
+        """The smallest effect that so many scenes show in 19 of 20 cases, in the unit of `observed_effect`.
 
-        It is the mean of normal observations that this test finds so often: a guide, not a p-value.
+        Computed for normally distributed differences: a guide, not a p-value.
         """
         pairs = self._last_look
         return None if pairs is None else _needed_z(pairs) / np.sqrt(pairs.witnesses)
 
     @property
     def observed_effect(self) -> float | None:
-        """The mean difference of a pair in standard deviations of a single one."""
+        """The mean difference of a pair, in standard deviations of a single pair's difference."""
         pairs = self._last_look
         return None if pairs is None else pairs.z / np.sqrt(pairs.witnesses)
 
     @property
     def scenes_needed(self) -> int | None:
-        """How many scenes an effect as large as the observed one needs to be seen in 19 of 20 cases."""
+        """Number of scenes with which an effect of the observed size is found in 19 of 20 cases."""
         pairs = self._last_look
         if pairs is None or pairs.z <= 0:
             return None

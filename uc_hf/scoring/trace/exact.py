@@ -1,7 +1,7 @@
-"""Exact null distributions: no normal approximation, no random draws where all cases can be counted.
+"""Exact null distributions: no normal approximation, and no random draws where all cases can be counted.
 
-A statistic is made of whole numbers first. Its distribution is then a table of probabilities, built by adding one
-picture, or one texture, at a time; a p-value is a sum of that table's end and holds its digits however small it is.
+A statistic is rounded to whole numbers first. Its distribution is then a table of probabilities, built by adding one
+picture or texture at a time. A p-value is the sum of that table's tail, and accurate however small it is.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from scipy.stats import norm, rankdata
 
 
 LEVELS = 2**16
-"""The largest sum of absolute differences, in whole numbers: rounding moves a z-value by less than a thousandth."""
+"""Sum of the absolute differences as whole numbers; rounding changes a z-value by less than 0.001."""
 
 MOST_TEXTURES = 12
-"""So many permutations are counted, all 479,001,600 of them; above, some are drawn."""
+"""Largest number of textures whose permutations are all counted: 12! = 479,001,600. Of more, some are drawn."""
 
 DRAWS, DRAW_SEED = 99_999, 0
 VOTE_LEVELS = 2**10
@@ -25,9 +25,9 @@ class Null:
     """A statistic and what it would be if the suspect knew nothing of the key.
 
     Attributes:
-        observed: of the suspect.
-        values: float64 [n], ascending: what the statistic can be.
-        chances: float64 [n], how likely each is under the null.
+        observed: the suspect's value.
+        values: float64 [n], ascending: the values that the statistic can take.
+        chances: float64 [n], probability of each value under the null.
     """
 
     observed: float
@@ -36,7 +36,7 @@ class Null:
 
     @property
     def p(self) -> float:
-        """The chance of the observed value or a larger one, in (0, 1]."""
+        """The probability of the observed value or a larger one, in (0, 1]."""
         first = int(np.searchsorted(self.values, self.observed - 1e-9 * max(1.0, abs(self.observed))))
         least = np.nextafter(0, 1)  # far out the chances are smaller than a float holds
         return float(np.clip(self.chances[first:].sum(), least, 1))
@@ -49,7 +49,7 @@ class Null:
 
 
 def sign_flips(differences: np.ndarray) -> Null:
-    """The sum of paired differences, each of whose signs is + or - by the toss of a coin under the null.
+    """The sum of paired differences; under the null each sign is + or - with probability 1/2.
 
     Args:
         differences: float64 [n], published minus opposite.
@@ -72,28 +72,28 @@ def sign_flips(differences: np.ndarray) -> Null:
 
 
 def normal_scores(differences: np.ndarray) -> np.ndarray:
-    """Differences by their place among all: a few large ones do not decide, whatever scale a suspect answers on.
+    """Differences by rank: a few large ones do not decide, whatever the scale of a suspect's answers.
 
     Args:
         differences: float64 [n].
 
     Returns:
-        float64 [n], each with its sign the absolute normal quantile of its rank by size (van der Waerden 1952, for
-        pairs); 0 stays 0. Whatever signs are flipped, the sizes stay, so `sign_flips` of it is exact.
+        float64 [n]: the absolute normal quantile of each difference's rank by size, with its sign (van der Waerden
+        1952, for pairs); 0 stays 0. Flipping signs leaves the sizes as they are, so `sign_flips` of it is exact.
     """
     ranks = rankdata(np.abs(differences))
     return np.sign(differences) * norm.ppf(0.5 + ranks / (2 * len(ranks) + 2))
 
 
 def unexplained(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """What is left of a suspect's scores when what models that never saw the set say of the pairs is taken off.
+    """The part of a suspect's scores that those of reference models do not explain.
 
-    A pair's flip changes the signs of its suspect's score and of the references' alike, and the factors not at all: so
-    `sign_flips` of what is left is exact, whatever the references are.
+    Flipping a pair changes the signs of the suspect's and the references' scores together, and the factors not at all.
+    So `sign_flips` of what is left is exact, whatever the references are.
 
     Args:
-        scores: float64 [n], of the suspect.
-        references: float64 [n, m], of m models that were not trained on the set.
+        scores: float64 [n], the suspect's.
+        references: float64 [n, m], scores of m models that were not trained on the set.
 
     Returns:
         float64 [n], the residuals of least squares without an intercept.
@@ -103,14 +103,14 @@ def unexplained(scores: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def permutations(votes: np.ndarray) -> Null:
-    """The sum of a square table's diagonal, beside that of its rows in any other order.
+    """The sum of a square table's diagonal, beside its distribution over all orders of the rows.
 
     Args:
         votes: float64 [p, p]: how much texture t (row) moves answers towards cluster c (column).
 
     Returns:
-        the diagonal's sum beside its distribution over all p! orders, after the votes are rounded to `VOTE_LEVELS`
-        levels; of more than `MOST_TEXTURES` over `DRAWS` random orders and the given one.
+        the sum and its distribution over all p! orders, after the votes are rounded to `VOTE_LEVELS` levels. With more
+        than `MOST_TEXTURES` textures it is over `DRAWS` random orders and the given one.
     """
     centred = votes - votes.mean(axis=0) - votes.mean(axis=1, keepdims=True) + votes.mean()
     scale = (np.ptp(centred) or 1.0) / VOTE_LEVELS

@@ -11,7 +11,7 @@ from uc_hf.scoring.trace.evidence import NAMES, Evidence, Test, p_text
 
 BINS = 81
 REACH = 4.5
-"""Of the axis, in standard deviations of the null; further where the observed value lies beyond."""
+"""Extent of the axis in standard deviations of the null; more if the observed value lies beyond."""
 
 HEIGHT, HEAD, FOOT = 1.9, 0.62, 0.75
 
@@ -44,5 +44,5 @@ def _draw_test(figure: Figure, test: Test, top: float) -> None:
     side = "right" if observed > 0 else "left"
     style: dict[str, Any] = {"fontfamily": FONT, "fontsize": 9, "color": PROTECTED, "va": "top", "ha": side}
     axes.text(observed, axes.get_ylim()[1], f" {label} ", **style)
-    what = "standard deviations of what chance gives, if the suspect knew nothing of the key"
+    what = "standard deviations of the null: what chance gives if the suspect was not trained on the set"
     write(figure, MARGIN, top + 0.4 + HEIGHT + 0.38, what, size=8, colour=MUTED)

@@ -1,4 +1,4 @@
-"""What a suspect has answered, line by line in a file: an interrupted trace asks no question twice."""
+"""The suspect's answers, line by line in a file: an interrupted trace asks no question twice."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ class Journal:
 
     Args:
         path: a JSON Lines file, made if it does not exist; None keeps nothing.
-        facts: what makes the questions the same ones: of another suspect, key or set the answers mean nothing here.
+        facts: suspect, key, set and plan; answers of a trace with others are not valid.
 
     Raises:
         SettingError: the file belongs to another trace.
@@ -40,7 +40,7 @@ class Journal:
         return self._answers.get(question)
 
     def add(self, answers: dict[str, Any]) -> None:
-        """Note down answers, at once."""
+        """Write answers down at once."""
         self._answers |= answers
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:

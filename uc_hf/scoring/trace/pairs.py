@@ -1,7 +1,8 @@
-"""What is asked about: each published picture, and the one that could have been published in its place.
+"""What is asked about: each published picture, and the copy that could have been published in its place.
 
-Where the noise of a picture begins, its phase, is drawn from the owner's secret key and the picture. So the copy whose
-phase is half a turn on was as likely to be published, and to whoever does not know the key the two are alike.
+The phase of a picture's noise, where its wave begins, is drawn from the owner's secret key and the picture. The copy
+with the opposite phase, half a period on, was equally likely to be published. Without the key nobody can tell the two
+apart.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from uc_hf.scoring.trace.duplicates import Scenes
 
 
 AT_ONCE = 64
-"""Rows that are decoded and put into groups at once."""
+"""Number of rows that are decoded and assigned to groups together."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Pairs:
     Attributes:
         protector: the key.
         scenes: in the order in which they are asked.
-        repeats: pictures left out since an earlier one shows the same scene.
-        strangers: originals left out since the published set does not hold the copy that this key makes.
+        repeats: number of pictures left out because an earlier one shows the same scene.
+        strangers: number of originals left out because the published set lacks the copy that this key makes.
     """
 
     protector: Protector
@@ -91,8 +92,8 @@ def find_pairs(
         originals: as they were before they were protected.
         column: their images.
         label_column: their labels; None for none.
-        published: what was published, where it is at hand; originals whose copy is not in it are left out.
-        limit: scenes at most.
+        published: the published set; originals whose copy it lacks are left out. None leaves none out.
+        limit: largest number of scenes.
         seed: of the order.
 
     Raises:
@@ -121,8 +122,9 @@ def find_pairs(
                     bar.update()
     if not pairs.scenes:
         raise DatasetError(
-            f"none of the {len(rows)} originals has a copy in the published set that this protector makes: it is "
-            "another protector's, another set, or the copies were changed after they were made. Name the right ones."
+            f"of the {len(rows)} originals none has the copy in the published set that this protector makes: the set "
+            "is another protector's, has other originals, or was changed afterwards. Name the protector and the "
+            "originals that it was made from."
         )
     return pairs
 
@@ -134,7 +136,7 @@ def as_published(protector: Protector, original: Picture, copy: Picture) -> np.n
 
 
 class Published:
-    """What was published: pictures found by their pixels, in whatever order they lie.
+    """The published set, searched by pixels: its order does not matter.
 
     Args:
         dataset: the protected set.

@@ -1,7 +1,7 @@
-"""Whom to ask: a classifier on the Hub or in a folder, a pipeline, a function of your own, or an HTTP endpoint.
+"""Models that can be asked: a classifier on the Hub or in a folder, a pipeline, a function, an HTTP endpoint.
 
-A suspect takes pictures and answers with labels and probabilities, as far as it tells them: all, the best five, or the
-best one alone. Nothing else of it is looked at.
+A suspect takes pictures and answers with labels and probabilities: all of them, the best five, or the best one alone.
+Nothing else about it is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from uc_hf.scoring.trace.endpoint import Endpoint
 
 
 AT_ONCE = 64
-"""Pictures that a model on this machine is given at once."""
+"""Number of pictures that a model on this machine is given at once."""
 
 
 class Function:
@@ -45,14 +45,14 @@ class Function:
 
 
 def open_suspect(model: Any, classes: Sequence[str], token: str | None = None) -> Suspect:
-    """A suspect by what the user has.
+    """Open what the user names as a suspect.
 
     Args:
         model: the name of an image classifier on the Hub, a folder that `save_pretrained` wrote (of a model with its
             image processor, or of a pipeline), an address that begins with http:// or https://, a pipeline, or a
             function (see `Function`).
         classes: the owner's class names in label order, for answers that are numbers.
-        token: that an endpoint asks for.
+        token: sent to an endpoint that requires one.
 
     Raises:
         SuspectError: it cannot be loaded.

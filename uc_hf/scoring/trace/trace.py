@@ -27,16 +27,16 @@ from uc_hf.scoring.trace.votes import ask_votes
 
 
 BUDGET = 20_000
-"""Questions unless said otherwise: 500 pictures in 18 views and their opposites are 18,000."""
+"""Default number of questions: 500 pairs in 18 views take 18,000."""
 
 UNSEEN = 20
-"""Pictures on which every texture is put, at the most."""
+"""Largest number of unseen pictures to which every texture is applied."""
 
 LEAST = 20
-"""Questions without which no p-value can be below one in a thousand."""
+"""Fewest questions that allow a p-value below 0.001."""
 
 SHARES = {"pairs": 0.8, "textures": 0.2}
-"""Of the error rate. Where few of the pictures were trained on, the pairs alone show it."""
+"""Share of the error rate for each test. Pairs get more: they still work if few of the pictures were trained on."""
 
 
 def trace(
@@ -56,7 +56,7 @@ def trace(
     commitment: Commitment | None = None,
     seed: int = 0,
 ) -> Evidence:
-    """Was a model trained on a protected set? An exact test of its answers, by the owner's key and no other model.
+    """Test exactly, by the owner's key, whether a model was trained on a protected set.
 
     Examples:
         >>> evidence = trace("them/classifier", protector=key, originals=ds["train"])  # doctest: +SKIP
@@ -67,20 +67,20 @@ def trace(
             from a list of PIL pictures to probabilities; see `uc_hf.scoring.trace.suspects`.
         protector: the key that the set was protected with.
         originals: the rows as they were before.
-        published: the rows as they were published, where they are at hand; only these are asked about then. Without
-            them every original is taken to be published.
-        unseen: other pictures, on which no suspect was trained: the textures are put on them as well.
-        references: models, in any form that `model` takes, that were not trained on the published set, such as one of
-            the owner's own that was trained on the originals: what they answer alike is taken off, so that less of the
-            suspect's memory shows more. The p-value is exact with them and without.
-        budget: questions to the suspect at most, each about one picture.
-        stop_at: end as soon as the p-value is at or below this; None spends the budget, and the p-value is not raised
-            by looks before the end.
+        published: the rows as they were published; originals without a copy among them are left out. None takes every
+            original to be published.
+        unseen: pictures that no suspect was trained on; each texture is applied to them, for a second test.
+        references: models that were not trained on the published set, in any form that `model` takes; the best is your
+            own, trained on the originals. The part of the suspect's scores that theirs explain is subtracted, which
+            makes weaker effects visible. The p-value is exact with and without them.
+        budget: largest number of questions to the suspect, each about one picture.
+        stop_at: p-value at or below which the trace stops early. None spends the whole budget, and no interim look
+            raises the p-value.
         image: the column of images; None for the one that the protector was fitted on, or the only one.
         label: the column of the owner's labels; None for the only ClassLabel or a usual name, if there is one.
-        token: that an endpoint asks for.
-        journal: a file that keeps the answers; the same call goes on with it.
-        commitment: what the owner has published of the key.
+        token: sent to an endpoint that requires one.
+        journal: a file that keeps the answers; the same call continues with it.
+        commitment: the commitment to the key that the owner has published.
         seed: of the sample of pictures and the order of questions.
 
     Returns:
@@ -142,11 +142,11 @@ def trace(
 def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
     if not isinstance(protector.fitted.noise, KeyedNoise):
         raise SettingError(
-            f"this {type(protector).__name__} gives no picture a phase of its own, so no copy could have been "
-            "published in place of another: nothing can be tested. Sets that `uc-hf protect` makes now can be traced."
+            f"this {type(protector).__name__} gives no picture a phase of its own, and a trace tests "
+            "phases. Sets that `uc-hf protect` makes now can be traced."
         )
     if budget < LEAST:
-        raise SettingError(f"budget={budget} is too small: no evidence can be had from fewer than {LEAST} questions.")
+        raise SettingError(f"budget={budget} is too small: write at least {LEAST}, or no p-value can be small.")
     if stop_at is not None and not 0 < stop_at < 1:
         raise SettingError(f"stop_at={stop_at} is not a p-value above 0 and below 1: write for example 0.001.")
 
@@ -174,7 +174,7 @@ def _pictures(dataset: datasets.Dataset, limit: int) -> list[Picture]:
 
 
 def _facts(suspect: str, references: list[str], pairs: Pairs, plan: Plan, unseen: int, seed: int) -> dict[str, Any]:
-    """What makes the questions of two traces the same ones."""
+    """What has to be equal for the answers of one trace to be valid in another."""
     return {
         "suspect": suspect,
         "references": references,

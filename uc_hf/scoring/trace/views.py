@@ -1,7 +1,7 @@
 """The ways in which one picture is shown to a suspect: flipped and shifted, as training pipelines do.
 
-Each is another question about the same memory. Their mean shows more than any of them, as augmented queries do in
-membership inference (Carlini et al. 2022), and both pictures of a pair are shown alike, so the test stays exact.
+The mean of the answers to several views shows more than one answer, as augmented queries do in membership inference
+(Carlini et al. 2022). Both pictures of a pair are shown in the same views, so the test stays exact.
 """
 
 from dataclasses import dataclass
@@ -51,4 +51,4 @@ _SHIFTS = (
 )
 
 VIEWS = tuple(View(flip, down, right) for down, right in _SHIFTS for flip in (False, True))
-"""In the order in which they are asked: the more are paid for, the further down."""
+"""In the order in which they are asked; a larger budget gets further."""

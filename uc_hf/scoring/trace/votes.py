@@ -1,8 +1,8 @@
-"""Do textures vote? Each cluster's texture is put on pictures that the suspect has not seen.
+"""The test of textures: each cluster's texture is applied to pictures that the suspect has not seen.
 
-A suspect that was trained on the set has learnt which texture stands for which pictures. So the texture of a cluster
-moves its answers towards what it calls the pictures of that cluster. Which cluster has which texture was drawn from
-the key: to a suspect that does not know it any other order of the textures is as good.
+A suspect that was trained on the set has learnt which texture belongs to which pictures. So the texture of a cluster
+moves its answers towards its labels for the pictures of that cluster. The key decided which cluster has which texture:
+for a suspect that was not trained on the set, any other order of the textures fits as well.
 """
 
 from collections import Counter, defaultdict
@@ -29,8 +29,8 @@ def ask_votes(
     """How much each texture moves the answers about unseen pictures towards each cluster, float64 [p, p].
 
     Args:
-        suspect: is asked p times about each picture, and about some originals where `named` is false.
-        pairs: the owner's scenes, from which it is known what each cluster shows.
+        suspect: asked p times about each picture, and about some originals if `named` is false.
+        pairs: the owner's scenes, which say what each cluster shows.
         unseen: pictures that the suspect was not trained on.
         journal: of the answers.
         named: whether the suspect uses the owner's labels.
@@ -67,7 +67,7 @@ def _own_labels(pairs: Pairs) -> dict[int, Shares]:
 
 
 def _suspects_labels(suspect: Suspect, pairs: Pairs, journal: Journal) -> dict[int, Shares]:
-    """What the suspect calls the originals of each cluster: of copies their own texture would speak, too."""
+    """The suspect's labels of each cluster's originals: in answers about copies their texture would speak, too."""
     found: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     asked: Counter[int] = Counter()
     for index, scene in enumerate(pairs.scenes):
@@ -93,7 +93,7 @@ def _agreement(answer: Answer, shares: Shares) -> float:
 
 
 ORIGINALS = 20
-"""Of each cluster, that are asked about where the suspect has labels of its own."""
+"""Number of originals of each cluster that are asked about if the suspect has labels of its own."""
 
 LEAST = 1e-3
-"""A probability below which a label is not noted down."""
+"""Labels with a smaller probability are not recorded."""
