@@ -103,8 +103,8 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's error, to be given as a reason; its kind where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of another library's error without its full stop, as a reason; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def shown(text: object) -> str:

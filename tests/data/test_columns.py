@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, load_dataset
+from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image, List, Value, load_dataset
 from PIL import Image as PILImage
 
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from uc_hf import UCProtector, publish
-from uc_hf.data.columns import class_names, image_column
+from uc_hf.data.columns import class_names, image_column, other_images, refuse_clean_twins
 from uc_hf.errors import DatasetError
 from uc_hf.publishing.export import export_folders
 
@@ -59,6 +59,28 @@ def test_a_second_column_of_images_is_refused_unless_it_may_stay_clean(
     assert wrong.exit_code == 1 and "there is no column 'thumb' to keep clean" in wrong.stderr
     succeed(*words, "--out", tmp_path / "out", "--keep-clean", "thumbnail")
     assert load_dataset(str(tmp_path / "out"), split="train").column_names == ["image", "thumbnail"]
+
+
+@pytest.mark.parametrize(
+    ("feature", "refused"),
+    [
+        (Value("binary"), True),
+        (Value("large_binary"), True),
+        (List({"jpg": Value("binary")}), True),
+        (Array3D((48, 64, 3), "uint8"), True),
+        (List(List(Value("uint8"))), True),
+        (List(Value("uint8")), False),
+        (Array2D((4, 4), "float32"), False),
+        ({"name": Value("string"), "box": List(Value("float32"))}, False),
+    ],
+)
+def test_raw_bytes_and_arrays_of_levels_may_be_pictures(feature: object, refused: bool) -> None:
+    features = Features({"image": Image(), "raw": feature})
+    assert other_images(features, "image") == ["raw"] * refused
+    refuse_clean_twins(features, "image", ["raw"])
+    if refused:
+        with pytest.raises(DatasetError, match=r"column 'raw' \(\w+\) may hold images, too, .*--keep-clean raw"):
+            refuse_clean_twins(features, "image")
 
 
 @pytest.mark.parametrize("labels", [[0, -1, 1], [0, None, 1]], ids=["-1", "None"])

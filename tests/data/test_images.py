@@ -252,7 +252,7 @@ def test_arrays(shape: tuple[int, ...]) -> None:
         (np.zeros((3, 16, 16), np.uint8), r"\[3, 16, 16\].*channels first"),
         (np.zeros(16, np.uint8), r"shape \[16\]"),
         (np.zeros((0, 16), np.uint8), "16 x 0 pixels"),
-        (None, "NoneType is not an image"),
+        (None, "it is empty"),
         (7, "int is not an image"),
         (b"", "empty"),
         ({"bytes": None, "path": None}, "empty"),

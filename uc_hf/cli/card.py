@@ -66,7 +66,7 @@ def _open(repo: str) -> datasets.IterableDatasetDict:
             f"there is no dataset {repo} on the Hub that you may read. Push it first; its name is written USER/NAME."
         ) from error
     except (*FAILURES, ValueError) as error:
-        raise DatasetError(f"the dataset {repo} cannot be read: {first_line(error)}") from error
+        raise DatasetError(f"the dataset {repo} cannot be read: {first_line(error)}.") from error
     return open_from_hub(repo, streaming=True)
 
 

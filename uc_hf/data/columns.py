@@ -62,8 +62,18 @@ def _unnested(column: str, feature: Any) -> str:
 
 
 def other_images(features: Features, column: str) -> list[str]:
-    """The other columns that hold images, at any depth."""
-    return [name for name, feature in features.items() if name != column and holds_files(feature, Image)]
+    """The other columns that hold images at any depth, or raw bytes or arrays of 8-bit levels, which may be images."""
+    others = {name: feature for name, feature in features.items() if name != column}
+    return [name for name, feature in others.items() if holds_files(feature, Image) or _may_be_images(feature)]
+
+
+def _may_be_images(feature: Any, depth: int = 0) -> bool:
+    if isinstance(feature, dict):
+        return any(map(_may_be_images, feature.values()))
+    if hasattr(feature, "feature"):
+        return _may_be_images(feature.feature, depth + 1)
+    many = depth > 1 or hasattr(feature, "shape")
+    return "binary" in str(getattr(feature, "dtype", "")) or (many and feature.dtype == "uint8")
 
 
 def refuse_clean_twins(features: Features, column: str, keep_clean: Sequence[str] = ()) -> None:
@@ -81,9 +91,10 @@ def refuse_clean_twins(features: Features, column: str, keep_clean: Sequence[str
         raise DatasetError(f"there is no column {unknown[0]!r} to keep clean; the columns are {_described(features)}.")
     for name in other_images(features, column):
         if name not in keep_clean:
+            held = "holds" if holds_files(features[name], Image) else f"({_kind(features[name])}) may hold"
             raise DatasetError(
-                f"column {name!r} holds images, too, and would be published clean beside the protected {column!r}: if "
-                "they show the same, nothing is protected. Leave the column out (ds.remove_columns), or write "
+                f"column {name!r} {held} images, too, and would be published clean beside the protected {column!r}: "
+                "if they show the same, nothing is protected. Leave the column out (ds.remove_columns), or write "
                 f"--keep-clean {name} (in Python, keep_clean=[{name!r}])."
             )
 

@@ -35,6 +35,6 @@ def in_our_words(repo_id: str) -> Iterator[None]:
         # A failed upload is a RuntimeError that names the file; the reason is its cause.
         reason = first_line((isinstance(error, RuntimeError) and error.__cause__) or error)
         raise OutputError(
-            f"{repo_id} on the Hub: {reason}\nCheck your token, its rights and the connection. What was pushed is "
+            f"{repo_id} on the Hub: {reason}.\nCheck your token, its rights and the connection. What was pushed is "
             "kept: the same command goes on where it stopped."
         ) from error

@@ -276,7 +276,7 @@ def file_bytes(value: bytes | str | Path | Mapping[str, Any]) -> bytes:
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")
         value = (path or b"") if data is None else data
-    if isinstance(value, bytes):
+    if isinstance(value, bytes | None):
         if not value:
             raise ImageError("it is empty: it has no bytes and no path. Remove it.")
         return value

@@ -79,7 +79,7 @@ def read_metadata(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -
     try:
         whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
-        raise DatasetError(f"the metadata files of {root} do not fit together: {first_line(error)}") from error
+        raise DatasetError(f"the metadata files of {root} do not fit together: {first_line(error)}.") from error
     empty = [field.name for field in whole.schema if pa.types.is_null(field.type)]
     return Metadata(whole.drop_columns(empty), rows)
 
@@ -138,7 +138,7 @@ def _read(file: Path) -> pa.Table:
         table = table.replace_schema_metadata(None)
         datasets.Features.from_arrow_schema(table.schema)
     except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
-        raise DatasetError(f"{shown(file)} cannot be read: {first_line(error)} Mend it, or take it away.") from error
+        raise DatasetError(f"{shown(file)} cannot be read: {first_line(error)}. Mend it, or take it away.") from error
     return table
 
 

@@ -97,7 +97,7 @@ def read_rows(dataset: datasets.Dataset | datasets.IterableDataset, where: str, 
             raise
         except (*FAILURES, ValueError, pa.ArrowException) as error:
             raise DatasetError(
-                f"row {start} of {where} cannot be read: {first_line(error)} What was written before is "
+                f"row {start} of {where} cannot be read: {first_line(error)}. What was written before is "
                 "kept: the same command goes on behind it."
             ) from error
         if row is None:

@@ -153,7 +153,7 @@ def open_from_hub(source: str, *, streaming: bool) -> datasets.DatasetDict | dat
             "Check the path, or connect."
         ) from error
     except HfHubHTTPError as error:
-        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
+        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)}. {_LOGIN}") from error
     return _confined(_load(source, lambda: _load_from_hub(source, streaming)), Home.on_hub(source))
 
 
@@ -185,7 +185,7 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
     except DatasetError:
         raise
     except DatasetNotFoundError as error:
-        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)} {_LOGIN}") from error
+        raise DatasetError(f"the Hub does not give {source!r}: {first_line(error)}. {_LOGIN}") from error
     except (ConnectionError, HfHubHTTPError) as error:
         raise DatasetError(f"{source!r} cannot be fetched: {first_line(error)}. Connect, and try again.") from error
     except DatasetGenerationError as error:
@@ -200,4 +200,4 @@ def _load(source: str, load: Callable[[], Any]) -> Any:
         remedy = _MORE_THAN_A_NAME
         if Path(source).exists():
             remedy = "Mend it, or write it anew with save_to_disk or to_parquet."
-        raise DatasetError(f"{source!r} cannot be read: {first_line(error)} {remedy}") from error
+        raise DatasetError(f"{source!r} cannot be read: {first_line(error)}. {remedy}") from error

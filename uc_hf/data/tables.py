@@ -65,7 +65,7 @@ def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:
         configs = MetadataConfigs.from_dataset_card_data(data)
         infos = DatasetInfosDict.from_dataset_card_data(data)
     except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise DatasetError(f"{card} cannot be read: {first_line(error)} Mend its YAML, or remove it.") from error
+        raise DatasetError(f"{card} cannot be read: {first_line(error)}. Mend its YAML, or remove it.") from error
     name = configs.get_default_config_name() or next(iter(configs or infos), "default")
     if name not in configs and len(configs) > 1:
         raise DatasetError(

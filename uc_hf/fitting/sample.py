@@ -97,7 +97,9 @@ def draw_sample(
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
     if others := other_images(dataset.features, name):
-        logger.warning("Column %r holds images, too: they stay clean. Leave it out before you publish.", others[0])
+        logger.warning(
+            "Column %r holds images or raw bytes, too: they stay clean. Leave it out before you publish.", others[0]
+        )
     if check:
         check_dataset(dataset, name, settings.stored_as)
     values, limit = undecoded(dataset, name), settings.max_fit_images

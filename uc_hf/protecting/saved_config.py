@@ -94,7 +94,7 @@ def naming(source: str, saved: Mapping[str, Any]) -> Iterator[None]:
     except SurrogateError:
         raise
     except (SettingError, TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"it lacks {first_line(error)}." if isinstance(error, LookupError) else first_line(error)
+        reason = f"it lacks {first_line(error)}" if isinstance(error, LookupError) else first_line(error)
         raise SettingError(
-            f"{source!r} cannot be used. It was saved by uc_hf {saved.get('uc_hf_version')}: {reason}"
+            f"{source!r} cannot be used. It was saved by uc_hf {saved.get('uc_hf_version')}: {reason}."
         ) from error

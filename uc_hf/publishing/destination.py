@@ -178,7 +178,9 @@ def open_shard(
             raise
         if destination.was_taken(path):
             return None
-        raise OutputError(f"{destination.name} holds a damaged file, {path}: {first_line(error)} {_REMEDY}") from error
+        raise OutputError(
+            f"{destination.name} holds a damaged file, {path}: {first_line(error)}. {_REMEDY}"
+        ) from error
     mark = _own_mark(destination, path, footer, work, protected)
     if datasets.Features.from_arrow_schema(footer.schema.to_arrow_schema()) != features:
         raise OutputError(f"{destination.name} holds rows with other columns: {path}. {_REMEDY}")
@@ -232,7 +234,7 @@ def _card(destination: Store, present: str | None, held: Mapping[str, Held], fea
         card = DatasetCard(present or f"---\n\n---\n\n# {Path(destination.name).name}\n")
     except (ValueError, YAMLError) as error:
         raise OutputError(
-            f"the {CARD} of {destination.name} cannot be read: {first_line(error)} Mend or remove it."
+            f"the {CARD} of {destination.name} cannot be read: {first_line(error)}. Mend or remove it."
         ) from error
     held = {split: part for split, part in held.items() if part.shards}
     files = [{"split": split, "path": f"data/{split}-*"} for split in held]

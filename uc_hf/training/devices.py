@@ -52,9 +52,7 @@ def find_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(
-            f"device={str(device)!r}: {first_line(error).rstrip('.')}. Write 'cpu', or leave it out."
-        ) from error
+        raise SettingError(f"device={str(device)!r}: {first_line(error)}. Write 'cpu', or leave it out.") from error
     return found
 
 

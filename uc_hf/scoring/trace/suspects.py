@@ -75,7 +75,7 @@ def _load(name: str) -> Pipeline:
         )
     except (HFValidationError, RepositoryNotFoundError, OSError, ValueError, KeyError, ImportError) as error:
         raise SuspectError(
-            f"{name!r} cannot be loaded as an image classifier: {first_line(error)} Name one on the Hub, a folder "
+            f"{name!r} cannot be loaded as an image classifier: {first_line(error)}. Name one on the Hub, a folder "
             "with its model.safetensors, config.json and preprocessor_config.json, or an endpoint's address."
         ) from error
 
