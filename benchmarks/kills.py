@@ -52,7 +52,7 @@ FORKED = multiprocessing.get_context("forkserver")
 UNREAD = ("noise.png", "README.md", "commitment.json")
 """Not damaged: of a protector nothing is read from these again, and an edited card is its owner's, and kept."""
 
-PHOTOS, ROWS, SIDE = 60, 1100, 96
+PHOTOS, ROWS, SIDE = 60, 1040, 96
 KILLS_OF_A_CYCLE = 8
 
 
@@ -112,9 +112,12 @@ class Disturbed:
     def disturbed(self) -> None:
         """Kill a few runs, damage something between them, let one run to its end, and compare."""
         self.clear()
+        left = self.tally.seconds
         for _ in range(self.rng.randint(1, KILLS_OF_A_CYCLE)):
-            if not self._killed():
+            moment = self.rng.random() * left
+            if not self._killed(moment):
                 break
+            left -= moment / 2
             if self.rng.random() < 0.5:
                 self._damage()
         while _ended(self._start()):
@@ -145,11 +148,11 @@ class Disturbed:
         while process.is_alive() and not any(_is_of(process, lock) for lock in self.here.rglob(".*.lock")):
             time.sleep(0.01)
 
-    def _killed(self) -> bool:
-        """Kill a run at a random moment of its work; False where it had ended."""
+    def _killed(self, moment: float) -> bool:
+        """Kill a run some seconds into its work; False where it had ended."""
         process, number = self._start(), self.rng.choice(SIGNALS)
         self._await_work(process)
-        time.sleep(self.rng.random() * self.tally.seconds)
+        time.sleep(moment)
         with suppress(ProcessLookupError):
             os.kill(process.pid or 0, number)
         if _ended(process) in (0, 1):
