@@ -1,0 +1,83 @@
+"""A sheet of photographs before and after at each look: pieces at their own size, one pixel to one pixel.
+
+    python -m benchmarks.looks --data ../shared/data/kodak --out docs/images/looks.jpg
+
+Two photographs in a row, each as it was and at each look. The last photograph is stored in gray first.
+"""
+
+import argparse
+from pathlib import Path
+
+import datasets
+from PIL import Image, ImageDraw, ImageFont
+
+from uc_hf import UCProtector
+from uc_hf.methods.unlearnable_clusters.looks import LOOKS
+
+
+SHOWN = {
+    4: (0.45, 0.45),
+    15: (0.6, 0.45),
+    18: (0.5, 0.3),
+    12: (0.4, 0.4),
+    16: (0.6, 0.35),
+    20: (0.35, 0.45),
+    10: (0.4, 0.3),
+    8: (0.8, 0.75),
+    3: (0.35, 0.3),
+    23: (0.3, 0.55),
+    22: (0.35, 0.4),
+    17: (0.5, 0.3),
+}
+"""Which photographs of Kodak's 24, and where the piece lies: its middle as a share of width and height."""
+
+PIECE, GAP, TITLE = 224, 6, 22
+"""Sides in pixels."""
+
+ENCODING = {"quality": 88, "subsampling": 0}
+
+
+def piece(picture: Image.Image, middle: tuple[float, float]) -> Image.Image:
+    """A square of a picture, as it is."""
+    left, top = (
+        min(max(round(share * side) - PIECE // 2, 0), side - PIECE)
+        for share, side in zip(middle, picture.size, strict=True)
+    )
+    return picture.convert("RGB").crop((left, top, left + PIECE, top + PIECE))
+
+
+def draw(photos: list[Image.Image], surrogate: str) -> Image.Image:
+    """The sheet."""
+    dataset = datasets.Dataset.from_dict({"image": photos}, features=datasets.Features({"image": datasets.Image()}))
+    protector = UCProtector(surrogate=surrogate, n_clusters=10).fit(dataset)
+    looks = {look: protector.with_look(look) for look in LOOKS}
+    titles = ["original", *looks]
+    step, rows = PIECE + GAP, (len(SHOWN) + 1) // 2
+    sheet = Image.new("RGB", (2 * len(titles) * step + GAP, rows * step + TITLE), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for column, title in enumerate(titles * 2):
+        pen.text((GAP + column * step, 3), title, fill="black", font=font)
+    for number, (name, middle) in enumerate(SHOWN.items()):
+        photo = photos[name - 1]
+        versions = [photo, *(look.transform(photo) for look in looks.values())]
+        for column, version in enumerate(versions):
+            left = GAP + (number % 2 * len(titles) + column) * step
+            sheet.paste(piece(version, middle), (left, TITLE + number // 2 * step))
+    return sheet
+
+
+def main() -> None:
+    """Draw the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of Kodak's 24 photographs")
+    parser.add_argument("--surrogate", default="uc_hf/tiny")
+    parser.add_argument("--out", type=Path, required=True, help="a JPEG")
+    args = parser.parse_args()
+    photos = [Image.open(path) for path in sorted(args.data.glob("kodim*.png"))]
+    gray = list(SHOWN)[-1]
+    photos[gray - 1] = photos[gray - 1].convert("L")
+    draw(photos, args.surrogate).save(args.out, **ENCODING)
+
+
+if __name__ == "__main__":
+    main()
