@@ -21,9 +21,11 @@ class Look:
 
 
 LOOKS = {
-    "quiet": Look(((0.0, 0.0, 1.0),), (4.0, 8.0), "square", "blue alone: least visible, protects least"),
+    "quiet": Look(
+        ((-8 / 16, 2 / 16, 1.0),), (4.0, 8.0), "sine", "soft waves of blue and a little red: least visible, protects least"
+    ),
     "balanced": Look(
-        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "square", "blue against red at equal brightness: the default"
+        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "sine", "soft waves of blue against red at equal brightness: the default"
     ),
     "strong": Look(
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
@@ -32,4 +34,5 @@ LOOKS = {
         "green against blue and against red: most visible, protects most",
     ),
 }
-"""At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light."""
+"""At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light. Waves without
+edges are less visible, and protect as much (docs/log/waves.md)."""
