@@ -22,10 +22,16 @@ class Look:
 
 LOOKS = {
     "quiet": Look(
-        ((-8 / 16, 2 / 16, 1.0),), (4.0, 8.0), "sine", "soft waves of blue and a little red: least visible, protects least"
+        ((-8 / 16, 2 / 16, 1.0),),
+        (4.0, 8.0),
+        "sine",
+        "soft waves of blue and a little red: least visible, protects least",
     ),
     "balanced": Look(
-        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "sine", "soft waves of blue against red at equal brightness: the default"
+        ((-12 / 16, 3 / 16, 1.0),),
+        (4.0, 8.0),
+        "sine",
+        "soft waves of blue against red at equal brightness: the default",
     ),
     "strong": Look(
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
