@@ -34,7 +34,8 @@ SHOWN = {
 PIECE, GAP, TITLE = 224, 6, 22
 """Sides in pixels."""
 
-ENCODING = {"quality": 88, "subsampling": 0}
+QUALITY = 88
+"""Of the JPEG, with full colour resolution."""
 
 
 def piece(picture: Image.Image, middle: tuple[float, float]) -> Image.Image:
@@ -73,10 +74,10 @@ def main() -> None:
     parser.add_argument("--surrogate", default="uc_hf/tiny")
     parser.add_argument("--out", type=Path, required=True, help="a JPEG")
     args = parser.parse_args()
-    photos = [Image.open(path) for path in sorted(args.data.glob("kodim*.png"))]
+    photos: list[Image.Image] = [Image.open(path) for path in sorted(args.data.glob("kodim*.png"))]
     gray = list(SHOWN)[-1]
     photos[gray - 1] = photos[gray - 1].convert("L")
-    draw(photos, args.surrogate).save(args.out, **ENCODING)
+    draw(photos, args.surrogate).save(args.out, quality=QUALITY, subsampling=0)
 
 
 if __name__ == "__main__":
