@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
@@ -28,7 +29,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE_SPAN = re.compile(r"`([^`]+)`")
 ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 PUBLISHED = re.compile(rf"github(?:\.com)?/{ADDRESS.split('github.com/')[1]}/(?:blob|tree)/main/([\w./-]+)")
-COMMANDS = get_command(app).commands
+PROGRAM = get_command(app)
 
 
 def named(path: Path) -> str:
@@ -83,14 +84,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
 
 @pytest.mark.parametrize("line", shown_commands())
 def test_a_shown_command_has_only_options_and_values_that_exist(line: str) -> None:
-    _, name, *words = shlex.split(line, comments=True)
-    with COMMANDS[name].make_context(name, words) as context:
+    _, *words = shlex.split(line, comments=True)
+    command: Any = PROGRAM
+    while hasattr(command, "commands"):
+        name, *words = words
+        command = command.commands[name]
+    with command.make_context(name, words) as context:
         assert context.params
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_options_and_make_targets_that_a_page_mentions_exist(page: Path) -> None:
-    options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    commands = [PROGRAM, *PROGRAM.commands.values()]
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = CODE_SPAN.findall(FENCE.sub("", page.read_text()))
     spans = "\n".join(span for span in mentioned if not span.startswith("python "))

@@ -126,7 +126,10 @@ def test_other_settings_than_the_saved_protectors_are_refused(
 ) -> None:
     result = invoke("protect", saved, "--out", protected[0], *quick, "--epsilon", "8/255", "--seed", "7")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: ") and "fitted with other settings: epsilon 0.03137" in result.stderr
+    assert (
+        result.stderr.startswith("Error: ")
+        and "fitted with other settings: epsilon 8/255 (saved: 16/255)" in result.stderr
+    )
     assert "seed 7 (saved: 0)" in result.stderr and "n_clusters" not in result.stderr
 
 

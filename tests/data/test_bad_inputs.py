@@ -271,7 +271,12 @@ def test_tomorrows_rows_are_all_looked_at_before_the_first_is_protected_by_a_sav
         (["{photos}", "--epsilon", "1/0"], r"^Error: epsilon='1/0' is not a number\."),
         (["{photos}", "--split", "train"], "a folder of images has no splits"),
         (["{here}/nowhere.parquet"], "neither a local file or folder nor a dataset on the Hub"),
-        (["{here}/notes.txt"], "is not a .parquet file"),
+        (["{here}/notes.txt"], "is neither an image nor a .parquet file"),
+        (["{here}/photos.zip"], "photos.zip is an archive. Unpack it, and name the folder"),
+        (["{here}/film.mp4"], "film.mp4 is a film. Protect pictures of it: mkdir frames && ffmpeg -i"),
+        (["{here}/films"], "nor a dataset written by save_to_disk, but 2 .mov. Protect pictures of it"),
+        (["https://example.org/photo.jpg"], "is an address. Download what lies there"),
+        (["https://huggingface.co/datasets/me/pets/tree/main"], "is an address. Write the dataset's name: me/pets"),
         (["{here}/broken.parquet"], "broken.parquet' cannot be read"),
         (["{here}/nothing"], "holds neither images, parquet files, nor a dataset"),
         (["nobody/knows-this"], "neither a local file or folder nor a dataset on the Hub that you may read"),
@@ -284,6 +289,9 @@ def test_sources_that_cannot_be_protected(
     (tmp_path / "notes.txt").write_text("a text")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "films").mkdir()
+    for name in ("photos.zip", "film.mp4", "films/a.mov", "films/b.mov"):
+        (tmp_path / name).write_bytes(b"x")
     DatasetDict(test=tiles.select(range(2))).save_to_disk(tmp_path / "tests-only")
     places = {"photos": photos, "here": tmp_path}
     result = invoke("protect", *(word.format(**places) for word in words), "--out", tmp_path / "out")

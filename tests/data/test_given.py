@@ -37,8 +37,11 @@ def test_what_is_no_picture_is_answered_with_what_to_write(tiles: Dataset, tmp_p
         as_dataset(DatasetDict(train=tiles))
     with pytest.raises(DatasetError, match=r"load_dataset\('timm/pets', split='train'\)"):
         as_dataset("timm/pets")
-    with pytest.raises(DatasetError, match="holds no images"):
+    with pytest.raises(DatasetError, match="holds neither images"):
         as_dataset(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"film\.mp4 is a film"):
+        as_dataset(tmp_path / "film.mp4")
     with pytest.raises(DatasetError, match="list of pictures"):
         as_dataset([])
     with pytest.raises(ImageError, match="picture 1 of the list: int is not an image"):

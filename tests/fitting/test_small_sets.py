@@ -7,6 +7,7 @@ from datasets import Dataset
 from uc_hf import UCProtector
 from uc_hf.data.progress import warnings_heard
 from uc_hf.errors import counted
+from uc_hf.methods.unlearnable_clusters import fit as cluster_fit
 
 
 @pytest.mark.parametrize(("n_images", "n_clusters"), [(1, 1), (5, 1), (29, 2), (96, 9)])
@@ -49,3 +50,14 @@ def test_fit_takes_a_folder_or_pictures_and_transform_a_list(tiles: Dataset, sur
     first, second = by_folder.transform(pictures[:2])
     np.testing.assert_array_equal(np.array(first), np.array(by_list.transform(pictures[0])))
     np.testing.assert_array_equal(np.array(second), np.array(by_list.transform(pictures[1])))
+
+
+@pytest.mark.parametrize(("side", "n_images", "warned"), [(160, 24, True), (64, 24, False), (160, 12, False)])
+def test_a_surrogate_for_small_images_is_warned_of_before_it_embeds_photographs(
+    tiles: Dataset, surrogate_folder: str, monkeypatch: pytest.MonkeyPatch, side: int, n_images: int, warned: bool
+) -> None:
+    photos = [tiles[row]["image"].resize((side, side)) for row in range(n_images)]
+    monkeypatch.setattr(cluster_fit, "embed", None)
+    with warnings_heard() as heard, pytest.raises(TypeError):
+        UCProtector(surrogate=surrogate_folder).fit(photos)
+    assert any("the surrogate looks at squares of 32 pixels" in text for text in heard) == warned

@@ -9,6 +9,9 @@ from uc_hf.data.progress import Progress
 KNOWN = 0.05
 """From this share on a phase is judged by its own speed; before, by the expected one."""
 
+TELLING = 0.05
+"""Share of the expected time from which on what was spent tells how fast the machine is: a start takes time itself."""
+
 
 class Estimate:
     """How far a job is, from the progress of its phases.
@@ -41,7 +44,8 @@ class Estimate:
         """Estimated seconds until the job ends."""
         known = [phase for phase, share in self._share.items() if share >= KNOWN and self._expected[phase]]
         foreseen = sum(self._expected[phase] * self._share[phase] for phase in known)
-        slower = sum(self._spent[phase] for phase in known) / foreseen if foreseen else 1.0
+        telling = foreseen > TELLING * sum(self._expected.values())
+        slower = sum(self._spent[phase] for phase in known) / foreseen if telling else 1.0
         return sum(self._left(phase, slower) for phase in self._expected)
 
     def _left(self, phase: str, slower: float) -> float:

@@ -200,11 +200,19 @@ def _refuse_another(
         has, wants = saved.settings.plain() | {"image_column": saved.fitted.column}, asked.plain()
         different = {name: (wants[name], has.get(name)) for name in given if has.get(name) != wants[name]}
     if different:
-        named = ", ".join(f"{name} {wanted!r} (saved: {had!r})" for name, (wanted, had) in different.items())
+        named = ", ".join(
+            f"{name} {_written(name, wanted)} (saved: {_written(name, had)})"
+            for name, (wanted, had) in different.items()
+        )
         raise SettingError(
             f"the protector {key} was fitted with other settings: {named}. Leave them out to go on with the saved "
             "protector, or choose another --out (or --protector) to fit a new one."
         )
+
+
+def _written(setting: str, value: Any) -> str:
+    """A setting's value as a user writes it."""
+    return f"{value * 255:g}/255" if setting == "epsilon" else repr(value)
 
 
 def _refuse_filled(destination: Destination, saved: Protector | None, key: Path) -> None:

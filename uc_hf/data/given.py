@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 from PIL.Image import Image
 
-from uc_hf.data import images
+from uc_hf.data import images, unopened
 from uc_hf.data.container import Container
 from uc_hf.data.folders import list_folder
 from uc_hf.data.splits import choose_splits
@@ -52,11 +52,13 @@ def _at(path: Path) -> datasets.Dataset:
     if path.is_dir():
         folder = list_folder(path)
         if not folder.pictures:
-            raise DatasetError(f"the folder {path} holds no images.")
+            raise DatasetError(unopened.of_folder(path, folder.others))
         folder.warn()
         rows = folder.rows()
         return datasets.concatenate_datasets([rows[split] for split in choose_splits(rows, [])])
     if path.is_file():
+        if path.suffix.lower() in unopened.FILMS | unopened.ARCHIVES:
+            raise DatasetError(unopened.of_file(path))
         return _rows([path])
     raise DatasetError(
         f"there is no file or folder {str(path)!r}. Of a dataset on the Hub write "

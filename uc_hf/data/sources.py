@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
+from uc_hf.data import unopened
 from uc_hf.data.folders import Folder, list_folder, summary
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.tables import is_table, open_tables
@@ -48,11 +49,10 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
         return _open_folder(path, streaming)
     if path.is_file():
         if not is_table(path):
-            raise DatasetError(
-                f"{source} is not a .parquet file. Name a folder of images, a folder written by save_to_disk, "
-                "parquet files, or a dataset on the Hub."
-            )
+            raise DatasetError(unopened.of_file(path))
         return _confined(_load(source, lambda: open_tables(path, streaming=streaming)), Home())
+    if source.startswith(("http://", "https://")):
+        raise DatasetError(unopened.of_address(source))
     return open_from_hub(source, streaming=streaming)
 
 
@@ -104,10 +104,7 @@ def _open_folder(path: Path, streaming: bool) -> datasets.DatasetDict | datasets
         folder.warn()
         return folder.rows(folder.metadata())
     left_out = "".join(f" {kind}: {summary(paths)}." for kind, paths in folder.left_out.items())
-    raise DatasetError(
-        f"the folder {path} holds neither images, parquet files, nor a dataset written by save_to_disk.{left_out} "
-        "Name the folder that does."
-    )
+    raise DatasetError(f"{unopened.of_folder(path, folder.others)}{left_out}")
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict | datasets.Dataset:

@@ -147,6 +147,15 @@ class Protector(Shared[FitT], ABC):
             network.to(self._device)
         return self
 
+    def loaded(self) -> Self:
+        """Load the surrogate now rather than at the first image; protectors made from this one share it then.
+
+        Returns:
+            self.
+        """
+        self._ready_surrogate()
+        return self
+
     @abstractmethod
     def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> FitT:
         """What the method learns; of several processes the main one learns, and all receive the result."""

@@ -46,7 +46,7 @@ def protect(
     source: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="A folder of images, one or more files of images, a saved dataset, parquet files, or a dataset on "
             "the Hub.",
         ),

@@ -17,7 +17,12 @@ THEME = gr.themes.Soft(
 )
 
 CSS = """
-.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 960px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100%; }
+input[type=checkbox], input[type=radio] { border: 1.5px solid var(--neutral-500) !important; }
+#files button, #old-key button { padding-top: 34px; }
+.uc-two { flex-wrap: wrap !important; }
+.uc-two > * { min-width: min(280px, 100%) !important; }
 .uc-step h2 { margin: 0.6em 0 0.2em; }
 .uc-bar { height: 14px; border-radius: 7px; background: var(--border-color-primary); overflow: hidden; }
 .uc-bar > div { height: 100%; background: var(--primary-500); transition: width 0.6s; }
@@ -34,6 +39,7 @@ CSS = """
 #gallery .grid-wrap, #levels .grid-wrap { min-height: 0 !important; }
 #levels .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
 .uc-verdict { font-size: 1.2em; font-weight: 600; }
+#levels .caption-label { max-width: 94%; font-size: 12px; padding: 2px 6px; }
 @media (min-width: 700px) {
   #gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
 }

@@ -84,9 +84,9 @@ class Page:
     def _photos(self, local: bool) -> None:
         gr.Markdown("## 1. Your photos", elem_classes="uc-step")
         self.files = gr.File(
-            label="Drop photos here, or a .zip of them", file_count="multiple", height=150, elem_id="files"
+            label="Drop photos here, or a .zip of them", file_count="multiple", height=170, elem_id="files"
         )
-        with gr.Row():
+        with gr.Row(elem_classes="uc-two"):
             with gr.Accordion("A folder on this machine", open=False, visible=local):
                 self.path = gr.Textbox(
                     show_label=False, placeholder="/home/me/photos", elem_id="path", submit_btn="Read it"
@@ -218,9 +218,7 @@ class Page:
             self.photos_said: _html(photos_said(names, session.left_out, session.n_bytes, session.facts.warnings)),
             self.strength_part: gr.Column(visible=ready),
             self.photo: gr.Dropdown(names, value=photo if photo in photos else next(iter(names), None)),
-            self.strength: gr.Radio(
-                _described(levels), value=strength if strength in levels else next(iter(levels), None)
-            ),
+            self.strength: gr.Radio(_described(levels), value=strength if strength in levels else session.usual),
             self.protect: gr.Button(interactive=ready and not busy),
             self.job: _html(_job(session)),
             self.stop: gr.Button(visible=busy),

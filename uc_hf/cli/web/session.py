@@ -63,7 +63,7 @@ class Session:
         self.job: Job | None = None
         self.version = 0
         self._previews: dict[tuple[str, str], work.Preview] = {}
-        self._levels: dict[str, Protector] | None = None
+        self._levels: work.Levels | None = None
 
     @property
     def facts(self) -> Facts:
@@ -237,11 +237,16 @@ class Session:
         return self._previews[made]
 
     @property
-    def levels(self) -> dict[str, Protector]:
+    def levels(self) -> Mapping[str, Protector]:
         """What a person may choose from; none before the photographs have been looked at."""
         if self._levels is None and self.has_key:
             self._levels = work.levels(self.fitted)
-        return self._levels or {}
+        return {} if self._levels is None else self._levels.protectors
+
+    @property
+    def usual(self) -> str | None:
+        """The level that is chosen unless a person chooses another."""
+        return self._levels.usual if self.levels and self._levels else None
 
     @property
     def scorecard(self) -> Scorecard | None:

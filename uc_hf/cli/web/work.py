@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from uc_hf.cli.web.session import Session
 
 
-LOOK = {"checking images": 0.005, "embedding": 0.05, "trying textures": 0.5, "drawing the preview": 0.5}
+LOOK = {"checking images": 0.005, "embedding": 0.05, "drawing the preview": 0.3}
 PROTECT = {"checking images": 0.005, "protecting": 0.3, "measuring": 0.3}
 TEST = {"reading clean": 0.02, "reading protected": 0.02, "trainings": 2.0}
 """Expected seconds for each photograph, by phase."""
@@ -84,17 +85,30 @@ def take_key(file: Path, fitted: Path) -> None:
     save_protector(protector, fitted)
 
 
-def levels(fitted: Path) -> dict[str, Protector]:
-    """What a person may choose from, the usual first: each look, or a key of an earlier kind of noise as it is."""
+@dataclass(frozen=True)
+class Levels:
+    """How visible the noise may be.
+
+    Attributes:
+        protectors: what makes each, the least visible first.
+        usual: the one that the key was fitted with.
+    """
+
+    protectors: Mapping[str, Protector]
+    usual: str
+
+
+def levels(fitted: Path) -> Levels:
+    """What a person may choose from: each look, or a key of an earlier kind of noise as it is."""
     protector = open_protector(str(fitted))
+    alone = Levels({AS_IT_IS: protector}, AS_IT_IS)
     if not isinstance(protector, UCProtector):
-        return {AS_IT_IS: protector}
+        return alone
     try:
-        looks = {look: protector.with_look(look) for look in LOOKS}
+        looks = {look: protector.loaded().with_look(look) for look in LOOKS}
     except SettingError:
-        return {AS_IT_IS: protector}
-    usual = protector.settings.plain()["look"]
-    return {usual: looks.pop(usual), **looks}
+        return alone
+    return Levels(looks, str(protector.settings.plain()["look"]))
 
 
 def preview(protector: Protector, photo: Path) -> Preview:

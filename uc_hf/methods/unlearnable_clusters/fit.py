@@ -34,6 +34,13 @@ FEW = (
 )
 """Warning for small sets if the number of clusters is not set."""
 
+SHORT_SIGHTED = (
+    "the surrogate looks at squares of %d pixels, and these images have about %d: it puts photographs into clusters "
+    "by their colours and large shapes. Name a larger one, such as openai/clip-vit-base-patch32, to have them in "
+    "clusters by what they show."
+)
+"""Warning for photographs and a surrogate for small images."""
+
 QUIETER = 4
 """Factor by which the noise of the quiet cluster is weaker: a network does not read it, and every image has some."""
 
@@ -101,20 +108,27 @@ def fit(
     With several processes all of them embed, the main one learns, and all receive the result.
     """
     sample = draw_sample(dataset, settings, max(settings.canvas_size or 0, surrogate.size), check=options.check)
+    chosen, side = settings.for_set(len(sample)), native_size(sample)
+    _warn(len(sample), side, surrogate, settings, chosen)
     views, embeddings = embed(
         sample,
         surrogate,
-        size=min(surrogate.size, native_size(sample)),
+        size=min(surrogate.size, side),
         normalise=settings.normalise,
         accelerator=options.accelerator,
         batch_size=options.embed_batch_size,
         num_workers=options.num_workers,
     )
-    chosen = settings.for_set(len(sample))
-    if chosen.p < settings.p:
-        images = f"{counted(len(sample), 'image')} {'is' if len(sample) == 1 else 'are'}"
-        logger.warning(FEW, images, counted(chosen.p, "cluster"))
     return options.once(lambda: _learn(views, embeddings, sample, surrogate, chosen, options))
+
+
+def _warn(n_images: int, side: int, surrogate: Embedder, settings: Settings, chosen: Settings) -> None:
+    """Say before the work what the fit cannot do with so few images, or with this surrogate."""
+    if chosen.p < settings.p:
+        images = f"{counted(n_images, 'image')} {'is' if n_images == 1 else 'are'}"
+        logger.warning(FEW, images, counted(chosen.p, "cluster"))
+    if chosen.p > 1 and surrogate.size < PHOTOGRAPH < side:
+        logger.warning(SHORT_SIGHTED, surrogate.size, side)
 
 
 def _learn(
