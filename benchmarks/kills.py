@@ -37,7 +37,9 @@ from huggingface_hub import constants
 from tests.minihub import TOKEN, MiniHub
 from tests.stored import DAMAGE
 from uc_hf.cli.app import app
+from uc_hf.cli.sheet import NAME
 from uc_hf.data.generated import generated_dataset
+from uc_hf.publishing import dataset
 
 
 logger = logging.getLogger(__name__)
@@ -49,10 +51,13 @@ REMEDIES = ("Empty it", "Copy it again", "Name the one that has", "Choose anothe
 FORKED = multiprocessing.get_context("forkserver")
 """Runs are forked from a process that has loaded the libraries: most of the time of a small run goes there."""
 
-UNREAD = ("noise.png", "README.md", "commitment.json")
+UNREAD = ("noise.png", "README.md", "commitment.json", NAME)
 """Not damaged: of a protector nothing is read from these again, and an edited card is its owner's, and kept."""
 
-PHOTOS, ROWS, SIDE = 60, 1040, 96
+PHOTOS, ROWS, SIDE = 40, 300, 96
+SHARD_ROWS = 100
+"""In place of a thousand: several shards of few rows."""
+
 KILLS_OF_A_CYCLE = 8
 
 
@@ -184,8 +189,8 @@ class Disturbed:
         found = {
             path.relative_to(self.here).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.here.rglob("*")
-            # The manifests tell of times; a damaged scorecard is kept under another name.
-            if path.is_file() and path.parent.name != "outputs" and path.suffix != ".damaged"
+            # Manifests tell of times, a damaged scorecard is kept under another name, a sheet shows one run's work.
+            if path.is_file() and path.parent.name != "outputs" and path.suffix != ".damaged" and path.name != NAME
         }
         if self.job.repository is not None:
             files = self.hub.files("datasets", self.job.repository)
@@ -202,6 +207,7 @@ def _run(words: Sequence[str], here: Path, log: Path) -> None:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     os.chdir(here)
+    dataset.SHARD_ROWS = SHARD_ROWS
     app([*words], prog_name="uc-hf")
 
 
@@ -225,15 +231,15 @@ def make_sources(folder: Path) -> None:
         train[row]["image"].resize((SIDE, SIDE)).save(folder / "photos" / f"{row:03}.png")
     train.to_parquet(folder / "rows.parquet")
     small = {"train": train.select(range(200)), "test": test}
-    for split, dataset in small.items():
-        dataset.to_parquet(folder / "clean" / f"{split}.parquet")
+    for split, rows in small.items():
+        rows.to_parquet(folder / "clean" / f"{split}.parquet")
 
 
 def jobs(sources: Path) -> list[Job]:
     """The five commands."""
     photos, rows, clean = (str(sources / name) for name in ("photos", "rows.parquet", "clean"))
     fast = ["--surrogate", "uc_hf/tiny", "--n-clusters", "4"]
-    learnt = ["--parametrisation", "direct", "--steps", "20", "--canvas-size", "32"]
+    learnt = ["--parametrisation", "direct", "--steps", "10", "--canvas-size", "32"]
     short = ["--seeds", "2", "--epochs", "2", "--image-size", "16"]
     return [
         Job("fit", ["protect", photos, "--out", "out", *fast, *learnt]),
