@@ -112,15 +112,17 @@ class Disturbed:
         if _ended(process):
             raise SystemExit(f"{self.job.name}: {self._said()}")
         self.tally.seconds = round(time.monotonic() - began, 1)
-        self.expected = self._contents()
+        self.expected, self.span = self._contents(), self.tally.seconds
 
     def disturbed(self) -> None:
         """Kill a few runs, damage something between them, let one run to its end, and compare."""
         self.clear()
-        left = self.tally.seconds
-        for _ in range(self.rng.randint(1, KILLS_OF_A_CYCLE)):
+        left = self.span
+        for turn in range(self.rng.randint(1, KILLS_OF_A_CYCLE)):
             moment = self.rng.random() * left
-            if not self._killed(moment):
+            lasted = self._killed(moment)
+            if lasted is not None:
+                self.span = lasted if turn == 0 else self.span
                 break
             left -= moment / 2
             if self.rng.random() < 0.5:
@@ -153,17 +155,19 @@ class Disturbed:
         while process.is_alive() and not any(_is_of(process, lock) for lock in self.here.rglob(".*.lock")):
             time.sleep(0.01)
 
-    def _killed(self, moment: float) -> bool:
-        """Kill a run some seconds into its work; False where it had ended."""
+    def _killed(self, moment: float) -> float | None:
+        """Kill a run some seconds into its work; the seconds that it took if it ended before."""
         process, number = self._start(), self.rng.choice(SIGNALS)
         self._await_work(process)
-        time.sleep(moment)
-        with suppress(ProcessLookupError):
-            os.kill(process.pid or 0, number)
+        began = time.monotonic()
+        process.join(moment)
+        if process.pid is not None and process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
         if _ended(process) in (0, 1):
-            return False
+            return time.monotonic() - began
         self.tally.kills[number.name] += 1
-        return True
+        return None
 
     def _damage(self) -> None:
         """Do something to a finished file."""
