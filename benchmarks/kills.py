@@ -20,6 +20,7 @@ import logging
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -53,6 +54,9 @@ FORKED = multiprocessing.get_context("forkserver")
 
 UNREAD = ("noise.png", "README.md", "commitment.json", NAME)
 """Not damaged: of a protector nothing is read from these again, and an edited card is its owner's, and kept."""
+
+DATE = re.compile(rb"20\d\d-\d\d-\d\d")
+"""A commitment says on which day it was made."""
 
 PHOTOS, ROWS, SIDE = 40, 300, 96
 SHARD_ROWS = 100
@@ -191,15 +195,19 @@ class Disturbed:
     def _contents(self) -> dict[str, str]:
         """The digest of each file that the job has left, its files on the Hub included."""
         found = {
-            path.relative_to(self.here).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(self.here).as_posix(): _digest(path.read_bytes())
             for path in self.here.rglob("*")
             # Manifests tell of times, a damaged scorecard is kept under another name, a sheet shows one run's work.
             if path.is_file() and path.parent.name != "outputs" and path.suffix != ".damaged" and path.name != NAME
         }
         if self.job.repository is not None:
             files = self.hub.files("datasets", self.job.repository)
-            found |= {f"hub/{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
+            found |= {f"hub/{name}": _digest(data) for name, data in files.items()}
         return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(DATE.sub(b"", data)).hexdigest()
 
 
 def _run(words: Sequence[str], here: Path, log: Path) -> None:
