@@ -123,3 +123,10 @@ def test_a_shell_completes_commands_and_options() -> None:
     for typed, completed in (("uc-hf pro", "protect"), ("uc-hf protect --dry", "--dry-run")):
         words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_UC_HF_COMPLETE": "complete_bash"}
         assert CliRunner().invoke(app, env=words, prog_name="uc-hf").stdout.split() == [completed]
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_write_the_same_bytes(photos: Path, quick: list[str], tmp_path: Path) -> None:
+    succeed("protect", photos, "--out", tmp_path / "one", *quick)
+    succeed("protect", photos, "--out", tmp_path / "two", *quick, "--num-proc", 2)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")

@@ -24,6 +24,7 @@ from uc_hf.fitting.settings import CommonSettings
 from uc_hf.methods import METHODS
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import FITS, Protector
+from uc_hf.protecting.workers import working_in
 from uc_hf.publishing.destination import Destination
 from uc_hf.publishing.destinations import open_destination
 from uc_hf.publishing.manifest import Manifest
@@ -52,6 +53,7 @@ def protect(
     dry_run: bool = False,
     device: str | None = None,
     batch_size: int = 64,
+    num_proc: int = 1,
     started: float | None = None,
 ) -> Result | Rehearsal:
     """Protect a folder or a dataset, into a folder, or to a destination piece by piece, or both, one after the other.
@@ -72,6 +74,7 @@ def protect(
         dry_run: look at everything, and write nothing.
         device: as `Protector.to`; None for the one that is found.
         batch_size: images per forward pass of the surrogate while fitting.
+        num_proc: processes that decode while fitting, and that add noise and encode.
         started: when the command was, by `time.monotonic`; None for now.
 
     Raises:
@@ -107,7 +110,7 @@ def protect(
             job = job.without(error.found)
         if dry_run:
             return Rehearsal(places, job.images, job.left_out, protector, fitted=saved is not None, push_to=push_to)
-        return _work(job, places, protector, saved, manifest, destination, batch_size, start)
+        return _work(job, places, protector, saved, manifest, destination, batch_size, num_proc, start)
 
 
 def _work(
@@ -118,6 +121,7 @@ def _work(
     manifest: Manifest | None,
     destination: Destination | None,
     batch_size: int,
+    num_proc: int,
     start: float,
 ) -> Result:
     """Fit where nothing is saved, protect, publish, measure."""
@@ -125,10 +129,11 @@ def _work(
         destination.create()
     with warnings_heard() as warnings:
         if saved is None:
-            _fit(protector, job.sample(protector.settings), places.key, batch_size)
+            _fit(protector, job.sample(protector.settings), places.key, batch_size, num_proc)
         if places.out is not None:
             manifest = manifest or _manifest(protector, places)
-        outcome = _run(job, protector, places.out, manifest, destination)
+        with working_in(protector, num_proc):
+            outcome = _run(job, protector, places.out, manifest, destination)
         pairs = list(outcome.pairs)
         measured = list(differences(Bar(pairs, desc="comparing", unit="image")))
     return Result(
@@ -161,10 +166,17 @@ def _list(bad: Sequence[str], key: Path) -> Path | None:
     return path
 
 
-def _fit(protector: Protector, sample: Any, key: Path, batch_size: int) -> None:
+def _fit(protector: Protector, sample: Any, key: Path, batch_size: int, num_proc: int) -> None:
     """Fit and save; the checkpoint stays until the protector is on the disk."""
     unfinished = FITS / hashlib.sha256(os.fsencode(key.resolve())).hexdigest()[:32]
-    protector.fit(sample, check=False, checkpoint_dir=unfinished, keep_checkpoint=True, embed_batch_size=batch_size)
+    protector.fit(
+        sample,
+        check=False,
+        checkpoint_dir=unfinished,
+        keep_checkpoint=True,
+        embed_batch_size=batch_size,
+        num_workers=num_proc if num_proc > 1 else 0,
+    )
     save_protector(protector, key)
     shutil.rmtree(unfinished)
 

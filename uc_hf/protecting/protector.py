@@ -34,6 +34,7 @@ from uc_hf.protecting.noise import add, check_bound
 from uc_hf.protecting.removal import original_of
 from uc_hf.protecting.rows import protect_rows
 from uc_hf.protecting.saving import Shared
+from uc_hf.protecting.workers import Workers
 from uc_hf.surrogates.surrogate import Embedder, Revision
 from uc_hf.training.devices import Network, accelerator_on, deterministic, find_device, to_worker_device
 
@@ -59,12 +60,14 @@ class Protector(Shared[FitT], ABC):
 
     Attributes:
         shown: settings that its `repr` tells, beside those of all methods.
+        workers: processes that it works in, where `working_in` has started some.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("surrogate", "n_clusters")
+    workers: Workers | None = None
 
     def __init__(
         self,
@@ -218,7 +221,7 @@ class Protector(Shared[FitT], ABC):
             DatasetError: the method needs the images' own labels, and there are none.
         """
         pictures = [self.as_stored(picture) for picture in pictures]
-        return self.protect_groups(pictures, self.assign(pictures, labels))
+        return (self.workers or self).protect_groups(pictures, self.assign(pictures, labels))
 
     def protect_groups(
         self, pictures: Sequence[Picture], groups: np.ndarray, noise: Noise | None = None

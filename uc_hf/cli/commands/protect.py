@@ -194,6 +194,10 @@ def protect(
             rich_help_panel=EXPERT,
         ),
     ] = None,
+    num_proc: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that decode, add noise and encode, side by side.", rich_help_panel=EXPERT),
+    ] = 1,
     batch_size: Annotated[
         int,
         typer.Option(min=1, help="Images that the surrogate is shown at once while fitting.", rich_help_panel=EXPERT),
@@ -287,6 +291,7 @@ def protect(
             dry_run=dry_run,
             device=device,
             batch_size=batch_size,
+            num_proc=num_proc,
             started=started,
         )
     except BadImages as error:
