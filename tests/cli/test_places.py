@@ -11,6 +11,7 @@ from tests.commands import invoke, start, succeed
 from tests.stored import contents, files_limited_to
 from uc_hf import UCProtector
 from uc_hf.data.progress import Progress, listening
+from uc_hf.files import partial_path
 
 
 @pytest.fixture
@@ -99,6 +100,15 @@ def test_the_second_of_two_runs_stops_and_a_third_takes_over_from_a_killed_first
     assert lock.exists()
     succeed("protect", photos, "--out", tmp_path / "out", *quick, "--protector", tmp_path / "key")
     assert len([*(tmp_path / "out").iterdir()]) == 8 and not [*tmp_path.glob(".*")]
+
+
+def test_what_killed_runs_have_left_unfinished_is_removed(photos: Path, quick: list[str], tmp_path: Path) -> None:
+    for _ in range(2):
+        succeed("protect", photos, "--out", tmp_path / "out", *quick)
+        assert not [*tmp_path.rglob("*.partial")]
+        key = tmp_path / "out.protector"
+        for file in (tmp_path / "out" / "0.png", key, key / "before-after.png", key / "outputs" / "some.jsonl"):
+            partial_path(file).write_bytes(b"half")
 
 
 def test_a_fit_that_cannot_be_saved_is_not_lost(

@@ -169,6 +169,7 @@ def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
         stack.enter_context(alone(beside(key, ".lock"), str(key)))
         check_writable(key.parent, key.name)
         remove_partials_of(key)
+        remove_partials(key)
         yield
 
 
