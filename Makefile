@@ -7,13 +7,23 @@ BIN := .venv/bin
 DEMO_OPTIONS = $(if $(DATASET),--dataset $(DATASET)) $(if $(SURROGATE),--surrogate $(SURROGATE)) \
 	$(if $(SURROGATE_SIZE),--surrogate-size $(SURROGATE_SIZE))
 
-.PHONY: demo test check format notebooks docs results address
+.PHONY: demo test lowest check format notebooks docs results address
 
 demo: .venv/installed
 	$(BIN)/uc-hf demo --out demo $(DEMO_OPTIONS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# The parts of the suite that lean on the dependencies, with the lowest versions that pyproject.toml allows, in an
+# environment of its own.
+LOWEST = tests/test_public.py tests/fitting $(addprefix tests/data/test_,images.py columns.py) \
+	$(addprefix tests/protecting/test_,protector.py saved.py) \
+	$(addprefix tests/publishing/test_,hub.py destination.py export.py)
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . pytest pypng tifffile
+	.venv-lowest/bin/python -m pytest $(LOWEST)
 
 check: .venv/installed
 	$(BIN)/ruff check .
