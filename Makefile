@@ -17,9 +17,9 @@ test: .venv/installed
 
 # The parts of the suite that lean on the dependencies, with the lowest versions that pyproject.toml allows, in an
 # environment of its own.
-LOWEST = tests/test_public.py tests/fitting $(addprefix tests/data/test_,images.py columns.py) \
-	$(addprefix tests/protecting/test_,protector.py saved.py) \
-	$(addprefix tests/publishing/test_,hub.py destination.py export.py)
+LOWEST = tests/test_public.py tests/fitting $(addprefix tests/data/test_,images.py exif.py columns.py) \
+	$(addprefix tests/protecting/test_,protector.py removal.py saved.py) \
+	$(addprefix tests/publishing/test_,hub.py dataset.py destination.py export.py)
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable . pytest pypng tifffile
