@@ -4,7 +4,8 @@
         --surrogate ../shared/models/mobilenet_v2_1.0_224-imagenet --shown 3 --shown 14 --shown 22 \
         --out docs/images/photos.jpg
 
-The protector is fitted on all photos with the default settings. As JPEG with full colour resolution: noise makes PNG
+The protector is fitted on all photos with the default settings and ten clusters, none of
+them quiet, so that what is shown has all of the noise. As JPEG with full colour resolution: noise makes PNG
 files of a megabyte.
 """
 
@@ -38,7 +39,7 @@ def shrunk(photos: datasets.Dataset) -> list[Image.Image]:
 def draw(photos: list[Image.Image], shown: list[int], surrogate: str, epsilon: float) -> Figure:
     """Protect all photos and draw some of them."""
     dataset = datasets.Dataset.from_dict({"image": photos}, features=datasets.Features({"image": datasets.Image()}))
-    protector = UCProtector(surrogate=surrogate, epsilon=epsilon).fit(dataset)
+    protector = UCProtector(surrogate=surrogate, epsilon=epsilon, n_clusters=10, quiet_cluster=False).fit(dataset)
     before = [photos[row] for row in shown]
     return figures.contact_sheet(before, [protector.transform(photo) for photo in before], columns=len(shown))
 
