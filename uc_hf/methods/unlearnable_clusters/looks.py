@@ -28,10 +28,7 @@ LOOKS = {
         "soft waves of blue and a little red: least visible, protects least",
     ),
     "balanced": Look(
-        ((-12 / 16, 3 / 16, 1.0),),
-        (4.0, 8.0),
-        "sine",
-        "soft waves of blue against red at equal brightness: the default",
+        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "square", "blue against red at equal brightness: the default"
     ),
     "strong": Look(
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
@@ -41,4 +38,4 @@ LOOKS = {
     ),
 }
 """At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light. Waves without
-edges are less visible, and protect as much (docs/log/waves.md)."""
+edges are less visible, and protect less (docs/log/waves.md)."""
