@@ -156,9 +156,9 @@ class Surrogate(Embedder):
     def at_two_sizes(self) -> Self:
         """The same network, which looks at each image at its own size and at a smaller one, and joins the embeddings.
 
-        The smaller square shows what of a photograph is left when a scraper shrinks it; clusters of both views protect
-        photographs better than those of either (docs/log/waves.md). A small network, or one that has several sizes,
-        stays as it is. Ask before `fold`.
+        The smaller square shows what of a photograph is left when a scraper shrinks it; clusters of both views seem to
+        protect photographs better than those of either (docs/log/waves.md). A small network, or one that has several
+        sizes, stays as it is. Ask before `fold`.
         """
         if len(self.sizes) > 1 or self.size < LOOKS_TWICE:
             return self
