@@ -1,6 +1,7 @@
-"""The page of uc_hf as a Space."""
+"""The page of uc_hf as a Space, which runs this file."""
 
 from uc_hf.cli.web.serve import serve
 
 
-serve(surrogate="uc_hf/tiny")
+if __name__ == "__main__":
+    serve(surrogate="uc_hf/tiny")
