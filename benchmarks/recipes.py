@@ -7,7 +7,7 @@ from uc_hf import UCProtector
 from uc_hf.methods.unlearnable_clusters.families import FAMILIES
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.surrogates.backbones import Size
-from uc_hf.surrogates.surrogate import Surrogate
+from uc_hf.surrogates.surrogate import Surrogate, load_one
 
 
 PAPER_EPOCHS = 50.0
@@ -25,8 +25,7 @@ def open_surrogate(name: str, size: Size | None) -> Surrogate:
     """
     if name.startswith(CIFAR_RESNET):
         return cifar_resnet(name.removeprefix(CIFAR_RESNET)).fold()
-    surrogate = Surrogate.from_pretrained(name, size=size)
-    return (surrogate.at_two_sizes() if size is None else surrogate).fold()
+    return load_one(name, None, size, two_sizes=True)
 
 
 def build(

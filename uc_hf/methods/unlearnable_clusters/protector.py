@@ -113,7 +113,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             two_sizes=FAMILIES.find(settings.parametrisation).two_sizes,
         ).to(options.accelerator.device)
         self._surrogate = surrogate
-        return fit(dataset, surrogate, self.settings, options)
+        return fit(dataset, surrogate, settings, options)
 
     def assign(self, pictures: Sequence[Picture], labels: Sequence[Any] | None = None) -> np.ndarray:
         """The cluster of each picture: the nearest centroid of its embedding, int64 [N]; labels are not looked at."""
