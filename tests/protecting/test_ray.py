@@ -3,12 +3,15 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from datasets import Dataset
+from datasets import Dataset, load_dataset
 
-from uc_hf import UCProtector
+from tests.stored import stored
+from uc_hf import UCProtector, open_protector
 
 
 pytestmark = pytest.mark.slow  # starting a Ray takes half a minute
@@ -19,7 +22,7 @@ def ray() -> Iterator[Any]:
     """A Ray on this machine."""
     ray = pytest.importorskip("ray", reason="the test of Ray needs it: pip install 'ray[data]'")
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": environment})
+    ray.init(num_cpus=3, include_dashboard=False, runtime_env={"env_vars": environment})
     import ray.data
 
     ray.data.DataContext.get_current().execution_options.preserve_order = True
@@ -27,9 +30,23 @@ def ray() -> Iterator[Any]:
     ray.shutdown()
 
 
-def test_a_protector_is_a_function_of_batches_as_it_is(ray: Any, tiles: Dataset, surrogate_folder: str) -> None:
+class Protect:
+    """The actor of docs/how-to/scale.md."""
+
+    def __init__(self, key: str) -> None:
+        self.protector = open_protector(key).loaded()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self.protector(batch)
+
+
+@pytest.fixture(scope="module")
+def protector(tiles: Dataset, surrogate_folder: str) -> UCProtector:
+    return UCProtector(surrogate=surrogate_folder, n_clusters=2).fit(tiles)
+
+
+def test_a_protector_is_a_function_of_batches_as_it_is(ray: Any, tiles: Dataset, protector: UCProtector) -> None:
     clean = tiles.select(range(40)).flatten_indices()
-    protector = UCProtector(surrogate=surrogate_folder, n_clusters=2).fit(clean)
     table = clean.data.table.combine_chunks()
     blocks = ray.data.from_arrow(table).repartition(4)
     rows = blocks.map_batches(protector, batch_format="pyarrow", batch_size=10).take_all()
@@ -38,3 +55,19 @@ def test_a_protector_is_a_function_of_batches_as_it_is(ray: Any, tiles: Dataset,
     assert [row["image"]["bytes"] for row in rows] == [value["bytes"] for value in expected]
     [made] = ray.data.from_arrow(table).map_batches(protector, batch_format="pyarrow").to_arrow_refs()
     assert ray.get(made).schema.metadata == table.schema.metadata
+
+
+def test_actors_write_parquet_that_loads_with_its_features(
+    ray: Any, tiles: Dataset, protector: UCProtector, tmp_path: Path
+) -> None:
+    for number in range(4):
+        tiles.select(range(24 * number, 24 * number + 24)).to_parquet(tmp_path / "clean" / f"{number}.parquet")
+    protector.save_pretrained(tmp_path / "key")
+    ray.data.read_parquet(str(tmp_path / "clean")).map_batches(
+        Protect, fn_constructor_args=[str(tmp_path / "key")], batch_format="pyarrow", batch_size=10, concurrency=2
+    ).write_parquet(str(tmp_path / "protected"), schema=tiles.features.arrow_schema)
+    protected = load_dataset(str(tmp_path / "protected"), split="train")
+    expected = tiles.map(protector, batched=True)
+    assert protected.features == expected.features
+    assert stored(protected) == stored(expected)
+    assert (protected["label"], protected["note"]) == (tiles["label"], tiles["note"])
