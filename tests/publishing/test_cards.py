@@ -72,7 +72,8 @@ def pushed(protected: DatasetDict, repo: str) -> str:
 def filled(protector: UCProtector, text: str = "---\n\n---\n", **changes) -> DatasetCard:
     """A card that is not pushed anywhere."""
     facts = {"source_name": None, "source_card": None, "protected_splits": ["train"], "clean_splits": []}
-    return dataset_card(DatasetCard(text), protector, **facts | {"scorecard": None, "contact_sheet": False} | changes)
+    left_out = {"scorecard": None, "flip": None, "contact_sheet": False}
+    return dataset_card(DatasetCard(text), protector, **facts | left_out | changes)
 
 
 def test_the_metadata_comes_back_from_the_hub_as_the_types_that_were_meant(

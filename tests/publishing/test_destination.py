@@ -81,6 +81,7 @@ class Shelf:
             protected_splits=protected_splits,
             clean_splits=clean_splits,
             scorecard=None,
+            flip=None,
             contact_sheet=False,
         )
         self.write_card(str(card))

@@ -18,11 +18,13 @@ from huggingface_hub import DatasetCard, HfApi
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub, Refused
 from tests.stored import contents, local_folder, stored
-from uc_hf import UCProtector, publish
+from uc_hf import UCProtector, compare, publish
 from uc_hf.errors import DatasetError, OutputError
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import protect_dataset
+from uc_hf.publishing.marks import JUDGED
 from uc_hf.publishing.outcome import spread
+from uc_hf.scoring.imperceptibility import in_words
 
 
 ROWS = 20
@@ -318,6 +320,10 @@ def test_a_folder_of_images_becomes_rows_with_names_and_labels_with_and_without_
     for row in stored(first):
         label = first["label"][stored(first).index(row)]
         assert (tmp_path / "out" / "abcd"[label] / row["path"]).read_bytes() == row["bytes"]
+    copies = sorted((tmp_path / "out").rglob("*.png"))
+    seen = compare((photos / copy.relative_to(tmp_path / "out"), copy) for copy in copies[:JUDGED]).flip
+    for name in ("me/photos", "me/photos-too"):
+        assert f"| visibility | {in_words(seen)}: FLIP {seen:.2f}, where" in DatasetCard.load(name).text
     inside = invoke("protect", photos, "--push-to", "me/photos-new", "--protector", photos / "key")
     assert inside.exit_code == 1 and "would lie within the source" in inside.stderr
     (photos / "a" / "cut.png").write_bytes(b"\x89PNG and no more")

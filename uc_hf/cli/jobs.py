@@ -24,8 +24,10 @@ from uc_hf.publishing.destination import Destination, Store
 from uc_hf.publishing.image_folder import protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.manifest import Manifest
+from uc_hf.publishing.marks import JUDGED
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.publishing.publish import push_shards
+from uc_hf.scoring.imperceptibility import compare
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class FolderJob:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
         copies = self.folder.copies(protector.settings.stored_as, self._clean)
         rows = self.folder.rows(self.metadata, {name: out / copy for name, copy in copies.items()})
-        protect_dataset(rows, self.chosen, destination, protector, self._name, as_they_are=True)
+        first = [name for split in self.chosen for name in self.folder.splits[split]][:JUDGED]
+        seen = compare((self.folder.root / name, out / copies[name]) for name in first)
+        protect_dataset(rows, self.chosen, destination, protector, self._name, as_they_are=seen.flip)
         destination.introduce(protector, None, self.chosen, self._clean)
 
     @property

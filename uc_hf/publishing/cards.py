@@ -27,6 +27,7 @@ from uc_hf.publishing.provenance import provenance, public_name, public_surrogat
 from uc_hf.reports import markdown, templates
 from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import PAPER
+from uc_hf.scoring.imperceptibility import in_words
 from uc_hf.scoring.results import Scorecard
 
 
@@ -57,6 +58,7 @@ def push_dataset_card(
     clean_splits: Sequence[str] = (),
     pictures: Sequence[ImageValue] = (),
     scorecard: Scorecard | None = None,
+    flip: float | None = None,
     token: str | None = None,
 ) -> str:
     """Write the card of a protected dataset on the Hub; the rest of an existing card stays.
@@ -75,6 +77,7 @@ def push_dataset_card(
         pictures: *protected* images for the contact sheet, in any form that `images.decode` takes; the first `SHOWN`
             are drawn. If empty, an existing sheet stays.
         scorecard: a scorecard of this dataset.
+        flip: mean FLIP between originals and protected images, as `compare` measures it; None leaves it out.
         token: token for the Hub; None for the saved one.
 
     Returns:
@@ -98,6 +101,7 @@ def push_dataset_card(
         protected_splits=protected_splits,
         clean_splits=clean_splits,
         scorecard=scorecard,
+        flip=flip,
         contact_sheet=bool(additions) or api.file_exists(repo_id, CONTACT_SHEET, repo_type="dataset"),
     )
     additions.append(CommitOperationAdd(constants.REPOCARD_NAME, str(filled).encode()))
@@ -114,6 +118,7 @@ def dataset_card(
     protected_splits: Sequence[str],
     clean_splits: Sequence[str],
     scorecard: Scorecard | None,
+    flip: float | None,
     contact_sheet: bool,
 ) -> DatasetCard:
     """A copy of a card with the description of a protected dataset.
@@ -129,6 +134,7 @@ def dataset_card(
         protected_splits: splits whose images carry the noise.
         clean_splits: splits that were copied unchanged.
         scorecard: a scorecard of this dataset.
+        flip: between its images and the originals; None leaves it out.
         contact_sheet: whether the repository holds `CONTACT_SHEET`.
 
     Raises:
@@ -154,7 +160,7 @@ def dataset_card(
         reference=Markdown(protector.reference),
         slug=protector.slug,
         reach=Markdown(protector.reach),
-        facts=_facts(protector, protected_splits, clean_splits, committed),
+        facts=_facts(protector, protected_splits, clean_splits, committed, flip),
         contact_sheet=Markdown(CONTACT_SHEET) if contact_sheet else None,
         scores=None if scorecard is None else _scores(scorecard),
         source="the originals" if source_name is None else Markdown(f"[{source_name}]({_page(source_name)})"),
@@ -262,7 +268,11 @@ def _listed(splits: Sequence[str]) -> Markdown:
 
 
 def _facts(
-    protector: Protector, protected_splits: Sequence[str], clean_splits: Sequence[str], committed: dict[str, str]
+    protector: Protector,
+    protected_splits: Sequence[str],
+    clean_splits: Sequence[str],
+    committed: dict[str, str],
+    flip: float | None,
 ) -> Markdown:
     facts = provenance(protector)
     container = protector.settings.stored_as
@@ -282,6 +292,8 @@ def _facts(
         "hash of the settings": markdown.code(facts["config_hash"]),
         "commitment to the key": Markdown(f"{markdown.code(committed['digest'])}, {committed['date']}"),
     }
+    if flip is not None:
+        rows["visibility"] = f"{in_words(flip)}: FLIP {flip:.2f}, where 0 is not seen and 1 is black on white"
     return markdown.table([{"fact": name, "value": value} for name, value in rows.items()])
 
 

@@ -34,8 +34,9 @@ from uc_hf.publishing.destination import (
     shard_path,
     write_split_table,
 )
-from uc_hf.publishing.marks import MARK, Mark, Work
+from uc_hf.publishing.marks import JUDGED, MARK, Mark, Work
 from uc_hf.publishing.outcome import COMPARED, Outcome, spread
+from uc_hf.scoring.imperceptibility import compare
 
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def protect_dataset(
     protector: Protector,
     source: str,
     *,
-    as_they_are: bool = False,
+    as_they_are: float | None = None,
     at_hand: bool = False,
 ) -> Outcome:
     """Write a dataset with some of its splits protected, as parquet shards that `load_dataset` reads.
@@ -104,7 +105,7 @@ def protect_dataset(
         destination: destination of the shards.
         protector: a fitted protector.
         source: name of the originals; shards of other originals are refused.
-        as_they_are: whether the rows of `protect` are protected already and only have to be written.
+        as_they_are: where the rows of `protect` are protected already and only have to be written, their FLIP.
         at_hand: whether streams can be read again at no cost, like files on this machine. Finished rows of other
             streams are not fetched again, so later edits of them are not noticed.
 
@@ -122,7 +123,7 @@ def protect_dataset(
     counts = [row_count(splits[split]) for split in protect]
     total = None if None in counts else sum(count for count in counts if count is not None)
     job.compare_rows(None if total is None else total - sum(job.known_rows(split) for split in protect))
-    with Bar(total=total, desc="writing" if as_they_are else "protecting", unit="image") as job.bar:
+    with Bar(total=total, desc="protecting" if as_they_are is None else "writing", unit="image") as job.bar:
         for split, dataset in splits.items():
             job.write_split(split, dataset)
     if not any(job.held[split].rows for split in protect):
@@ -162,7 +163,7 @@ class _Job:
         work: Work,
         protected: Mapping[str, bool],
         features: datasets.Features,
-        as_they_are: bool,
+        as_they_are: float | None,
         at_hand: bool,
     ) -> None:
         self.destination, self.protector, self.work = destination, protector, work
@@ -308,7 +309,7 @@ class _Job:
     def _fill(self, file: Path, split: str, rows: Ahead, held: Held) -> Mark:
         """Write the rows of one shard, and its mark."""
         digests: list[str] = []
-        size, bytes_before = 0, held.bytes_before
+        size, bytes_before, flip = 0, held.bytes_before, self.as_they_are if self.protected[split] else None
         schema = self.features.arrow_schema
         options = get_parquet_column_options(self.features, schema)
         with (
@@ -320,8 +321,11 @@ class _Job:
                 batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - len(digests)), schema, self.column)
                 bytes_before += sum(map(len, self._originals(batch)))
                 coming = self._digests(batch)
-                size += groups.add(self._published(batch, split, held.rows + len(digests)))
+                published = self._published(batch, split, held.rows + len(digests))
+                size += groups.add(published)
                 digests += coming
+                if flip is None and self.protected[split]:
+                    flip = self._flip(batch, published)
             groups.flush()
             mark = Mark(
                 protector=self.work.protector,
@@ -331,6 +335,7 @@ class _Job:
                 bytes_before=bytes_before,
                 originals="".join(digests),
                 final=rows.ended,
+                flip=flip,
             )
             writer.add_key_value_metadata({MARK: mark.to_json()})
         return mark
@@ -341,9 +346,13 @@ class _Job:
             leave = self.column if self.protected[split] else None
             batch = plain_images(batch, self.features, f"the split {split!r}", row, leave)
         if self.protected[split]:
-            batch = batch if self.as_they_are else self._protect(batch, split, row)
+            batch = self._protect(batch, split, row) if self.as_they_are is None else batch
             self.bar.update(len(batch))
         return batch
+
+    def _flip(self, originals: pa.Table, published: pa.Table) -> float:
+        first = [table[self.column][:JUDGED].to_pylist() for table in (originals, published)]
+        return round(compare(zip(*first, strict=True)).flip, 3)
 
     def _originals(self, table: pa.Table) -> list[bytes]:
         return [value or b"" for value in pc.struct_field(table[self.column], "bytes").to_pylist()]

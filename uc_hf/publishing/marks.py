@@ -20,6 +20,10 @@ ROW_DIGEST = 16
 """Characters of a row's digest: 64 bits that only a holder of the noise can compute."""
 
 
+JUDGED = 8
+"""Largest number of images in a shard whose noise is compared with the originals."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mark:
     """Description of a shard, stored in it; it reveals neither the noise nor the originals or their place.
@@ -32,6 +36,7 @@ class Mark:
         bytes_before: size of the original images up to the end of this shard, in bytes.
         originals: digests of the originals of this shard's rows, `ROW_DIGEST` characters each.
         final: whether the split ends with this shard.
+        flip: mean FLIP of the first images of the shard, at most `JUDGED`; None where they carry no noise.
     """
 
     protector: str
@@ -41,6 +46,7 @@ class Mark:
     bytes_before: int
     originals: str
     final: bool
+    flip: float | None
 
     @classmethod
     def of(cls, footer: pq.FileMetaData) -> Self | None:

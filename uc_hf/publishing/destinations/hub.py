@@ -20,6 +20,7 @@ from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.cards import SHOWN, push_dataset_card
 from uc_hf.publishing.destination import CARD, Conflict, shard_path
 from uc_hf.publishing.destinations import DESTINATIONS, HUB
+from uc_hf.publishing.marks import Mark
 
 
 HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
@@ -176,6 +177,7 @@ class HubRepository:
         column = protector.fitted.column
         with self._opened(first) as file:
             pictures = file.read_row_group(0, columns=[column])[column][:SHOWN].to_pylist()
+            mark = Mark.of(file.metadata)
         with in_our_words(self.name):
             push_dataset_card(
                 self.name,
@@ -184,6 +186,7 @@ class HubRepository:
                 protected_splits=protected_splits,
                 clean_splits=clean_splits,
                 pictures=pictures,
+                flip=None if mark is None else mark.flip,
                 token=self._token,
             )
 
