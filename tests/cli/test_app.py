@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 from tests.commands import PROGRAM, interrupt, invoke, start, succeed
 from tests.minihub import MiniHub
 from uc_hf.data import images
+from uc_hf.files import partial_path
 
 
 @pytest.fixture(scope="module")
@@ -232,13 +233,14 @@ def test_score_goes_on_with_what_its_folder_holds_and_adds_counter_measures(
     first = json.loads(succeed(*command, "--epochs", 1, "--json"))
     first["rows"][1]["last"] = 0.987  # no training gives this
     path.write_text(json.dumps(first))
+    partial_path(path).write_bytes(b"what a killed run has left")
     more = ["--counter-measure", "none", "--counter-measure", "gray", "--target", "resnet-small"]
     text = succeed(*command, "--epochs", 1, *more)
     rows = json.loads(path.read_text())["rows"]
     assert rows[:2] == first["rows"] and [row["counter_measure"] for row in rows] == [None, None, "gray", "gray"]
     lines = [line for line in text.splitlines() if line.startswith(("none", "gray"))]
     assert lines[0].startswith("none") and "98.7 %" in lines[0] and "ways round it tried" in text
-    assert "gray" in (tmp_path / "scorecard.html").read_text()
+    assert "gray" in (tmp_path / "scorecard.html").read_text() and not [*tmp_path.glob("*.partial")]
     other = invoke(*command, "--epochs", 2)
     assert other.exit_code == 1 and "another recipe or other sets: epochs=2 (saved: 1)" in other.stderr
     wrong = invoke(*command, "--preset", "fast")

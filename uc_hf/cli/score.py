@@ -20,6 +20,7 @@ from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.sources import open_dataset
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import DatasetError, ImageError, SettingError
+from uc_hf.files import remove_partials_of
 from uc_hf.methods.registry import open_protector
 from uc_hf.reports import figures
 from uc_hf.reports.figures import percent
@@ -31,6 +32,8 @@ from uc_hf.scoring.results import Scorecard, describe_detection
 from uc_hf.scoring.scorecard import CHOSEN, score
 from uc_hf.scoring.verdict import NOT_PROTECTED, PARTLY, PROTECTED, judge
 
+
+SCORECARD, REPORT = "scorecard.json", "scorecard.html"
 
 SHOWN = 8
 """Number of pictures in the report's contact sheet."""
@@ -128,12 +131,15 @@ def score_sets(
         preset: the trainings.
         image_column: None for the only one.
         label_column: None for the only ClassLabel, or a usual name.
-        out: a folder for scorecard.json and scorecard.html; trainings that it holds are not repeated.
+        out: a folder for `SCORECARD` and `REPORT`; trainings that it holds are not repeated.
 
     Raises:
         UCError: of any kind, with the remedy.
     """
     with nullcontext() if out is None else only_run_in(out):
+        if out is not None:
+            for name in (SCORECARD, REPORT):
+                remove_partials_of(out / name)
         originals, copies = open_dataset(clean), open_dataset(protected)
         train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
         tested = _test_set(originals, clean, test)
@@ -151,7 +157,7 @@ def score_sets(
             choose=preset.choose,
             image_column=image_column,
             label_column=label_column,
-            resume=None if out is None else out / "scorecard.json",
+            resume=None if out is None else out / SCORECARD,
         )
         if out is not None:
             sections = [*accuracy_sections(card), *picture_sections(train_sets, image_column)]
@@ -159,8 +165,7 @@ def score_sets(
                 gallery = figures.noise_gallery(key.canvases(), key.settings.epsilon)
                 sections.append(Section("The noise", "One pattern for each cluster of images.", gallery))
             title = f"{protected}: how unlearnable?"
-            report = out / "scorecard.html"
-            write_report(report, title=title, headline=card.headline(), sections=sections, verdict=banner(card))
+            write_report(out / REPORT, title=title, headline=card.headline(), sections=sections, verdict=banner(card))
         return card
 
 

@@ -378,6 +378,6 @@ class _Job:
         return batch.set_column(position, kind, pa.array(done, kind.type))
 
     def _take(self, file: Path, split: str, number: int, known: bool) -> None:
-        # Another run of the same job may have been faster, with the same rows.
-        if known or number not in self.sizes.get(split, {}):
+        # Another run of the same job may have been faster, with the same rows; one of another job is refused.
+        if known or self._open(split, number) is None:
             self.destination.take(file, shard_path(split, number))
