@@ -176,7 +176,7 @@ class Disturbed:
     def _damage(self) -> None:
         """Do something to a finished file."""
         fits = (self.home / "uc_hf").rglob("*")
-        files = [path for path in (*self.here.rglob("*"), *fits) if path.is_file() and path.name not in UNREAD]
+        files = [path for path in (*self.here.rglob("*"), *fits) if path.name not in UNREAD and _holds_bytes(path)]
         finished = sorted(path for path in files if not path.name.startswith("."))
         if finished:
             file, damage = self.rng.choice(finished), self.rng.choice(sorted(DAMAGE))
@@ -204,6 +204,10 @@ class Disturbed:
             files = self.hub.files("datasets", self.job.repository)
             found |= {f"hub/{name}": _digest(data) for name, data in files.items()}
         return found
+
+
+def _holds_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _digest(data: bytes) -> str:

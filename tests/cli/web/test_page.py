@@ -166,8 +166,8 @@ def slide(page: Any, slider: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_old_key_protects_tomorrows_photos_alike_on_a_phone(
-    visit: Any, photos_folder: Path, surrogate_folder: str, tmp_path: Path
+def test_an_old_key_protects_tomorrows_photos_alike_on_a_phone_and_testifies(
+    visit: Any, photos_folder: Path, surrogate_folder: str, stranger: Path, tmp_path: Path
 ) -> None:
     first = tmp_path / "first"
     first.mkdir()
@@ -194,6 +194,11 @@ def test_an_old_key_protects_tomorrows_photos_alike_on_a_phone(
     took = unzip(download(page, "#package", tmp_path / "protected.zip"), tmp_path / "taken")
     assert set(took) == {"rome/Holiday in Rome.png", "été.png"}
     assert took["été.png"] == (tmp_path / "out" / "été.png").read_bytes()
+
+    page.fill("#suspect textarea, #suspect input", str(stranger))
+    page.locator("#suspect button").click()
+    page.wait_for_selector("#sentence >> text=No evidence that")
+    page.wait_for_selector("#curve img")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("#forget")
     page.wait_for_selector("#gallery img", state="hidden")

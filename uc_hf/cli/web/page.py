@@ -31,7 +31,10 @@ TICK = 1.0
 DRAG = "Before on the left, after on the right: drag the line."
 CLOSE = "Show a detail, pixel by pixel"
 
-LOCAL = "**This page runs on your own machine.** Your photos stay here: nothing is sent anywhere."
+LOCAL = (
+    "**This page runs on your own machine.** Your photos stay here: nothing is sent anywhere, unless you ask "
+    "an endpoint about them in the last step."
+)
 KEY = (
     "### The key\nWith this file **anybody can remove the noise** from your protected photos. Keep it to yourself, "
     "offline if you can. You need it to protect tomorrow's photos in the same way, and to get your originals back."
@@ -40,6 +43,16 @@ ADVICE = (
     "Publish the protected photos, and take down the originals wherever they are public: while both can be had, the "
     "protection can be undone. It hinders the training of models on your photos; it hides nothing from people, and "
     "whoever tries hard can weaken it."
+)
+
+
+WITNESS = (
+    "The noise is also a witness. Later, drop in the same originals and the key from that time, and name a model: it "
+    "is shown each photo as you published it, and as you could have published it. Only a model that was trained on "
+    "your photos can tell which is which. Twenty photos or more are needed, and some hundreds are good."
+)
+ANYWHERE = (
+    "its name on the Hub, its folder on this machine, or an endpoint's address (your protected photos are sent there)"
 )
 
 
@@ -61,7 +74,7 @@ class Page:
     """The components, top to bottom, and what each does."""
 
     def __init__(self, blocks: gr.Blocks, sessions: Sessions, *, local: bool, space: str | None, secret: str) -> None:
-        self.sessions = sessions
+        self.sessions, self.local = sessions, local
         self.token = gr.BrowserState("", storage_key="uc_hf", secret=secret)
         self.seen = gr.State(-1)
         self.timer = gr.Timer(TICK, active=False)
@@ -75,6 +88,7 @@ class Page:
             self.stop = gr.Button("Stop", visible=False, size="sm", elem_id="stop")
             self._results()
             self._test()
+            self._trace(local)
             self.forget = gr.Button("Forget my photos and start over", size="sm", visible=False, elem_id="forget")
         self.shown = [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
         self._wire(blocks)
@@ -142,13 +156,25 @@ class Page:
     def _test(self) -> None:
         with gr.Column(visible=False) as self.test_part:
             gr.Markdown(
-                "## 5. Does it work on these?\nYour photos lie in folders, so they have labels. Small networks are "
+                "## Does it work on these?\nYour photos lie in folders, so they have labels. Small networks are "
                 "trained on the originals and on the protected copies, and tested on photos that they have not seen. "
                 "This takes minutes, and goes on when you close the page.",
                 elem_classes="uc-step",
             )
             self.test = gr.Button("Test it", elem_id="test")
             self.verdict = gr.HTML(padding=False, elem_id="verdict")
+
+    def _trace(self, local: bool) -> None:
+        with gr.Column(visible=False) as self.trace_part:
+            gr.Markdown(f"## Was a model trained on them?\n{WITNESS}", elem_classes="uc-step")
+            self.suspect = gr.Textbox(
+                label=f"A model that sorts pictures into classes: {ANYWHERE if local else 'its name on the Hub'}",
+                placeholder="them/classifier",
+                elem_id="suspect",
+                submit_btn="Ask it",
+            )
+            self.sentence = gr.HTML(padding=False, elem_id="sentence")
+            self.curve = gr.Image(show_label=False, interactive=False, buttons=[], visible=False, elem_id="curve")
 
     # --- what it does
 
@@ -166,6 +192,7 @@ class Page:
         on(parts.old_key.upload, lambda session, file: session.use_key(Path(file)), self.old_key)
         on(parts.protect.click, lambda session, strength: session.protect(strength), self.strength)
         on(parts.test.click, lambda session: session.test())
+        on(parts.suspect.submit, lambda session, model: session.trace(model, local=self.local), self.suspect)
         on(parts.stop.click, lambda session: session.job and session.job.stop())
         on(parts.forget.click, lambda session: session.clear())
         parts.timer.tick(self.tick, [*chosen, self.seen], self.shown, **hidden)
@@ -210,6 +237,7 @@ class Page:
         ready = bool(photos) and session.has_key
         names, levels = list(photos), list(session.levels)
         labelled = bool(measured) and bool(session.labels)
+        evidence = None if busy else session.evidence
         return {
             self.token: token,
             self.everything: gr.Column(visible=True),
@@ -234,6 +262,9 @@ class Page:
             self.test_part: gr.Column(visible=labelled),
             self.test: gr.Button(interactive=not busy),
             self.verdict: _html(_verdict(session)),
+            self.trace_part: gr.Column(visible=session.can_testify),
+            self.sentence: _html("" if evidence is None else said(evidence[0])),
+            self.curve: gr.Image(visible=evidence is not None, value=evidence and str(evidence[1])),
             self.forget: gr.Button(visible=bool(photos) or session.has_key),
         }
 

@@ -1,6 +1,7 @@
 """One user's photographs, key and protected copies, in a folder, so that a reload loses nothing."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,9 @@ from uc_hf.scoring.results import Scorecard
 
 LEAST = 2
 """Smallest number of classes, and of photographs in each, with which networks can be trained."""
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""USER/NAME: neither an address nor a path that leaves the folder of the program."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,26 @@ class Session:
         self._refuse_while_busy()
         self._begin("Testing", lambda: work.test(self), work.TEST)
 
+    def trace(self, model: str, *, local: bool) -> None:
+        """Ask whether a model was trained on the published photographs.
+
+        Args:
+            model: a name on the Hub, or, where the page is local, a folder or the address of an endpoint.
+            local: whether the page runs on the user's machine.
+
+        Raises:
+            DatasetError: a server may only ask models on the Hub.
+        """
+        self._refuse_while_busy()
+        model = model.strip()
+        if not model:
+            raise DatasetError("name the model: USER/NAME on the Hub, for example google/vit-base-patch16-224.")
+        if not local and not HUB_NAME.fullmatch(model):
+            raise DatasetError(f"this server only asks models on the Hub, and {model!r} is not a name there.")
+        for name in (work.EVIDENCE, work.CURVE):
+            (self.home / name).unlink(missing_ok=True)
+        self._begin(f"Asking {model}", lambda: work.trace(self, model), work.TRACE)
+
     def clear(self) -> None:
         """Forget everything: photographs that were uploaded, copies, key. A folder of this machine stays as it is."""
         if self.job is not None:
@@ -254,6 +278,19 @@ class Session:
         file = self.home / "scorecard.json"
         return Scorecard.load(file) if file.is_file() else None
 
+    @property
+    def can_testify(self) -> bool:
+        """Whether photographs may have been published with this key: it made copies here, or came from before."""
+        return bool(self.photos) and self.has_key and (bool(self.measured) or self.facts.old_key)
+
+    @property
+    def evidence(self) -> tuple[str, Path] | None:
+        """What a model's answers show, in a sentence, and a picture of it; None before one was asked."""
+        file = self.home / work.EVIDENCE
+        if not file.is_file():
+            return None
+        return str(json.loads(file.read_text(encoding="utf-8"))["sentence"]), self.home / work.CURVE
+
     def original(self, name: str) -> Path:
         """A photograph, by its name as it came from the page.
 
@@ -306,7 +343,7 @@ class Session:
         """Remove earlier copies and measurements; copies beside a folder of this machine stay."""
         for name in ("protected", "protected.protector", "thumbnails"):
             shutil.rmtree(self.home / name, ignore_errors=True)
-        for name in ("measured.json", "scorecard.json", work.PACKAGE):
+        for name in ("measured.json", "scorecard.json", work.PACKAGE, work.EVIDENCE, work.CURVE):
             (self.home / name).unlink(missing_ok=True)
         self._note(strength=None)
 

@@ -1,5 +1,6 @@
-"""The page's jobs: fit on the photographs, protect them, test the protection."""
+"""The page's jobs: fit on the photographs, protect them, test the protection, ask a model about them."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import PIL.Image
 
 from uc_hf.cli.places import save_protector
 from uc_hf.cli.protect import protect as protect_by_command
+from uc_hf.cli.trace import find_commitment
 from uc_hf.cli.web.uploads import pack
 from uc_hf.data import images
 from uc_hf.data.container import Container
@@ -25,6 +27,8 @@ from uc_hf.protecting.key_file import SUFFIX, pack_key
 from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.imperceptibility import Difference, differences
 from uc_hf.scoring.scorecard import score
+from uc_hf.scoring.trace.figure import draw
+from uc_hf.scoring.trace.trace import trace as find_evidence
 
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 LOOK = {"checking images": 0.005, "embedding": 0.05, "drawing the preview": 0.3}
 PROTECT = {"checking images": 0.005, "protecting": 0.3, "measuring": 0.3}
 TEST = {"reading clean": 0.02, "reading protected": 0.02, "trainings": 2.0}
+TRACE = {"finding the published copies": 0.1, "asking the suspect": 2.0}
 """Expected seconds for each photograph, by phase."""
 
 TESTED = 0.25
@@ -45,6 +50,7 @@ AS_IT_IS = "as it is"
 """The one choice that there is with a key whose noise has no looks."""
 
 PACKAGE = "protected.zip"
+EVIDENCE, CURVE = "trace.json", "trace.png"
 THUMBNAIL = 320
 THUMBNAILS = 60
 """Side in pixels and largest number of the pictures in the gallery."""
@@ -176,6 +182,33 @@ def test(session: "Session") -> None:
         split["test"].remove_columns("row"),
         seeds=range(SEEDS),
         resume=session.home / "scorecard.json",
+    )
+
+
+def trace(session: "Session", model: str) -> None:
+    """Ask a model about the published photographs; a question that was answered before is not asked again."""
+    key = session.key if (session.key / "config.json").is_file() else session.fitted
+    protector = open_protector(str(key))
+    asked = hashlib.sha256(model.encode()).hexdigest()[:16]
+    evidence = find_evidence(
+        model,
+        protector=protector,
+        originals=_originals(session),
+        journal=session.home / f"answers-{asked}.jsonl",
+        commitment=find_commitment(protector, None, key),
+    )
+    draw(evidence).savefig(session.home / CURVE, dpi=120, metadata={"Software": None})
+    write_whole(session.home / EVIDENCE, json.dumps(evidence.to_dict()).encode())
+
+
+def _originals(session: "Session") -> datasets.Dataset:
+    """The photographs, labelled by their folders where each lies in one."""
+    labels = session.labels
+    rows = [(session.original(name), Path(name).parts[0]) for name in session.photos]
+    if labels and all(folder in labels for _, folder in rows):
+        return _labelled([(path, labels.index(folder)) for path, folder in rows], labels)
+    return datasets.Dataset.from_dict({"image": [str(path) for path, _ in rows]}).cast_column(
+        "image", datasets.Image()
     )
 
 
