@@ -98,6 +98,18 @@ class OutputError(UCError, OSError):
     """The output cannot be written: it is not empty, or there is no space left."""
 
 
+class PartError(OutputError):
+    """One of the parts of a job is not finished, or not what it should be.
+
+    Attributes:
+        part: "2/4" for the second of four.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        self.part = part
+        super().__init__(f"shard {part} {reason}")
+
+
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 """Python does not call it printable; percentages have it before their sign."""
 

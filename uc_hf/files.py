@@ -109,18 +109,19 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def alone(lock: Path, place: str) -> Iterator[None]:
+def alone(lock: Path, place: str, wait: float = 0) -> Iterator[None]:
     """Be the only run that writes to a place; however a run ends, the system frees its lock.
 
     Args:
         lock: a file that is made, with its folder, and removed again.
         place: what messages call it.
+        wait: for another run to end, in seconds.
 
     Raises:
         OutputError: another run has the lock, or it cannot be made.
     """
     made: list[Path] = []
-    held = FileLock(lock, timeout=0)
+    held = FileLock(lock, timeout=wait)
     try:
         made = [folder for folder in lock.parents if not folder.exists()]
         lock.parent.mkdir(parents=True, exist_ok=True)

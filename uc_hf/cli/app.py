@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from uc_hf.cli.commands import card, demo, export, inspect, page, protect, score, spaces, trace
+from uc_hf.cli.commands import card, demo, export, inspect, merge, page, protect, score, spaces, trace
 from uc_hf.cli.reporting import Reporting
 
 
@@ -45,6 +45,7 @@ def _examples(commands: tuple[str, ...]) -> str:
 
 
 app.command(epilog=_examples(protect.EXAMPLES))(protect.protect)
+app.command(epilog=_examples(merge.EXAMPLES))(merge.merge)
 app.command(epilog=_examples(score.EXAMPLES))(score.score)
 app.command(epilog=_examples(trace.EXAMPLES))(trace.trace)
 app.command(name="app", epilog=_examples(page.EXAMPLES))(page.app)

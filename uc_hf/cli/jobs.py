@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
@@ -19,13 +20,14 @@ from uc_hf.errors import BadImage, SettingError
 from uc_hf.files import check_writable
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
+from uc_hf.publishing.dataset import Made, Splits, common_features, protect_dataset
 from uc_hf.publishing.destination import Destination, Store
 from uc_hf.publishing.image_folder import protect_folder, unfinished
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.manifest import Manifest
-from uc_hf.publishing.marks import JUDGED
+from uc_hf.publishing.marks import JUDGED, Work
 from uc_hf.publishing.outcome import Outcome
+from uc_hf.publishing.parts import Finished, FinishedRows, Part, gather
 from uc_hf.publishing.publish import push_shards
 from uc_hf.scoring.imperceptibility import compare
 
@@ -75,7 +77,8 @@ class FolderJob:
     @property
     def images(self) -> int:
         """How many are to be protected."""
-        return sum(len(self.folder.splits[split]) for split in self.chosen)
+        only = self.folder.only
+        return len(self._protected if only is None else [name for name in self._protected if name in only])
 
     @property
     def left_out(self) -> Mapping[str, Sequence[Any]]:
@@ -85,6 +88,45 @@ class FolderJob:
     def without(self, bad: Sequence[BadImage]) -> "FolderJob":
         """The job without some of its images, which have no copy then."""
         return replace(self, folder=self.folder.without(bad))
+
+    def part(self, part: Part) -> "FolderJob":
+        """One part of the job.
+
+        Raises:
+            SettingError: there are fewer images than parts.
+        """
+        part.check(len(self._protected))
+        share = part.share(len(self._protected))
+        return replace(self, folder=replace(self.folder, only=frozenset(self._protected[share.start : share.stop])))
+
+    def check_clean(self, settings: CommonSettings) -> None:
+        """Check the images that are copied clean, which no part has done.
+
+        Raises:
+            ImageError: images that cannot be copied.
+        """
+        clean = [name for split in self._clean for name in self.folder.splits[split]]
+        check_folder(self.folder.root, clean, settings.stored_as, clean, keep_exif=settings.keep_exif)
+
+    def join(
+        self, parts: Sequence[Finished], bad: Sequence[BadImage], out: Path, protector: Protector, manifest: Manifest
+    ) -> Outcome:
+        """Move the copies of all parts into one folder, and add what is copied clean.
+
+        Args:
+            parts: all of them.
+            bad: the images that they have left out.
+            out: the folder.
+            protector: theirs.
+            manifest: the finished files of the folder.
+
+        Raises:
+            PartError: a part is not finished, or its files or their originals have changed.
+        """
+        whole, container = self.without(bad) if bad else self, protector.settings.stored_as
+        named = [(part, self.part(part.part).without(bad).folder.copies(container, self._clean)) for part in parts]
+        gather(named, self.folder.root, out, manifest)
+        return whole.write(out, protector, manifest)
 
     def sample(self, settings: CommonSettings) -> datasets.Dataset:
         """The images to fit on."""
@@ -112,7 +154,8 @@ class FolderJob:
         rows = self.folder.rows(self.metadata, {name: out / copy for name, copy in copies.items()})
         first = [name for split in self.chosen for name in self.folder.splits[split]][:JUDGED]
         seen = compare((self.folder.root / name, out / copies[name]) for name in first)
-        protect_dataset(rows, self.chosen, destination, protector, self._name, as_they_are=seen.flip)
+        name = self._name
+        protect_dataset(rows, self.chosen, destination, protector, name, made=_as_they_are, flip=seen.flip)
         destination.introduce(protector, None, self.chosen, self._clean)
 
     @property
@@ -125,6 +168,10 @@ class FolderJob:
         return [split for split in self.folder.splits if split not in self.chosen]
 
     @property
+    def _protected(self) -> list[Path]:
+        return [name for split in self.chosen for name in self.folder.splits[split]]
+
+    @property
     def _name(self) -> str:
         return self.folder.root.resolve().name
 
@@ -133,7 +180,8 @@ class FolderJob:
 class DatasetJob:
     """A dataset in, parquet shards out; `chosen` splits are protected, the others copied clean.
 
-    `bad` images were left out of the stored splits; with `skip_bad` they are left out of a stream as it is read.
+    `bad` images were left out of the stored splits; with `skip_bad` they are left out of a stream as it is read. A
+    split begins with its row of `first`, where the job is a part of one.
     """
 
     source: str
@@ -142,6 +190,7 @@ class DatasetJob:
     keep_clean: Sequence[str]
     skip_bad: bool
     bad: Sequence[BadImage] = ()
+    first: Mapping[str, int] = field(default_factory=dict)
 
     def check(
         self,
@@ -166,11 +215,12 @@ class DatasetJob:
                 manifest.holds(name, out / name, verify=True)
         look = Look(settings.stored_as)
         for split, part in self.splits.items():
+            first = self.first.get(split, 0)
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
             if split in self.chosen:
-                look.at_rows(part, column, split)
-            look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None)
+                look.at_rows(part, column, split, first)
+            look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None, first)
         look.end()
 
     @property
@@ -178,7 +228,7 @@ class DatasetJob:
         """How many are to be protected; None where rows are read as they come."""
         parts = [self.splits[split] for split in self.chosen]
         sizes = [len(part) for part in parts if isinstance(part, datasets.Dataset)]
-        return sum(sizes) if len(sizes) == len(parts) else None
+        return sum(sizes) - sum(self.first.values()) if len(sizes) == len(parts) else None
 
     @property
     def left_out(self) -> Mapping[str, Sequence[Any]]:
@@ -196,6 +246,48 @@ class DatasetJob:
         }
         stored = [image for image in bad if isinstance(self.splits[image.split or ""], datasets.Dataset)]
         return replace(self, splits=splits, bad=stored)
+
+    def part(self, part: Part) -> "DatasetJob":
+        """One part of the job.
+
+        Raises:
+            SettingError: there are fewer rows than parts.
+        """
+        sizes = {split: len(self.splits[split]) for split in self.chosen}
+        part.check(max(sizes.values()))
+        shares = {split: share for split, size in sizes.items() if (share := part.share(size))}
+        splits = {split: self.splits[split].select(range(share.stop)) for split, share in shares.items()}
+        first = {split: share.start for split, share in shares.items()}
+        return replace(self, splits=splits, chosen=list(splits), first=first)
+
+    def check_clean(self, settings: CommonSettings) -> None:
+        """Check the splits that are copied clean, which no part has done.
+
+        Raises:
+            ImageError: images that cannot be copied.
+        """
+        look = Look(settings.stored_as)
+        for split in set(self.splits).difference(self.chosen):
+            look.at_carried(self.splits[split], split, settings.keep_exif)
+        look.end()
+
+    def join(
+        self, parts: Sequence[Finished], bad: Sequence[BadImage], out: Path, protector: Protector, manifest: Manifest
+    ) -> Outcome:
+        """Write the rows of all parts into one folder, in the shards that one job would have written.
+
+        Raises:
+            PartError: as of `FolderJob.join`, or a part was made of other rows.
+        """
+        work = Work.of(protector, self._name)
+        counted = [(part, self.part(part.part).without(bad)._counts) for part in parts]
+        made = FinishedRows(counted, work, common_features(self.splits))
+        return self.without(bad)._protect(LocalFolder(out, manifest), protector, made)
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        """The number of rows of each split, from its first on."""
+        return {split: len(part) - self.first.get(split, 0) for split, part in self.splits.items()}
 
     def sample(self, settings: CommonSettings) -> Any:
         """The rows to fit on."""
@@ -215,10 +307,13 @@ class DatasetJob:
         destination.introduce(protector, self.source, self.chosen, outcome.carried)
         return outcome
 
-    def _protect(self, store: Store, protector: Protector) -> Outcome:
+    def _protect(self, store: Store, protector: Protector, made: Made | None = None) -> Outcome:
         splits, guards = self._readable(protector.settings, protector.fitted.column)
         at_hand = Path(self.source).exists()
-        outcome = protect_dataset(splits, self.chosen, store, protector, self._name, at_hand=at_hand)
+        first = self.first
+        outcome = protect_dataset(
+            splits, self.chosen, store, protector, self._name, made=made, first=first, at_hand=at_hand
+        )
         bad = [*self.bad, *(image for guard in guards for image in guard.bad.values())]
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 
@@ -245,6 +340,10 @@ class DatasetJob:
     def _name(self) -> str:
         """The source's name, without the folder of a local one: it can be moved between two runs."""
         return Path(self.source).resolve().name if Path(self.source).exists() else self.source
+
+
+def _as_they_are(rows: pa.Table, *_: object) -> pa.Table:
+    return rows
 
 
 def open_job(

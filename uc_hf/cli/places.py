@@ -13,10 +13,15 @@ from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.parts import FOLDER, Part
 
 
 OUTPUTS = "outputs"
 """The folder beside a protector's files that holds the manifest of each output which it has written."""
+
+
+UNPACKING = 60
+"""Seconds that a part waits for another one which unpacks their key."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,14 @@ class Places:
         out: where the protected images go; None when they are only pushed.
         key: the protector's folder.
         key_file: a key in one file that becomes that folder.
+        part: the part of the job that this run is; `out` is its folder then.
     """
 
     source: str
     out: Path | None
     key: Path
     key_file: Path | None
+    part: Part | None = None
 
 
 def decide(source: str | Sequence[Path], out: Path | None, key: Path | None, push_to: str | None) -> Places:
@@ -45,7 +52,7 @@ def decide(source: str | Sequence[Path], out: Path | None, key: Path | None, pus
     if out is None and push_to is None:
         out = _beside_pictures(source)
     key_file = key if key is not None and key.is_file() else None
-    folder = _beside_output(out, push_to) if key is None or key_file is not None else key
+    folder = beside_output(out, push_to) if key is None or key_file is not None else key
     if not isinstance(source, str):
         root = pick(source).root
         if out is not None and out.resolve() == root.resolve():
@@ -68,7 +75,7 @@ def _beside_pictures(source: str | Sequence[Path]) -> Path:
     return place.with_name(f"{place.name}-protected")
 
 
-def _beside_output(out: Path | None, push_to: str | None) -> Path:
+def beside_output(out: Path | None, push_to: str | None) -> Path:
     """The default folder of the protector: beside the output, or in the working directory."""
     if out is None:
         return Path(f"{(push_to or '').split('/')[-1]}{KEY_SUFFIX}")
@@ -149,6 +156,12 @@ def manifest_path(source: str, out: Path, key: Path) -> Path:
     return key / OUTPUTS / f"{named}.jsonl"
 
 
+def words_path(folder: Path, key: Path) -> Path:
+    """The path of what a part was asked for, by the part's folder and the protector's."""
+    place = os.path.relpath(folder.resolve(), key.resolve())
+    return key / OUTPUTS / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
+
+
 @contextmanager
 def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
     """Be the only run that writes to an output and a protector's folder, and check that both can be written to.
@@ -174,6 +187,32 @@ def only_run(source: str, out: Path | None, key: Path) -> Iterator[None]:
 
 
 @contextmanager
+def only_run_of(places: Places) -> Iterator[None]:
+    """Be the only run that writes to the places of one; a part lets the other parts be at work.
+
+    Raises:
+        OutputError: as `only_run`; or the output holds parts, or something else.
+    """
+    if places.part is None or places.out is None:
+        if places.out is not None and (places.out / FOLDER).is_dir():
+            raise OutputError(
+                f"{places.out} holds shards: join them, uc-hf merge {places.out}, or remove {FOLDER} there."
+            )
+        with only_run(places.source, places.out, places.key):
+            yield
+        return
+    shards = places.out.parent
+    if _is_filled(shards.parent) and not shards.is_dir():
+        raise OutputError(
+            f"{shards.parent} is not empty, and holds no shards. Leave --shard out, or choose another --out."
+        )
+    with only_run_in(places.out):
+        _refuse_filled(places.source, places.out, places.key)
+        remove_partials(places.out)
+        yield
+
+
+@contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
     """Be the only run that writes to a folder, and check that it can be written to.
 
@@ -183,6 +222,20 @@ def only_run_in(folder: Path) -> Iterator[None]:
     with alone(folder / ".uc_hf.lock", str(folder)):
         check_writable(folder)
         yield
+
+
+def unpack_key(protector: Protector, places: Places) -> None:
+    """Save a protector that came in one file as the folder of a run; of several parts one does it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if places.part is None:
+        save_protector(protector, places.key)
+        return
+    with alone(beside(places.key, ".lock"), str(places.key), wait=UNPACKING):
+        if not (places.key / "config.json").is_file():
+            save_protector(protector, places.key)
 
 
 def save_protector(protector: Protector, key: Path) -> None:

@@ -6,18 +6,20 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
-from uc_hf.cli.places import Places, check_links, decide, manifest_path, only_run, save_protector
+from uc_hf.cli.parts import Asked, part_of
+from uc_hf.cli.places import Places, check_links, decide, manifest_path, only_run_of, save_protector, unpack_key
 from uc_hf.cli.results import Rehearsal, Result
 from uc_hf.cli.sheet import NAME as SHEET
 from uc_hf.cli.sheet import draw_sheet
 from uc_hf.data.folders import BAD, KEY_SUFFIX
 from uc_hf.data.progress import Bar, warnings_heard
-from uc_hf.errors import BadImages, OutputError, SettingError, shown
+from uc_hf.errors import BadImage, BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.settings import CommonSettings
@@ -46,6 +48,7 @@ def protect(
     splits: Sequence[str] = (),
     keep_clean: Sequence[str] = (),
     key: Path | None = None,
+    shard: str | None = None,
     push_to: str | None = None,
     verify: bool = False,
     skip_bad: bool = False,
@@ -67,6 +70,7 @@ def protect(
         splits: the splits to protect; empty for all without the name of a test split.
         keep_clean: further columns of images that may be published as they are.
         key: the protector's folder, or a key's file; None for the output's name with ".protector" appended.
+        shard: "2/4" for the second of four parts, each of which is a run of its own; `merge` joins them.
         push_to: a dataset repository on the Hub, or another destination as `open_destination` takes it.
         verify: read every finished copy and its original, even if sizes and times are unchanged.
         skip_bad: leave out images that cannot be protected, and name them.
@@ -82,7 +86,9 @@ def protect(
     """
     start = time.monotonic() if started is None else started
     places = decide(source, out, key, push_to)
-    with nullcontext() if dry_run else only_run(places.source, places.out, places.key):
+    if shard is not None:
+        places = part_of(places, shard, source, key, push_to, metadata)
+    with nullcontext() if dry_run else only_run_of(places):
         saved = _saved(places, dry_run=dry_run)
         if saved is None:
             check_place(FITS)
@@ -97,19 +103,32 @@ def protect(
         job = open_job(source, splits, keep_clean, streaming=places.out is None, skip_bad=skip_bad, metadata=metadata)
         if isinstance(job, FolderJob):
             check_links(job.folder.linked, places.out, places.key)
+        if places.part is not None:
+            job = job.part(places.part)
         protector = saved or chosen(**given)
         if device is not None:
             protector.to(device)
         column = settings.image_column if saved is None else saved.fitted.column
         manifest = None if saved is None or places.out is None else _manifest(saved, places)
+        bad: Sequence[BadImage] = ()
         try:
             job.check(column, protector.settings, None if dry_run else places.out, manifest, verify=verify)
         except BadImages as error:
             if not skip_bad:
-                raise BadImages(error.found, error.looked_at, _ways_out(error, places.key)) from error
-            job = job.without(error.found)
+                raise BadImages(error.found, error.looked_at, _ways_out(error, places)) from error
+            bad, job = error.found, job.without(error.found)
         if dry_run:
             return Rehearsal(places, job.images, job.left_out, protector, fitted=saved is not None, push_to=push_to)
+        if saved is not None and places.part is not None and places.out is not None:
+            asked = Asked(
+                source=str(Path(places.source).resolve()) if Path(places.source).exists() else places.source,
+                splits=splits,
+                keep_clean=keep_clean,
+                skip_bad=skip_bad,
+                protector=Work.of(saved, "").protector,
+                bad=bad,
+            )
+            asked.write(places.out, places.key)
         return _work(job, places, protector, saved, manifest, destination, batch_size, num_proc, start)
 
 
@@ -134,34 +153,50 @@ def _work(
             manifest = manifest or _manifest(protector, places)
         with working_in(protector, num_proc):
             outcome = _run(job, protector, places.out, manifest, destination)
-        pairs = list(outcome.pairs)
-        measured = list(differences(Bar(pairs, desc="comparing", unit="image")))
+        result = report(places, protector, outcome, start)
+    pushed_to = None if destination is None else destination.url
+    return replace(result, fitted=saved is None, pushed_to=pushed_to, warnings=warnings)
+
+
+def report(places: Places, protector: Protector, outcome: Outcome, start: float) -> Result:
+    """Compare some images with their originals, and draw the sheet, unless the run is a part of a job.
+
+    Args:
+        places: of the run.
+        protector: fitted.
+        outcome: of the run.
+        start: when it began, by `time.monotonic`.
+    """
+    pairs = list(outcome.pairs)
+    measured = list(differences(Bar(pairs, desc="comparing", unit="image")))
+    shown = measured and places.part is None
     return Result(
         out=places.out,
         key=places.key,
-        fitted=saved is None,
+        fitted=False,
         protector=protector,
         outcome=outcome,
         measured=summary_of(measured) if measured else None,
-        sheet=draw_sheet(pairs, measured, places.key / SHEET) if measured else None,
+        sheet=draw_sheet(pairs, measured, places.key / SHEET) if shown else None,
         seconds=time.monotonic() - start,
-        pushed_to=None if destination is None else destination.url,
-        listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], places.key),
-        warnings=warnings,
+        pushed_to=None,
+        listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], places),
     )
 
 
-def _ways_out(error: BadImages, key: Path) -> str:
-    listed = _list([str(image) for image in error.found], key)
+def _ways_out(error: BadImages, places: Places) -> str:
+    listed = _list([str(image) for image in error.found], places)
     named = "" if listed is None else f"All are listed in {listed}. "
     return f"{named}Mend them, or write --skip-bad: the others are protected then, and these are left out."
 
 
-def _list(bad: Sequence[str], key: Path) -> Path | None:
+def _list(bad: Sequence[str], places: Places) -> Path | None:
     """Write the names of images that are too many for a screen into a file beside the protector."""
     if len(bad) <= BadImages.SHOWN:
         return None
-    path = key.with_name(f"{key.name.removesuffix(KEY_SUFFIX)}.bad-images.txt")
+    name, part = places.key.name.removesuffix(KEY_SUFFIX), places.part
+    shard = "" if part is None else f".{part.number}-of-{part.of}"
+    path = places.key.with_name(f"{name}{shard}.bad-images.txt")
     write_whole(path, "".join(f"{shown(image)}\n" for image in bad).encode())
     return path
 
@@ -188,7 +223,7 @@ def _saved(places: Places, *, dry_run: bool) -> Protector | None:
         return there
     protector = open_protector(str(places.key_file))
     if there is None and not dry_run:
-        save_protector(protector, places.key)
+        unpack_key(protector, places)
     if there is not None and Work.of(there, "").protector != Work.of(protector, "").protector:
         raise OutputError(
             f"the protector {places.key} is another one than the key {places.key_file}. Choose another --out."

@@ -70,18 +70,28 @@ class Look:
             except ImageError as error:
                 self.bad.append(replace(named, reason=str(error)))
 
-    def at_rows(self, dataset: Dataset | IterableDataset, column: str, split: str | None = None) -> None:
-        """Check the images of a dataset; a stream is read to its end."""
+    def at_rows(
+        self, dataset: Dataset | IterableDataset, column: str, split: str | None = None, first: int = 0
+    ) -> None:
+        """Check the images of a dataset from a row on; a stream is read to its end."""
         where, total = "" if split is None else f"the split {split!r}", None
         if isinstance(dataset, IterableDataset):
-            values = (row[column][0].as_py() for row in read_rows(dataset, where))
+            values = (row[column][0].as_py() for row in read_rows(dataset, where, first))
         else:
-            values, total = (row[column] for row in undecoded(dataset, column)), len(dataset)
-        named = ((BadImage(row, cell(row, column, where), "", split), value) for row, value in enumerate(values))
+            rows = undecoded(dataset, column).select(range(first, len(dataset)))
+            values, total = (row[column] for row in rows), len(rows)
+        named = (
+            (BadImage(row, cell(row, column, where), "", split), value) for row, value in enumerate(values, first)
+        )
         self.at(named, total)
 
     def at_carried(
-        self, dataset: Dataset | IterableDataset, split: str, keep_exif: bool, protected: str | None = None
+        self,
+        dataset: Dataset | IterableDataset,
+        split: str,
+        keep_exif: bool,
+        protected: str | None = None,
+        first: int = 0,
     ) -> None:
         """Check the files of a dataset that are copied without protection.
 
@@ -90,13 +100,14 @@ class Look:
             split: its name.
             keep_exif: whether EXIF stays; otherwise it must be possible to remove it from an image.
             protected: the column that is protected.
+            first: the first row.
 
         Raises:
             DatasetError: a row cannot be read.
         """
         clean = {name: kind for name, kind in dataset.features.items() if holds_files(kind) and name != protected}
-        rows = read_rows(dataset.select_columns(list(clean)), f"the split {split!r}") if clean else iter(())
-        for number, row in enumerate(rows):
+        rows = read_rows(dataset.select_columns(list(clean)), f"the split {split!r}", first) if clean else iter(())
+        for number, row in enumerate(rows, first):
             for name, feature in {} if keep_exif else clean.items():
                 try:
                     changed_files(row[name][0].as_py(), feature, plain_image)

@@ -78,6 +78,7 @@ class Folder:
             the reason).
         noted: what else there is to know -> the paths; no picture is missing for it.
         linked: what the links lead to that are followed, absolute.
+        only: the pictures that have copies here, where others are another job's; None for all.
     """
 
     root: Path
@@ -86,6 +87,7 @@ class Folder:
     left_out: Mapping[str, Sequence[Path | str]]
     noted: Mapping[str, Sequence[Path]]
     linked: Sequence[Path]
+    only: Collection[Path] | None = None
 
     @cached_property
     def splits(self) -> dict[str, list[Path]]:
@@ -132,7 +134,7 @@ class Folder:
             copies[path], originals[copy] = copy, path
         if not copies:
             raise DatasetError(f"the folder {self.root} holds no images: there is nothing to protect.")
-        return copies
+        return copies if self.only is None else {path: copies[path] for path in copies if path in self.only}
 
     @cached_property
     def classes(self) -> tuple[list[str], dict[Path, int | None]]:

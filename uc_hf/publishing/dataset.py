@@ -7,8 +7,9 @@ only on its rows, so an interrupted job gives the same bytes as one that was not
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -52,6 +53,9 @@ COMPARED_BYTES = 64 * 2**20
 
 Splits = Mapping[str, datasets.Dataset | datasets.IterableDataset]
 
+Made = Callable[[pa.Table, str, int, Sequence[str]], pa.Table]
+"""Gives the protected rows of original ones: of these, of their split, the number of the first, and their digests."""
+
 
 def common_features(splits: Splits) -> datasets.Features:
     """The features of all splits.
@@ -91,7 +95,9 @@ def protect_dataset(
     protector: Protector,
     source: str,
     *,
-    as_they_are: float | None = None,
+    made: Made | None = None,
+    flip: float | None = None,
+    first: Mapping[str, int] | None = None,
     at_hand: bool = False,
 ) -> Outcome:
     """Write a dataset with some of its splits protected, as parquet shards that `load_dataset` reads.
@@ -105,7 +111,9 @@ def protect_dataset(
         destination: destination of the shards.
         protector: a fitted protector.
         source: name of the originals; shards of other originals are refused.
-        as_they_are: where the rows of `protect` are protected already and only have to be written, their FLIP.
+        made: where the protected rows of `protect` come from, if they are there already; None for the protector.
+        flip: of these rows, where the originals are not at hand; None to measure it.
+        first: the row with which a split begins, where earlier ones are another job's.
         at_hand: whether streams can be read again at no cost, like files on this machine. Finished rows of other
             streams are not fetched again, so later edits of them are not noticed.
 
@@ -119,11 +127,11 @@ def protect_dataset(
     image_column(features, protector.fitted.column)
     protected = {split: split in protect for split in splits}
     work = Work.of(protector, source)
-    job = _Job(destination, protector, work, protected, features, as_they_are, at_hand)
+    job = _Job(destination, protector, work, protected, features, made, flip, first or {}, at_hand)
     counts = [row_count(splits[split]) for split in protect]
-    total = None if None in counts else sum(count for count in counts if count is not None)
+    total = None if None in counts else sum(count for count in counts if count is not None) - sum(job.first.values())
     job.compare_rows(None if total is None else total - sum(job.known_rows(split) for split in protect))
-    with Bar(total=total, desc="protecting" if as_they_are is None else "writing", unit="image") as job.bar:
+    with Bar(total=total, desc="protecting" if made is None else "writing", unit="image") as job.bar:
         for split, dataset in splits.items():
             job.write_split(split, dataset)
     if not any(job.held[split].rows for split in protect):
@@ -163,12 +171,14 @@ class _Job:
         work: Work,
         protected: Mapping[str, bool],
         features: datasets.Features,
-        as_they_are: float | None,
+        made: Made | None,
+        flip: float | None,
+        first: Mapping[str, int],
         at_hand: bool,
     ) -> None:
         self.destination, self.protector, self.work = destination, protector, work
         self.protected, self.features = protected, features
-        self.as_they_are, self.at_hand = as_they_are, at_hand
+        self.made, self.flip, self.first, self.at_hand = made or self._protect, flip, first, at_hand
         self.column = protector.fitted.column
         self.look()
         for split, sizes in self.sizes.items():
@@ -193,10 +203,10 @@ class _Job:
 
     def write_split(self, split: str, dataset: datasets.Dataset | datasets.IterableDataset) -> None:
         """Write the missing and the changed shards of a split."""
-        where, held, rows = f"the split {split!r}", Held(), None
+        where, held, rows, first = f"the split {split!r}", Held(), None, self.first.get(split, 0)
         if isinstance(dataset, datasets.IterableDataset) and not self.at_hand:
             held, rows = self._go_on(split, dataset)
-        rows = rows or Ahead(read_rows(dataset, where))
+        rows = rows or Ahead(read_rows(dataset, where, first))
         seen_before = held.rows > 0
         while not rows.ended:
             shard = self._open(split, held.shards)
@@ -206,7 +216,7 @@ class _Job:
                     held, seen_before = held.plus(shard, kept), True
                     self.held[split] = held
                     continue
-                rows = Ahead(read_rows(dataset, where, held.rows))
+                rows = Ahead(read_rows(dataset, where, first + held.rows))
             held = self._write_shard(split, rows, held)
         self._refuse_surplus(split, held)
         if not held.rows:
@@ -309,7 +319,7 @@ class _Job:
     def _fill(self, file: Path, split: str, rows: Ahead, held: Held) -> Mark:
         """Write the rows of one shard, and its mark."""
         digests: list[str] = []
-        size, bytes_before, flip = 0, held.bytes_before, self.as_they_are if self.protected[split] else None
+        size, bytes_before, flip = 0, held.bytes_before, self.flip if self.protected[split] else None
         schema = self.features.arrow_schema
         options = get_parquet_column_options(self.features, schema)
         with (
@@ -321,7 +331,8 @@ class _Job:
                 batch = next_batch(rows, min(BATCH_ROWS, SHARD_ROWS - len(digests)), schema, self.column)
                 bytes_before += sum(map(len, self._originals(batch)))
                 coming = self._digests(batch)
-                published = self._published(batch, split, held.rows + len(digests))
+                row = self.first.get(split, 0) + held.rows + len(digests)
+                published = self._published(batch, split, row, coming)
                 size += groups.add(published)
                 digests += coming
                 if flip is None and self.protected[split]:
@@ -340,15 +351,26 @@ class _Job:
             writer.add_key_value_metadata({MARK: mark.to_json()})
         return mark
 
-    def _published(self, batch: pa.Table, split: str, row: int) -> pa.Table:
+    def _published(self, batch: pa.Table, split: str, row: int, digests: Sequence[str]) -> pa.Table:
         """Rows as they are published: without EXIF, and with noise where the split gets it."""
         if not self.protector.settings.keep_exif:
             leave = self.column if self.protected[split] else None
             batch = plain_images(batch, self.features, f"the split {split!r}", row, leave)
-        if self.protected[split]:
-            batch = self._protect(batch, split, row) if self.as_they_are is None else batch
-            self.bar.update(len(batch))
-        return batch
+        if not self.protected[split]:
+            return batch
+        made = self.made(batch, split, row, digests)
+        for original, copy in zip(batch[self.column].to_pylist(), made[self.column].to_pylist(), strict=True):
+            self._keep(original, copy)
+        self.bar.update(len(batch))
+        return made
+
+    def _keep(self, original: dict[str, Any], copy: dict[str, Any]) -> None:
+        """Keep a pair for comparison, if it is one of those that were chosen and there is room."""
+        size = len(original["bytes"]) + len(copy["bytes"])
+        if self._row in self._compared and self._compared_bytes + size <= COMPARED_BYTES:
+            self.pairs.append((original, copy))
+            self._compared_bytes += size
+        self._row += 1
 
     def _flip(self, originals: pa.Table, published: pa.Table) -> float:
         first = [table[self.column][:JUDGED].to_pylist() for table in (originals, published)]
@@ -357,22 +379,15 @@ class _Job:
     def _originals(self, table: pa.Table) -> list[bytes]:
         return [value or b"" for value in pc.struct_field(table[self.column], "bytes").to_pylist()]
 
-    def _protect(self, batch: pa.Table, split: str, first_row: int) -> pa.Table:
+    def _protect(self, batch: pa.Table, split: str, first_row: int, _: Sequence[str]) -> pa.Table:
         read = {name: batch[name].to_pylist() for name in self.protector.columns if name in batch.column_names}
-        values = read[self.column]
         try:
-            done = self.protector(dict(read), list(range(first_row, first_row + len(values))))[self.column]
+            done = self.protector(dict(read), list(range(first_row, first_row + len(batch))))[self.column]
         except ImageError as error:
             raise ImageError(
                 f"split {split!r}, {error} The rows in finished shards are kept: mend the image or leave it out, and "
                 "the same command goes on behind them."
             ) from error
-        for original, copy in zip(values, done, strict=True):
-            size = len(original["bytes"]) + len(copy["bytes"])
-            if self._row in self._compared and self._compared_bytes + size <= COMPARED_BYTES:
-                self.pairs.append((original, copy))
-                self._compared_bytes += size
-            self._row += 1
         position = batch.schema.get_field_index(self.column)
         kind = batch.schema.field(position)
         return batch.set_column(position, kind, pa.array(done, kind.type))

@@ -156,6 +156,17 @@ class Manifest:
         """
         self._note(name, Entry(Seen(digest, State.of(copy)), original, protected))
 
+    def adopt(self, other: "Manifest", name: str, copy: Path) -> None:
+        """Record a finished copy that another manifest lists, and that lies here now.
+
+        Args:
+            other: of the same work.
+            name: name of the copy.
+            copy: its file.
+        """
+        entry = other._entries[name]
+        self.add(name, copy, entry.copy.digest, entry.original, protected=entry.protected)
+
     def seen(self, data: bytes, state: State) -> Seen:
         """An original with these bytes, for `add`; `state` was taken before it was read."""
         return Seen(self._work.original(data), state)

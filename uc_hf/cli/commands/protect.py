@@ -77,6 +77,16 @@ def protect(
             rich_help_panel=WHERE,
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Protect the I-th of N even shares, from 1/N to N/N; needs --protector. Several may run at once, on "
+            "machines that see the same disk; then `uc-hf merge OUT`.",
+            show_default="all",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -284,6 +294,7 @@ def protect(
             splits=split or [],
             keep_clean=keep_clean or [],
             key=protector,
+            shard=shard,
             push_to=push_to,
             verify=verify,
             skip_bad=skip_bad,
