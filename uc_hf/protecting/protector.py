@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self, overload
 
 import datasets
-import multiprocess
 import numpy as np
 import PIL.Image
 import torch
@@ -36,7 +35,7 @@ from uc_hf.protecting.rows import protect_rows
 from uc_hf.protecting.saving import Shared
 from uc_hf.protecting.workers import Workers
 from uc_hf.surrogates.surrogate import Embedder, Revision
-from uc_hf.training.devices import Network, accelerator_on, deterministic, find_device, to_worker_device
+from uc_hf.training.devices import Network, accelerator_on, deterministic, find_device, is_worker, to_worker_device
 
 
 FITS = Path(constants.HF_HOME) / "uc_hf" / "fits"
@@ -392,6 +391,6 @@ class Protector(Shared[FitT], ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.settings, self._fit = state["settings"], state["fit"]
         self._surrogate, self._device = None, state.get("device")
-        if multiprocess.parent_process() is not None:
+        if is_worker():
             # A forked worker inherits OpenMP's locks: a second thread would wait for them for ever.
             torch.set_num_threads(1)

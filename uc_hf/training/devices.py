@@ -1,5 +1,6 @@
 """The device that a process works on, in which precision, and how it is made to give equal results for equal work."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,11 +18,23 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def worker_device() -> torch.device:
-    """The GPU of this process: map's workers take one each in turn."""
+    """The GPU of this process: that of its LOCAL_RANK; otherwise workers, map's or Python's own, take one in turn."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    identity = multiprocess.current_process()._identity
-    return torch.device("cuda", (identity[0] - 1 if identity else 0) % torch.cuda.device_count())
+    return torch.device("cuda", _number_here() % torch.cuda.device_count())
+
+
+def _number_here() -> int:
+    """The number of this process among those that work side by side on this machine."""
+    if rank := os.environ.get("LOCAL_RANK"):
+        return int(rank)
+    processes = (multiprocess.current_process(), multiprocessing.current_process())
+    return next((process._identity[0] - 1 for process in processes if process._identity), 0)
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of map, or of Python's own multiprocessing."""
+    return multiprocess.parent_process() is not None or multiprocessing.parent_process() is not None
 
 
 def to_worker_device(network: Network) -> Network:
