@@ -100,12 +100,14 @@ def fill(repo: str, rows: int) -> None:
     """Push generated images of 64 pixels as parquet files, a thousand rows each: splits train and test."""
     sizes = {"train": rows, "test": rows // TEST_SHARE}
     splits = {
-        split: _images(size, np.random.default_rng([number])) for number, (split, size) in enumerate(sizes.items())
+        split: generated_images(size, np.random.default_rng([number]))
+        for number, (split, size) in enumerate(sizes.items())
     }
     DatasetDict(splits).push_to_hub(repo, num_shards={split: -(-size // FILE_ROWS) for split, size in sizes.items()})
 
 
-def _images(n_images: int, rng: np.random.Generator) -> Dataset:
+def generated_images(n_images: int, rng: np.random.Generator) -> Dataset:
+    """Labelled pictures of `SIDE` pixels, as PNG."""
     features = Features({"image": Image(), "label": ClassLabel(names=list(ORNAMENTS))})
     images: list[dict[str, Any]] = []
     labels: list[int] = []

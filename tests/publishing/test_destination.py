@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
@@ -142,3 +143,38 @@ def test_an_address_without_a_name_is_the_hub_s_and_an_unknown_name_is_answered_
     assert open_destination("me/pets").url == open_destination("hub://me/pets").url
     with pytest.raises(SettingError, match=r"destination 'attic' is not known\. Write one of 'hub', 'shelf'\."):
         open_destination("attic://pets")
+
+
+def test_an_address_of_fsspec_is_a_destination_and_goes_on_where_it_was(
+    splits: DatasetDict, fitted: UCProtector, protected_rows: list[int]
+):
+    splits.save_to_disk("originals")
+    fitted.save_pretrained("key")
+    command = ["protect", "originals", "--protector", "key", "--push-to"]
+    assert json.loads(succeed(*command, "memory://bucket/direct", "--json"))["pushed_to"] == "memory://bucket/direct"
+    assert protected_rows == list(range(24))
+    assert json.loads(succeed(*command, "memory://bucket/direct", "--json"))["already_done"] == 24
+    assert len(protected_rows) == 24
+    succeed(*command, f"file://{Path('later').absolute()}", "--out", "out")
+    local = {path: data for path, data in contents(Path("out")).items() if path.startswith("data/")}
+    fsspec.filesystem("memory").get("/bucket/direct", "direct", recursive=True)
+    for place in ("direct", "later"):
+        found = contents(Path(place))
+        assert {path: data for path, data in found.items() if path.startswith("data/")} == local
+        assert {path for path in found if not path.startswith("data/")} == {CARD, ".uc_hf/contact-sheet.png"}
+        assert b"uc_hf: this section" in found[CARD]
+    assert load_dataset("direct")["train"].features == splits["train"].features
+
+
+def test_an_address_of_fsspec_with_other_files_or_without_rights_is_refused(splits: DatasetDict, fitted: UCProtector):
+    splits.save_to_disk("originals")
+    fitted.save_pretrained("key")
+    fsspec.filesystem("memory").pipe("/bucket/filled/data/other.parquet", b"none")
+    command = ["protect", "originals", "--protector", "key", "--push-to"]
+    refused = invoke(*command, "memory://bucket/filled").stderr
+    assert "memory://bucket/filled holds files of another dataset: data/other.parquet" in refused
+    Path("file").write_text("x")
+    assert "cannot be written" in invoke(*command, f"file://{Path('file/out').absolute()}").stderr
+    assert "nowhere" in invoke(*command, "nowhere://bucket").stderr
+    with pytest.raises(OutputError, match="leave private out"):
+        publish(splits, "memory://bucket/private", protector=fitted, private=True)

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from uc_hf.data import unopened
 from uc_hf.data.folders import Folder, list_folder, summary
 from uc_hf.data.pointers import Home, confined
-from uc_hf.data.tables import is_table, open_tables
+from uc_hf.data.tables import is_table, open_remote_tables, open_tables
 from uc_hf.errors import NO_SPACE, DatasetError, OutputError, first_line, shown
 from uc_hf.files import read_file
 
@@ -32,7 +32,8 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
 
     Args:
         source: a folder written by `save_to_disk`, a parquet file, a folder of parquet files, a folder of images in
-            class folders (with what metadata.csv and its kin say of them), or the name of a dataset on the Hub.
+            class folders (with what metadata.csv and its kin say of them), parquet files at an address that fsspec
+            opens (s3://, gs://, hf://), or the name of a dataset on the Hub.
         streaming: rows are read as they are asked for, where they would otherwise be copied into the cache: from
             parquet files and the Hub. (Saved datasets are read in place, and of images in a folder only the paths are
             noted down.)
@@ -53,6 +54,8 @@ def open_dataset(source: str, *, streaming: bool = False) -> datasets.DatasetDic
         return _confined(_load(source, lambda: open_tables(path, streaming=streaming)), Home())
     if source.startswith(("http://", "https://")):
         raise DatasetError(unopened.of_address(source))
+    if "://" in source:
+        return _confined(_load(source, lambda: open_remote_tables(source, streaming=streaming)), Home())
     return open_from_hub(source, streaming=streaming)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import fsspec
 import yaml
 from datasets.data_files import sanitize_patterns
 from datasets.info import DatasetInfosDict
@@ -54,6 +55,28 @@ def open_tables(path: Path, *, streaming: bool) -> datasets.DatasetDict | datase
         splits = _splits(path, config)
     escaped = {split: [glob.escape(str(file.absolute())) for file in files] for split, files in splits.items()}
     return datasets.load_dataset("parquet", data_files=escaped, features=features, streaming=streaming)
+
+
+def open_remote_tables(address: str, *, streaming: bool) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    """The rows of a parquet file, or of all below a folder, at an address that fsspec opens, such as s3://.
+
+    Raises:
+        DatasetError: there are none, or nothing here opens such an address.
+    """
+    try:
+        system, place = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise DatasetError(f"{shown(address)!r} cannot be opened: {first_line(error)}.") from error
+    names = [name for name in system.find(place) if is_table(Path(name)) and "/." not in name.removeprefix(place)]
+    if not names:
+        raise DatasetError(f"{shown(address)!r} holds no parquet files; pictures there have to be downloaded first.")
+    files = [Path(name) for name in sorted(names)]
+    splits = {"train": files} if system.isfile(place) else named_splits(Path(place), files)
+    written = {
+        split: [system.unstrip_protocol(glob.escape(file.as_posix())) for file in part]
+        for split, part in splits.items()
+    }
+    return datasets.load_dataset("parquet", data_files=written, streaming=streaming)
 
 
 def _described(card: Path) -> tuple[dict[str, Any], datasets.Features | None]:

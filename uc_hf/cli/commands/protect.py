@@ -47,8 +47,8 @@ def protect(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of images, one or more files of images, a saved dataset, parquet files, or a dataset on "
-            "the Hub.",
+            help="A folder of images, one or more files of images, a saved dataset, parquet files (also at s3:// and "
+            "other addresses of fsspec), or a dataset on the Hub.",
         ),
     ],
     out: Annotated[
@@ -62,9 +62,12 @@ def protect(
     push_to: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(("USER/NAME", *(f"{name}://PLACE" for name in DESTINATIONS if name != HUB))),
-            help="Push the protected copy to this dataset on the Hub; without --out piece by piece, and nothing but "
-            "the protector stays on this machine. A new one is as public as your account's default.",
+            metavar="|".join(
+                ("USER/NAME", "s3://PLACE", *(f"{name}://PLACE" for name in DESTINATIONS if name != HUB))
+            ),
+            help="Push the protected copy to this dataset on the Hub, or to an address of fsspec; without --out piece "
+            "by piece, and nothing but the protector stays on this machine. A new one on the Hub is as public as your "
+            "account's default.",
             show_default=False,
             rich_help_panel=WHERE,
         ),

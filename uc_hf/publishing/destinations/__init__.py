@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fsspec import available_protocols
+
 from uc_hf.registry import Registry
 
 
@@ -20,11 +22,15 @@ def open_destination(address: str, token: str | None = None) -> "Destination":
     """The destination that a user names; nothing is read or written yet.
 
     Args:
-        address: "NAME://PLACE", or "USER/NAME" for a dataset on the Hub.
+        address: "NAME://PLACE", "USER/NAME" for a dataset on the Hub, or an address of fsspec such as "s3://PLACE".
         token: for the Hub; None for the saved one.
 
     Raises:
-        SettingError: no destination has this name.
+        SettingError: no destination has this name, or what fsspec needs for it is not installed.
     """
     name, separator, place = address.partition("://")
+    if separator and name not in DESTINATIONS and name in available_protocols():
+        from uc_hf.publishing.remote import RemoteFolder
+
+        return RemoteFolder(address)
     return DESTINATIONS.find(name)(place, token) if separator else DESTINATIONS[HUB](address, token)
