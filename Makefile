@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/uc-hf demo --out demo $(DEMO_OPTIONS)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # The parts of the suite that lean on the dependencies, with the lowest versions that pyproject.toml allows, in an
 # environment of its own.

@@ -38,7 +38,7 @@ from huggingface_hub import constants
 from tests.minihub import TOKEN, MiniHub
 from tests.stored import DAMAGE
 from uc_hf.cli.app import app
-from uc_hf.cli.sheet import NAME
+from uc_hf.cli.sheet import BEGINS
 from uc_hf.data.generated import generated_dataset
 from uc_hf.publishing import dataset
 
@@ -52,7 +52,7 @@ REMEDIES = ("Empty it", "Copy it again", "Name the one that has", "Choose anothe
 FORKED = multiprocessing.get_context("forkserver")
 """Runs are forked from a process that has loaded the libraries: most of the time of a small run goes there."""
 
-UNREAD = ("noise.png", "README.md", "commitment.json", NAME)
+UNREAD = ("noise.png", "README.md", "commitment.json")
 """Not damaged: of a protector nothing is read from these again, and an edited card is its owner's, and kept."""
 
 DATE = re.compile(rb"20\d\d-\d\d-\d\d")
@@ -176,7 +176,7 @@ class Disturbed:
     def _damage(self) -> None:
         """Do something to a finished file."""
         fits = (self.home / "uc_hf").rglob("*")
-        files = [path for path in (*self.here.rglob("*"), *fits) if path.name not in UNREAD and _holds_bytes(path)]
+        files = [path for path in (*self.here.rglob("*"), *fits) if _is_read(path) and _holds_bytes(path)]
         finished = sorted(path for path in files if not path.name.startswith("."))
         if finished:
             file, damage = self.rng.choice(finished), self.rng.choice(sorted(DAMAGE))
@@ -198,12 +198,19 @@ class Disturbed:
             path.relative_to(self.here).as_posix(): _digest(path.read_bytes())
             for path in self.here.rglob("*")
             # Manifests tell of times, a damaged scorecard is kept under another name, a sheet shows one run's work.
-            if path.is_file() and path.parent.name != "outputs" and path.suffix != ".damaged" and path.name != NAME
+            if path.is_file()
+            and path.parent.name != "outputs"
+            and path.suffix != ".damaged"
+            and not path.name.startswith(BEGINS)
         }
         if self.job.repository is not None:
             files = self.hub.files("datasets", self.job.repository)
             found |= {f"hub/{name}": _digest(data) for name, data in files.items()}
         return found
+
+
+def _is_read(path: Path) -> bool:
+    return path.name not in UNREAD and not path.name.startswith(BEGINS)
 
 
 def _holds_bytes(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Write the tables of measured results into the pages: the results page and the README.
+"""Write the tables of measured results into the pages: the results page, that of the trace, and the README.
 
     python -m benchmarks.results           # what `make results` does
     python -m benchmarks.results --check   # write nothing; fail if a page is not up to date
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.strength import DRAW, mean_and_deviation
+from benchmarks.trace import alarms, power
 from uc_hf.errors import SettingError
 from uc_hf.reports import markdown
 from uc_hf.reports.markdown import Markdown
@@ -30,7 +31,7 @@ from uc_hf.scoring.results import NONE, Scorecard, Summary
 
 ROOT = Path(__file__).parents[1]
 SCORECARDS = ROOT / "docs" / "scorecards"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "reference" / "results.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("reference/results.md", "concepts/trace.md")))
 
 BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 DASH = "\N{EN DASH}"
@@ -140,18 +141,33 @@ def table(name: str, page: Path) -> str:
     if name not in tables:
         raise SettingError(f"{page} asks for the table {name!r}, but results.toml has {', '.join(tables)}.")
     spec = tables[name]
+    if "trials" in spec:
+        return trace_table(spec)
     rows = [
-        {spec["rows"]: line.name}
+        {spec["rows"]: linked(line, page)}
         | {heading: cell(line, *what.partition(" of ")[::2]) for heading, what in spec["columns"].items()}
-        | {
-            "data": ", ".join(
-                f"[{text}]({os.path.relpath(SCORECARDS / file, page.parent)})" for text, file in line.files.items()
-            )
-        }
         for row in spec["row"]
         for line in lines(row)
     ]
     return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
+
+
+def linked(line: Line, page: Path) -> str:
+    """The name of a row, which links to its scorecard, and its other files."""
+    card, *others = line.files.items()
+    places = [
+        (text, os.path.relpath(SCORECARDS / file, page.parent)) for text, file in ((line.name, card[1]), *others)
+    ]
+    return ", ".join(f"[{text}]({place})" for text, place in places)
+
+
+def trace_table(spec: dict[str, Any]) -> str:
+    """A table of `benchmarks.trace`: its power or its false alarms, of the trials that have what `only` asks for."""
+    lines = [json.loads(line) for line in (SCORECARDS / spec["trials"]).read_text().splitlines()]
+    only = spec.get("only", {}).items()
+    rows = {"power": power, "alarms": alarms}[spec["shows"]]([one for one in lines if only <= one.items()])
+    left_out = spec.get("leave_out", ())
+    return markdown.table([{name: text for name, text in row.items() if name not in left_out} for row in rows])
 
 
 def filled(page: Path) -> str:

@@ -295,33 +295,50 @@ KEYS = ("share", "scenario", "trial", "claim", "target", "epochs", "train_images
 """What names a line of the file."""
 
 
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """How often each kind of suspect was found, and how often one that knew nothing."""
+def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """How often each kind of suspect that was trained on the set was found, a row for each."""
     own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    nulls: dict[str, list[float]] = {}
     for line in lines:
         if line["claim"] == OWN:
             own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
-        else:
-            nulls.setdefault(line["claim"].rsplit(",", 1)[0], []).append(line["p"])
-    power = [
+    return [
         {
             "protected": f"{100 * group[0]['share']:g} %",
             "scenario": group[0]["scenario"],
             "target, epochs": f"{group[0]['target']}, {group[0]['epochs']}",
             "reference": "yes" if group[0]["reference"] else "no",
-            "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f}",
-            "pictures": str(group[0]["scenes"]),
-            f"found (p < {SURE})": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
+            "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f} %",
+            "pictures": f"{max(line['scenes'] for line in group):,}",
+            f"found, p below {SURE}": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
             "median p": f"{np.median([line['p'] for line in group]):.1g}",
         }
         for group in own.values()
     ]
-    alarms = [
-        {"null": kind, f"p < {SURE}": f"{sum(p < SURE for p in ps)} of {len(ps)}", "mean p": f"{np.mean(ps):.2f}"}
-        for kind, ps in nulls.items()
+
+
+def alarms(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """How often a suspect that knew nothing looked as if it did, a row for each kind of null and one for all."""
+    nulls: dict[str, list[float]] = {}
+    for line in lines:
+        if line["claim"] != OWN:
+            kind = line["claim"].rsplit(",", 1)[0]
+            kind += "" if line["scenario"] == PLAIN else f", {line['scenario']}"
+            nulls.setdefault(kind, []).append(line["p"])
+    kinds = nulls | {"all": [p for ps in nulls.values() for p in ps]} if nulls else {}
+    return [
+        {
+            "suspect and claim": kind,
+            f"p below {SURE}": f"{sum(p < SURE for p in ps)} of {len(ps)}",
+            "p below 0.1": f"{sum(p < 0.1 for p in ps)} of {len(ps)}",
+            "least p": f"{min(ps):.1g}",
+        }
+        for kind, ps in kinds.items()
     ]
-    return "\n\n".join(markdown.table(rows) for rows in (power, alarms) if rows) + "\n"
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Both as Markdown."""
+    return "\n\n".join(markdown.table(rows) for rows in (power(lines), alarms(lines)) if rows) + "\n"
 
 
 def draw(lines: Sequence[dict[str, Any]]) -> Figure:

@@ -82,7 +82,7 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
     result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
     assert result.exit_code == 0
     for fact in (
-        "Protected 64 images, each at its own size",
+        "Protected 64 images, at their own size",
         "left clean      split test",
         "epsilon         8/255",
         "largest change  8/255, measured on 24 stored images",
@@ -251,6 +251,8 @@ def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles:
     tiles.to_parquet(tmp_path / "clean.parquet")
     result = invoke("score", protected[0], "--clean", tmp_path / "clean.parquet")
     assert result.exit_code == 1 and "has no test split (it has 'train')" in result.stderr
+    same = invoke("score", protected[0], "--clean", tmp_path / "clean.parquet", "--test", "train")
+    assert same.exit_code == 1 and "networks are trained on it" in same.stderr
     assert "--test" in result.stderr
 
 

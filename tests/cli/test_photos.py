@@ -12,7 +12,7 @@ from tests.commands import invoke, succeed
 from tests.stored import contents
 from uc_hf import UCProtector
 from uc_hf.cli.app import app
-from uc_hf.cli.sheet import NAME as SHEET
+from uc_hf.cli.sheet import sheet_of
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def test_a_single_photo_is_protected_beside_itself(
     assert set(contents(photos / "3-protected")) == {"3.png"}
     assert "Protected 1 image, " in result.stdout and "fitted on 1 image, 1 cluster" in result.stdout
     assert "1 image is few" in result.stderr and "hold a single image" not in result.stderr
-    assert Path("3-protected.protector", SHEET).is_file() and SHEET in result.stdout
+    sheet = sheet_of(Path("3-protected.protector"), Path("3-protected"))
+    assert sheet.is_file() and sheet.name in result.stdout
 
 
 def test_photos_that_are_named_become_one_output(photos: Path, quick: list[str], tmp_path: Path) -> None:
@@ -97,6 +98,9 @@ def test_a_rehearsal_looks_at_all_and_writes_nothing(
         (["0.jpg", "."], "is a folder: name it alone"),
         (["0.jpg", "notes.txt"], "notes.txt is no picture by its name"),
         (["0.jpg", "--out", "."], "holds the originals"),
+        (["0.jpg", "--out", "one.png"], "copies go into a folder, and one.png is a file"),
+        (["./nowhere"], "'./nowhere' is neither a local file or folder nor a dataset on the Hub"),
+        (["empty"], "the folder empty holds neither images"),
         (["0.jpg", "--device", "abacus"], "device='abacus'"),
         (["0.jpg", "--batch-size", "0"], "greater than or equal to 1"),
     ],
@@ -107,6 +111,7 @@ def test_what_cannot_be_protected_is_said_before_anything_is_written(
     monkeypatch.chdir(photos)
     monkeypatch.setenv("COLUMNS", "200")
     (photos / "notes.txt").write_text("x")
+    (photos / "empty").mkdir()
     before = contents(photos)
     result = invoke("protect", *words, *quick)
     assert result.exit_code != 0 and said in result.stderr and contents(photos) == before
@@ -115,8 +120,26 @@ def test_what_cannot_be_protected_is_said_before_anything_is_written(
 def test_the_sheet_shows_the_most_changed_first(photos: Path, quick: list[str]) -> None:
     Image.new("RGB", (64, 64), "gray").save(photos / "plain.png")
     succeed("protect", photos, *quick)
-    with Image.open(photos.with_name("photos-protected.protector") / SHEET) as sheet:
+    key = photos.with_name("photos-protected.protector")
+    with Image.open(sheet_of(key, photos.with_name("photos-protected"))) as sheet:
         assert sheet.width > 600
+    shown = {path.name: path.read_bytes() for path in key.glob("before-after*.png")}
+    succeed("protect", photos, "--out", photos.with_name("again"), "--protector", key)
+    assert {path.name for path in key.glob("before-after*.png")} == {*shown, "before-after-again.png"}
+    assert all((key / name).read_bytes() == data for name, data in shown.items())
+
+
+def test_protected_copies_are_not_protected_again(photos: Path, quick: list[str]) -> None:
+    succeed("protect", photos, *quick)
+    copies = photos.with_name("photos-protected")
+    result = invoke("protect", copies, *quick)
+    assert result.exit_code == 1 and f"{copies} holds protected copies" in result.stderr
+    assert not photos.with_name("photos-protected-protected").exists()
+    # A key may be called after the originals; it has not made them.
+    key = photos.with_name("photos.protector")
+    copies.with_name("photos-protected.protector").rename(key)
+    succeed("protect", photos, "--out", photos.with_name("more"), "--protector", key)
+    succeed("protect", photos, "--out", photos.with_name("yet-more"), "--protector", key)
 
 
 def test_a_shell_completes_commands_and_options() -> None:

@@ -13,6 +13,7 @@ from uc_hf.data.columns import image_column
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import Picture
 from uc_hf.data.sources import open_dataset, train_and_test
+from uc_hf.files import check_writable
 from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.reports import figures
 from uc_hf.reports.html import Section, write_report
@@ -62,9 +63,12 @@ class Demo:
 def run(demo: Demo, out: Path) -> Scorecard:
     """Protect and score a set; write scorecard.json, report.html and the protector into `out`.
 
+    Trainings that its scorecard holds are not repeated.
+
     Raises:
         UCError: of any kind, with the remedy.
     """
+    check_writable(out)
     splits = generated_dataset() if demo.dataset == GENERATED else open_dataset(demo.dataset)
     train, test = train_and_test(splits, demo.dataset, train_images=demo.train_images, test_images=demo.test_images)
     protector = UCProtector(surrogate=demo.surrogate, surrogate_size=demo.surrogate_size)
@@ -73,9 +77,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
     sets = with_controls(protector, train)
     size = min(LARGEST, protector.fitted.view_size)
     recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)
-    scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe)
-    out.mkdir(parents=True, exist_ok=True)
-    scorecard.save(out / "scorecard.json")
+    scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe, resume=out / "scorecard.json")
     protector.save_pretrained(out / "protector")
     write_report(
         out / "report.html",

@@ -7,12 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from uc_hf.data.folders import KEY_SUFFIX, pick
-from uc_hf.data.sources import image_folder
+from uc_hf.data.folders import KEY_SUFFIX, is_image_file, pick
+from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.manifest import lists_files_of
 from uc_hf.publishing.parts import FOLDER, Part
 
 
@@ -71,6 +72,8 @@ def _beside_pictures(source: str | Sequence[Path]) -> Path:
         return first.with_name(f"{first.stem if len(source) == 1 else first.parent.name}-protected")
     place = Path(source).resolve()
     if image_folder(place) is None or not place.name:
+        if place.exists() or "/" not in source or source.startswith((".", "/", "~")):
+            open_dataset(source, streaming=True)  # says what is wrong with it, if anything
         raise OutputError("say where the protected copy goes: --out FOLDER, --push-to USER/NAME, or both.")
     return place.with_name(f"{place.name}-protected")
 
@@ -127,8 +130,17 @@ def check_places(source: str, out: Path, key: Path) -> None:
             f"the protector {key} would lie within {out} and be published with it: it is the key that removes the "
             "noise. Choose another --protector."
         )
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file. Choose another name.")
+    if (out.exists() and not out.is_dir()) or is_image_file(out):
+        raise OutputError(f"copies go into a folder, and {out} is a file. Choose another --out.")
+    if Path(source).is_dir() and _is_output(Path(source)):
+        raise OutputError(f"{source} holds protected copies, made by the protector beside it. Name the originals.")
+
+
+def _is_output(folder: Path) -> bool:
+    """Whether the protector that lies beside a folder has made what it holds."""
+    place = folder.resolve()
+    manifests = (place.with_name(f"{place.name}{KEY_SUFFIX}") / OUTPUTS).glob("*.jsonl")
+    return any(lists_files_of(manifest, place) for manifest in manifests)
 
 
 def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:

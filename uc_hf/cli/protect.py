@@ -15,8 +15,7 @@ from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.parts import Asked, part_of
 from uc_hf.cli.places import Places, check_links, decide, manifest_path, only_run_of, save_protector, unpack_key
 from uc_hf.cli.results import Rehearsal, Result
-from uc_hf.cli.sheet import NAME as SHEET
-from uc_hf.cli.sheet import draw_sheet
+from uc_hf.cli.sheet import draw_sheet, sheet_of
 from uc_hf.data.folders import BAD, KEY_SUFFIX
 from uc_hf.data.progress import Bar, warnings_heard
 from uc_hf.errors import BadImage, BadImages, OutputError, SettingError, shown
@@ -177,7 +176,7 @@ def report(places: Places, protector: Protector, outcome: Outcome, start: float)
         protector=protector,
         outcome=outcome,
         measured=summary_of(measured) if measured else None,
-        sheet=draw_sheet(pairs, measured, places.key / SHEET) if shown else None,
+        sheet=draw_sheet(pairs, measured, sheet_of(places.key, places.out)) if shown else None,
         seconds=time.monotonic() - start,
         pushed_to=None,
         listed=_list([str(image) for image in outcome.left_out.get(BAD, ())], places),
@@ -252,8 +251,8 @@ def _refuse_another(
             for name, (wanted, had) in different.items()
         )
         raise SettingError(
-            f"the protector {key} was fitted with other settings: {named}. Leave them out to go on with the saved "
-            "protector, or choose another --out (or --protector) to fit a new one."
+            f"the protector {key} was fitted with other settings: {named}. Write --out ANOTHER for these "
+            "settings, or leave them out to go on with the saved ones."
         )
 
 

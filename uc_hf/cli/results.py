@@ -124,7 +124,7 @@ def say(result: Result) -> None:
     """Print a result for a person."""
     outcome, measured, protector = result.outcome, result.measured, result.protector
     container = protector.settings.stored_as
-    say_text(f"Protected {counted(outcome.images, 'image')}, each at its own size: {result.out or result.pushed_to}")
+    say_text(f"Protected {counted(outcome.images, 'image')}, at their own size: {result.out or result.pushed_to}")
     facts = {}
     if outcome.already:
         facts["already done"] = f"{outcome.already:,}, by an earlier run"
@@ -132,8 +132,8 @@ def say(result: Result) -> None:
         facts["made again"] = f"{outcome.again:,}, whose originals or copies have changed since"
     if outcome.orphans:
         facts["left over"] = (
-            f"{len(outcome.orphans):,} copies whose originals are gone or have another copy now (the first: "
-            f"{shown(outcome.orphans[0])}); remove those that nobody should see"
+            f"{counted(len(outcome.orphans), 'file')} whose original is gone or has another copy now (the first: "
+            f"{shown(outcome.orphans[0])}); remove what nobody should see"
         )
     if outcome.carried:
         facts["left clean"] = f"split {', '.join(outcome.carried)} (name it with --split to protect it)"

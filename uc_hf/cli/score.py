@@ -200,12 +200,16 @@ def say(card: Scorecard) -> None:
 
 
 def _train_split(splits: datasets.DatasetDict, source: str) -> datasets.Dataset:
+    return splits[_train_name(splits, source)]
+
+
+def _train_name(splits: datasets.DatasetDict, source: str) -> str:
     names = [name for name in splits if name not in TEST_SPLITS] or list(splits)
     if "train" not in splits and len(names) > 1:
         raise DatasetError(
             f"{source} has no split 'train' but {', '.join(map(repr, names))}. Name a dataset with one."
         )
-    return splits["train" if "train" in splits else names[0]]
+    return "train" if "train" in splits else names[0]
 
 
 def _test_set(clean: datasets.DatasetDict, source: str, test: str | None) -> datasets.Dataset:
@@ -216,7 +220,11 @@ def _test_set(clean: datasets.DatasetDict, source: str, test: str | None) -> dat
     if name is None:
         raise DatasetError(
             f"{source} has no test split (it has {', '.join(map(repr, clean))}). "
-            "Write --test SPLIT, or --test with another dataset of clean, labelled images."
+            "Write --test with a folder or dataset of clean, labelled images that were kept back."
+        )
+    if name == _train_name(clean, source):
+        raise DatasetError(
+            f"--test {name}: networks are trained on it, so it cannot test them. Name images that were kept back."
         )
     return clean[name]
 

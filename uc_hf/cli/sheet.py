@@ -11,12 +11,17 @@ from uc_hf.files import whole
 from uc_hf.scoring.imperceptibility import Difference
 
 
-NAME = "before-after.png"
-"""In the protector's folder: an original beside its copy gives the noise away."""
+BEGINS = "before-after"
+"""Name of the picture, up to that of the output: it lies in the protector's folder, since it gives the noise away."""
 
 SHOWN = 8
 LONGEST = 480
 """Side in pixels of each, about as it is drawn."""
+
+
+def sheet_of(key: Path, out: Path | None) -> Path:
+    """The file for the sheet of an output: in the protector's folder, which may have made several outputs."""
+    return key / (f"{BEGINS}.png" if out is None else f"{BEGINS}-{out.resolve().name}.png")
 
 
 def draw_sheet(pairs: Sequence[tuple[ImageValue, ImageValue]], measured: Sequence[Difference], file: Path) -> Path:
@@ -34,9 +39,12 @@ def draw_sheet(pairs: Sequence[tuple[ImageValue, ImageValue]], measured: Sequenc
     from uc_hf.reports.figures import contact_sheet
 
     worst = sorted(range(len(pairs)), key=lambda row: -measured[row].flip)[:SHOWN]
+    largest = max(measured[row].max_difference for row in worst)
     before, after = ([_small(pairs[row][side]) for row in worst] for side in (0, 1))
     with whole(file) as partial:
-        contact_sheet(before, after, columns=4).savefig(partial, format="png", metadata={"Software": None})
+        contact_sheet(before, after, columns=4, largest=largest).savefig(
+            partial, format="png", metadata={"Software": None}
+        )
     return file
 
 

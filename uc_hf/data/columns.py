@@ -115,7 +115,10 @@ def label_column(features: Features, asked: str | None = None) -> str:
         return labels[0]
     if named:
         return named[0]
-    raise DatasetError(f"no column of labels found; the columns are {_described(features)}. Write label_column=...")
+    raise DatasetError(
+        f"no column of labels found; the columns are {_described(features)}. "
+        "Write --label-column NAME (in Python, label_column=...), or put the images of each class in a folder."
+    )
 
 
 def _described(features: Mapping[str, Any]) -> str:

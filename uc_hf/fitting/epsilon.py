@@ -20,7 +20,7 @@ def read_epsilon(value: float) -> float:
     Raises:
         EpsilonError: no number, or one that no stored noise can keep to.
     """
-    meant = "for example epsilon=16/255 (0.0627)"
+    meant = "for example 16/255 (0.0627)"
     if isinstance(value, str):
         raise EpsilonError(
             f"epsilon={value!r} is not a number. Write {meant}; words are for look (--look), which chooses how "
@@ -31,7 +31,7 @@ def read_epsilon(value: float) -> float:
     elif value > 1:
         wrong = f"epsilon={value:g} is above 1"
         if 2 <= value <= LARGEST:
-            meant = f"epsilon={value:g}/255 ({value / 255:.4f})"
+            meant = f"{value:g}/255 ({value / 255:.4f})"
     elif not 1 <= value * 255 < LARGEST + 1:
         wrong = f"epsilon={value:g} is not between 1/255, the smallest change that an 8-bit image can hold, and "
         wrong += f"{LARGEST}/255"

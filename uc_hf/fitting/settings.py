@@ -44,7 +44,7 @@ class CommonSettings:
         surrogate_size: input size of the surrogate in pixels; with several, images are embedded at each. None for its
             processor's; waves add four sevenths of it from 128 px on, as clusters of both fit photographs better.
         n_clusters: p of the paper; None for ten, or for one of each ten images where there are fewer than a hundred. A
-            single cluster means that all images get the same noise.
+            single cluster means that all images get the same texture.
         epsilon: bound on every pixel's change, from 1/255 to 127/255 where 255/255 is white minus black; 16/255 is
             the paper's.
         seed: of the sample, the clusters, the initial noise and the EOT draws.

@@ -202,6 +202,19 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lists_files_of(path: Path, folder: Path) -> bool:
+    """Whether a protected copy that a manifest of any protector lists lies in a folder, by its name and size."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                _, name, (_, size, *_), _, protected = json.loads(line)
+                if protected and (folder / name).stat().st_size == size:
+                    return True
+            except (OSError, TypeError, ValueError):
+                continue  # damaged, empty, or of another place
+    return False
+
+
 def _read(path: Path, mark: str) -> Iterator[tuple[str, Entry]]:
     if not path.exists():
         return

@@ -41,7 +41,11 @@ from uc_hf.reports.page import (
 
 
 def contact_sheet(
-    before: Sequence[Image.Image], after: Sequence[Image.Image], amplify: int = 8, columns: int = 8
+    before: Sequence[Image.Image],
+    after: Sequence[Image.Image],
+    amplify: int = 8,
+    columns: int = 8,
+    largest: int | None = None,
 ) -> Figure:
     """Each image as a column: clean, protected, and their difference amplified around mid-gray.
 
@@ -50,6 +54,7 @@ def contact_sheet(
         after: the protected images, in the same order and of the same sizes.
         amplify: factor for the noise; a difference d in 8-bit levels is drawn as 128 + amplify * d, clipped.
         columns: images side by side; further ones continue below.
+        largest: change of a pixel, in 8-bit levels, of images that were scaled since; None to find it in these.
 
     Raises:
         SettingError: there is no image, or the two lists differ in length.
@@ -61,7 +66,8 @@ def contact_sheet(
             "pass at least one, and the same number on both sides."
         )
     stacks = [_stack(i, b, a, amplify) for i, (b, a) in enumerate(zip(before, after, strict=True))]
-    largest = max(int(np.abs(_difference(clean, protected)).max()) for clean, protected, _ in stacks)
+    if largest is None:
+        largest = max(int(np.abs(_difference(clean, protected)).max()) for clean, protected, _ in stacks)
 
     left, gap, band_gap = MARGIN + 1.2, 0.06, 0.3
     bands = [stacks[i : i + columns] for i in range(0, len(stacks), columns)]

@@ -55,7 +55,7 @@ def protect(
         Path | None,
         typer.Option(
             help="A new or empty folder for the protected copy.",
-            show_default="of images on this machine NAME-protected beside them",
+            show_default="NAME-protected, beside images on this machine",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -157,7 +157,7 @@ def protect(
         list[int] | None,
         typer.Option(
             help="Side in pixels at which the surrogate looks; may be repeated.",
-            show_default="its own, and from 128 px on four sevenths of it as well",
+            show_default="its own; if that is 128 px or more, also a smaller one",
             rich_help_panel=EXPERT,
         ),
     ] = None,

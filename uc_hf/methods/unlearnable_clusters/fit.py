@@ -29,7 +29,7 @@ from uc_hf.surrogates.surrogate import Embedder, Surrogate
 logger = logging.getLogger(__name__)
 
 FEW = (
-    "%s few: enough for %s, and all images of a cluster get the same noise. It marks them as a group, which a model "
+    "%s few: enough for %s, and all images of a cluster get the same texture. It marks them as a group, which a model "
     "that is trained on them may read in place of what they show. How much that protects so few was not measured."
 )
 """Warning for small sets if the number of clusters is not set."""

@@ -52,8 +52,10 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
             in, needs no network), a `Surrogate` of your own, or a tuple of these.
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
         device: where networks work, as `to`.
-        **settings: see `uc_hf.methods.unlearnable_clusters.settings.Settings`, which lists every one with its default;
-            a family of noise may have more.
+        **settings: above all `epsilon`, the largest change of a pixel (16 / 255); `look`, how visible the noise is
+            ("quiet", "balanced", "strong"); `n_clusters`; `seed`.
+            `uc_hf.methods.unlearnable_clusters.settings.Settings` lists every one with its default; a family of noise
+            may have more.
 
     Raises:
         SettingError: an unknown setting, or a value out of its range.

@@ -5,6 +5,7 @@ Nothing else about it is used.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -69,6 +70,8 @@ def open_suspect(model: Any, classes: Sequence[str], token: str | None = None) -
 
 
 def _load(name: str) -> Pipeline:
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise SuspectError(f"there is no folder {name}. Check the path.")
     try:
         return pipeline(
             "image-classification", model=name, trust_remote_code=False, model_kwargs={"use_safetensors": True}
