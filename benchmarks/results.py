@@ -1,4 +1,4 @@
-"""Write the tables of measured results into the pages: the results page, that of the trace, and the README.
+"""Write the tables of measured results into the pages: those of results, of the trace and of scale, and the README.
 
     python -m benchmarks.results           # what `make results` does
     python -m benchmarks.results --check   # write nothing; fail if a page is not up to date
@@ -31,7 +31,8 @@ from uc_hf.scoring.results import NONE, Scorecard, Summary
 
 ROOT = Path(__file__).parents[1]
 SCORECARDS = ROOT / "docs" / "scorecards"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("reference/results.md", "concepts/trace.md")))
+IN_DOCS = ("reference/results.md", "concepts/trace.md", "how-to/scale.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in IN_DOCS))
 
 BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 DASH = "\N{EN DASH}"
@@ -143,6 +144,11 @@ def table(name: str, page: Path) -> str:
     spec = tables[name]
     if "trials" in spec:
         return trace_table(spec)
+    if "list" in spec:
+        measured = json.loads((SCORECARDS / spec["file"]).read_text())[spec["list"]]
+        return markdown.table(
+            [{heading: _plain(row[key]) for heading, key in spec["columns"].items()} for row in measured]
+        )
     rows = [
         {spec["rows"]: linked(line, page)}
         | {heading: cell(line, *what.partition(" of ")[::2]) for heading, what in spec["columns"].items()}
@@ -173,6 +179,10 @@ def trace_table(spec: dict[str, Any]) -> str:
 def filled(page: Path) -> str:
     """The text of a page with its tables up to date."""
     return BLOCK.sub(lambda found: f"{found[1]}{table(found[2], page)}\n{found[3]}", page.read_text())
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _percent(fraction: float) -> str:

@@ -94,11 +94,12 @@ def by_ray(work: Path, out: Path) -> None:
     """Ray Data with two actors."""
     import ray
 
+    os.environ["RAY_worker_niceness"] = "0"  # by default 15, which a busy machine would hardly let run
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     ray.init(num_cpus=WORKERS + 1, include_dashboard=False, runtime_env={"env_vars": environment})
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     schema = pq.read_schema(work / "clean" / "0.parquet")
-    ray.data.read_parquet(str(work / "clean"), override_num_blocks=FILES).map_batches(
+    ray.data.read_parquet(str(work / "clean")).repartition(FILES).map_batches(
         Protect,
         fn_constructor_args=[str(work / "key")],
         batch_format="pyarrow",

@@ -63,9 +63,11 @@ def test_actors_write_parquet_that_loads_with_its_features(
     for number in range(4):
         tiles.select(range(24 * number, 24 * number + 24)).to_parquet(tmp_path / "clean" / f"{number}.parquet")
     protector.save_pretrained(tmp_path / "key")
-    ray.data.read_parquet(str(tmp_path / "clean")).map_batches(
+    blocks = ray.data.read_parquet(str(tmp_path / "clean")).repartition(4)
+    blocks.map_batches(
         Protect, fn_constructor_args=[str(tmp_path / "key")], batch_format="pyarrow", batch_size=10, concurrency=2
     ).write_parquet(str(tmp_path / "protected"), schema=tiles.features.arrow_schema)
+    assert len(list((tmp_path / "protected").glob("*.parquet"))) == 4
     protected = load_dataset(str(tmp_path / "protected"), split="train")
     expected = tiles.map(protector, batched=True)
     assert protected.features == expected.features

@@ -123,8 +123,13 @@ class FolderJob:
         Raises:
             PartError: a part is not finished, or its files or their originals have changed.
         """
-        whole, container = self.without(bad) if bad else self, protector.settings.stored_as
-        named = [(part, self.part(part.part).without(bad).folder.copies(container, self._clean)) for part in parts]
+        whole = self.without(bad) if bad else self
+        copies, protected = whole.folder.copies(protector.settings.stored_as, self._clean), self._protected
+        shares = [(finished, finished.part.share(len(protected))) for finished in parts]
+        named = [
+            (finished, {name: copies[name] for name in protected[share.start : share.stop] if name in copies})
+            for finished, share in shares
+        ]
         gather(named, self.folder.root, out, manifest)
         return whole.write(out, protector, manifest)
 

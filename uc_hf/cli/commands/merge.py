@@ -22,8 +22,9 @@ def merge(
 ) -> None:
     """Join the shards of `uc-hf protect --shard I/N` into one output, as one run would have made it.
 
-    Count, order, digests and the bound of epsilon are checked first, against the originals. If a shard lacks, or a
-    file has changed, nothing is joined, and the command that mends it is shown.
+    Number, order and digests are checked first, against the originals. If a shard lacks, or a file has changed,
+    nothing is joined, and the command that mends it is shown. Then some images are compared with their originals,
+    pixel by pixel.
     """
     from uc_hf.cli import console, results
     from uc_hf.cli import merge as command
