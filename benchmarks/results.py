@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.strength import DRAW, mean_and_deviation
 from benchmarks.trace import alarms, power
 from uc_hf.errors import SettingError
@@ -27,6 +29,7 @@ from uc_hf.reports import markdown
 from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import TIMES
 from uc_hf.scoring.results import NONE, Scorecard, Summary
+from uc_hf.scoring.trace.exact import sign_flips
 
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +85,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
 
     Args:
         line: the row.
-        shown: "last", "peak", "early", "drop", "best control", "draws", "chance", or a measure of visibility.
+        shown: "last", "peak", "early", "drop", "lead", "best control", "draws", "chance", or a measure of visibility.
         set_name: the training set, for those that need one; "protected" is the row's own.
     """
     if shown == "chance":
@@ -95,6 +98,8 @@ def cell(line: Line, shown: str, set_name: str) -> str:
         return f"{line.seen[shown]:.{1 if shown == 'psnr' else 2}f}" if shown in line.seen else DASH
     if not draws:
         return DASH
+    if shown == "lead":
+        return lead(line.draws(line.protected), draws)
     mean, deviation = mean_and_deviation(draws)
     if shown in ("last", "best control"):
         return _percent(mean) + (f" ± {100 * deviation:.1f}" if len(draws) > 1 or draws[0].seeds > 1 else "")
@@ -156,6 +161,18 @@ def table(name: str, page: Path) -> str:
         for line in lines(row)
     ]
     return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
+
+
+def lead(protected: list[Summary], control: list[Summary]) -> str:
+    """How far the noise is ahead of a control, in points, over draws on the same clusters, and an exact p-value.
+
+    The p-value is that of a sign-flip test (Fisher 1935) of the differences: the share of all ways to call one of each
+    pair the control in which the noise would be as far ahead.
+    """
+    if len(protected) != len(control) or len(control) < 2:
+        return DASH
+    ahead = np.array([theirs.last - own.last for own, theirs in zip(protected, control, strict=True)])
+    return f"{100 * ahead.mean():.1f} ± {100 * ahead.std(ddof=1):.1f} (p = {sign_flips(ahead).p:.2g})"
 
 
 def linked(line: Line, page: Path) -> str:

@@ -55,3 +55,11 @@ def test_the_best_control_is_the_one_that_protects_most_and_what_was_not_run_is_
     assert results.cell(line(rows), "drop", "control-grating") == "40.0"
     assert [results.cell(line(rows), *what) for what in (("last", "protected"), ("psnr", ""))] == [results.DASH] * 2
     assert results.cell(line(rows, seen={"psnr": 25.26, "jod": 7.104}), "jod", "") == "7.10"
+
+
+def test_a_lead_is_paired_by_draws_and_exact() -> None:
+    names = [f" (tiny{draw})" for draw in ("", ", draw 1", ", draw 2")]
+    rows = [row(f"protected{name}", 0.1 * number) for number, name in enumerate(names)]
+    rows += [row(f"control-family{name}", 0.1 * number + 0.05) for number, name in enumerate(names)]
+    assert results.cell(line(rows), "lead", "control-family") == "5.0 ± 0.0 (p = 0.12)"
+    assert results.cell(line(rows[:1] + rows[3:4]), "lead", "control-family") == results.DASH
