@@ -34,7 +34,7 @@ from uc_hf.scoring.trace.exact import sign_flips
 
 ROOT = Path(__file__).parents[1]
 SCORECARDS = ROOT / "docs" / "scorecards"
-IN_DOCS = ("reference/results.md", "concepts/trace.md", "how-to/scale.md")
+IN_DOCS = ("reference/results.md", "concepts/trace.md", "how-to/scale.md", "log/gratings.md")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in IN_DOCS))
 
 BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
