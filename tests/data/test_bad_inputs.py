@@ -127,8 +127,8 @@ def test_more_clusters_than_images_are_refused_with_a_number_that_works(tiles: D
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"epsilon": 16}, EpsilonError, "epsilon=16 is above 1.*write epsilon=16/255 \\(0.0627\\)"),
-        ({"epsilon": 300}, EpsilonError, "epsilon=300 is above 1.*for example epsilon=16/255"),
+        ({"epsilon": 16}, EpsilonError, "epsilon=16 is above 1.*write 16/255 \\(0.0627\\)"),
+        ({"epsilon": 300}, EpsilonError, "epsilon=300 is above 1.*for example 16/255"),
         ({"epsilon": 0.001}, EpsilonError, "epsilon=0.001 is not between 1/255, .* and 127/255"),
         ({"epsilon": 0.51}, EpsilonError, "epsilon=0.51 is not between 1/255, .* and 127/255"),
         ({"epsilon": float("nan")}, EpsilonError, "epsilon=nan is not a number"),
@@ -265,9 +265,9 @@ def test_tomorrows_rows_are_all_looked_at_before_the_first_is_protected_by_a_sav
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{photos}", "--epsilon", "16"], r"^Error: epsilon=16 is above 1\. .* write epsilon=16/255 \(0\.0627\)\.$"),
-        (["{photos}", "--epsilon", "x"], r"^Error: epsilon='x' is not a number\. .* for example epsilon=16/255"),
-        (["{photos}", "--epsilon", "0"], r"^Error: epsilon=0 is not between 1/255, .* for example epsilon=16/255"),
+        (["{photos}", "--epsilon", "16"], r"^Error: epsilon=16 is above 1\. .* write 16/255 \(0\.0627\)\.$"),
+        (["{photos}", "--epsilon", "x"], r"^Error: epsilon='x' is not a number\. .* for example 16/255"),
+        (["{photos}", "--epsilon", "0"], r"^Error: epsilon=0 is not between 1/255, .* for example 16/255"),
         (["{photos}", "--epsilon", "1/0"], r"^Error: epsilon='1/0' is not a number\."),
         (["{photos}", "--split", "train"], "a folder of images has no splits"),
         (["{here}/nowhere.parquet"], "neither a local file or folder nor a dataset on the Hub"),
