@@ -1,10 +1,12 @@
 """Adaptive attacks recover noise that was put in by hand, and detectors tell nothing where there is nothing."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from uc_hf.methods.unlearnable_clusters.families.wave import TURN, WaveSettings, drawn
 from uc_hf.scoring.counter_measures.adaptive import averaging, leaked, match, noise_patterns, projection, residuals
 from uc_hf.scoring.counter_measures.restoration import restore
 from uc_hf.scoring.counter_measures.spectral import spectral
@@ -143,6 +145,18 @@ def test_a_detector_finds_protected_images_and_their_cluster(clean: LabelledImag
     assert found.accuracy > 0.9
     assert found.cluster_accuracy is not None and found.cluster_chance is not None
     assert found.cluster_accuracy > 0.95 and found.cluster_chance < 0.4
+
+
+def test_waves_at_phases_of_their_own_are_one_pattern_for_each_cluster(clean: LabelledImages) -> None:
+    waves, clusters = (
+        drawn(WaveSettings(surrogate="uc_hf/tiny"), np.eye(PATTERNS, dtype=np.float32)),
+        torch.arange(400) % PATTERNS,
+    )
+    phases = torch.randint(TURN, (400,), generator=seeded(6))
+    size = (SIZE, SIZE)
+    own = [waves.at_phase(size, int(group), int(phase)) for group, phase in zip(clusters, phases, strict=True)]
+    public = published(clean, torch.from_numpy(np.stack(own)).float(), torch.arange(400))
+    assert torch.equal(noise_patterns(clean.pixels, public.pixels), clusters)
 
 
 def test_noise_of_each_images_own_is_no_cluster(clean: LabelledImages) -> None:
