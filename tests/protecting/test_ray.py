@@ -49,7 +49,7 @@ def test_a_protector_is_a_function_of_batches_as_it_is(ray: Any, tiles: Dataset,
     clean = tiles.select(range(40)).flatten_indices()
     table = clean.data.table.combine_chunks()
     blocks = ray.data.from_arrow(table).repartition(4)
-    rows = blocks.map_batches(protector, batch_format="pyarrow", batch_size=10).take_all()
+    rows = blocks.map_batches(protector, batch_format="pyarrow", batch_size=None).take_all()
     assert [row["label"] for row in rows] == clean["label"]
     expected = clean.map(protector, batched=True).with_format("arrow")[:]["image"].to_pylist()
     assert [row["image"]["bytes"] for row in rows] == [value["bytes"] for value in expected]
@@ -65,7 +65,7 @@ def test_actors_write_parquet_that_loads_with_its_features(
     protector.save_pretrained(tmp_path / "key")
     blocks = ray.data.read_parquet(str(tmp_path / "clean")).repartition(4)
     blocks.map_batches(
-        Protect, fn_constructor_args=[str(tmp_path / "key")], batch_format="pyarrow", batch_size=10, concurrency=2
+        Protect, fn_constructor_args=[str(tmp_path / "key")], batch_format="pyarrow", batch_size=None, concurrency=2
     ).write_parquet(str(tmp_path / "protected"), schema=tiles.features.arrow_schema)
     assert len(list((tmp_path / "protected").glob("*.parquet"))) == 4
     protected = load_dataset(str(tmp_path / "protected"), split="train")
