@@ -170,7 +170,7 @@ def test_a_revision_gives_the_protector_of_that_commit(hub: MiniHub, protector: 
 def test_what_is_pushed_says_what_it_is_and_holds_no_token(hub: MiniHub, protected: Dataset, published: str):
     protected.push_to_hub("me/holiday-with-key")
     card = ModelCard.load(published)
-    assert "removal key" in card.text and "Keep this repository private" in card.text
+    assert "removal key" in card.text and "Keep this private" in card.text
     assert card.data.library_name == "uc_hf" and "unlearnable-clusters" in card.data.tags
     files = hub.files("models", published) | hub.files("datasets", "me/holiday-with-key")
     assert {"README.md", "config.json", "model.safetensors", "noise.png"} < set(files)

@@ -353,7 +353,7 @@ def test_mistakes_say_what_to_write(sets: dict[str, Dataset], tiles: Dataset):
         score({"protected": sets["protected"]}, tiles)
     with pytest.raises(SettingError, match=r"neither a preset \(resnet-small, resnet-18, "):
         score({"clean": tiles}, tiles, targets=["/no/such/model"], recipe=QUICK)
-    with pytest.raises(DatasetError, match="Write label_column="):
+    with pytest.raises(DatasetError, match="Write --label-column NAME"):
         score({"clean": tiles.remove_columns("label")}, tiles)
     with pytest.raises(SettingError, match="'resized-crop', 'pad-crop' or 'crop'"):
         Recipe(augmentation="none")
