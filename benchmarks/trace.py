@@ -312,7 +312,7 @@ def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             f"found, p below {SURE}": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
             "median p": f"{np.median([line['p'] for line in group]):.1g}",
         }
-        for group in own.values()
+        for group in sorted(own.values(), key=lambda group: (group[0]["scenario"] != PLAIN, group[0]["share"]))
     ]
 
 
