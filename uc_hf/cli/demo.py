@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 
 from uc_hf.cli.console import say_text
-from uc_hf.cli.score import accuracy_sections, banner, picture_sections
+from uc_hf.cli.score import SCORECARD, accuracy_sections, banner, picture_sections
 from uc_hf.data import images
 from uc_hf.data.columns import image_column
 from uc_hf.data.generated import generated_dataset
@@ -77,7 +77,7 @@ def run(demo: Demo, out: Path) -> Scorecard:
     sets = with_controls(protector, train)
     size = min(LARGEST, protector.fitted.view_size)
     recipe = Recipe(epochs=demo.epochs, batch_size=demo.batch_size, image_size=size)
-    scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe, resume=out / "scorecard.json")
+    scorecard = score(sets, test, seeds=range(demo.seeds), recipe=recipe, resume=out / SCORECARD)
     protector.save_pretrained(out / "protector")
     write_report(
         out / "report.html",

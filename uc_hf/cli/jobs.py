@@ -157,10 +157,8 @@ class FolderJob:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
         copies = self.folder.copies(protector.settings.stored_as, self._clean)
         rows = self.folder.rows(self.metadata, {name: out / copy for name, copy in copies.items()})
-        first = [name for split in self.chosen for name in self.folder.splits[split]][:JUDGED]
-        seen = compare((self.folder.root / name, out / copies[name]) for name in first)
-        name = self._name
-        protect_dataset(rows, self.chosen, destination, protector, name, made=_as_they_are, flip=seen.flip)
+        flip = compare((self.folder.root / name, out / copies[name]) for name in self._protected[:JUDGED]).flip
+        protect_dataset(rows, self.chosen, destination, protector, self._name, made=_as_they_are, flip=flip)
         destination.introduce(protector, None, self.chosen, self._clean)
 
     @property

@@ -225,14 +225,20 @@ def only_run_of(places: Places) -> Iterator[None]:
 
 
 @contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Be the only run that writes to a folder, and check that it can be written to.
+def only_run_in(folder: Path, *files: str) -> Iterator[None]:
+    """Be the only run that writes to a folder, check that it can be written to, and tidy up after killed runs.
+
+    Args:
+        folder: the folder.
+        *files: names of files that are written into it, whose unfinished parts are removed.
 
     Raises:
         OutputError: another run is at work there, or it cannot be written to.
     """
     with alone(folder / ".uc_hf.lock", str(folder)):
         check_writable(folder)
+        for name in files:
+            remove_partials_of(folder / name)
         yield
 
 

@@ -20,7 +20,6 @@ from uc_hf.data.columns import image_column as find_image_column
 from uc_hf.data.sources import open_dataset
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import DatasetError, ImageError, SettingError
-from uc_hf.files import remove_partials_of
 from uc_hf.methods.registry import open_protector
 from uc_hf.reports import figures
 from uc_hf.reports.figures import percent
@@ -136,10 +135,7 @@ def score_sets(
     Raises:
         UCError: of any kind, with the remedy.
     """
-    with nullcontext() if out is None else only_run_in(out):
-        if out is not None:
-            for name in (SCORECARD, REPORT):
-                remove_partials_of(out / name)
+    with nullcontext() if out is None else only_run_in(out, SCORECARD, REPORT):
         originals, copies = open_dataset(clean), open_dataset(protected)
         train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
         tested = _test_set(originals, clean, test)

@@ -7,12 +7,14 @@ original: that pair would be the removal key.
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, constants
 from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
@@ -23,6 +25,8 @@ from uc_hf.data.images import ImageValue
 from uc_hf.errors import SettingError
 from uc_hf.protecting.commitment import commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.destination import shard_path
+from uc_hf.publishing.marks import Mark
 from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
 from uc_hf.reports import markdown, templates
 from uc_hf.reports.markdown import Markdown
@@ -168,6 +172,34 @@ def dataset_card(
     )
     filled.text = _with_section(filled.text, f"{BEGIN}\n{section}\n{END}")
     return filled
+
+
+class Sample(NamedTuple):
+    """Protected images of a finished dataset as they are stored, and how visible their noise is."""
+
+    pictures: list[ImageValue]
+    flip: float | None
+
+
+def sample_of(
+    shards: Collection[str],
+    protected_splits: Sequence[str],
+    column: str,
+    opened: Callable[[str], AbstractContextManager[pq.ParquetFile]],
+) -> Sample:
+    """The images that a card shows: the first `SHOWN` at most of the first protected split that has any.
+
+    Args:
+        shards: the paths of a dataset's shards.
+        protected_splits: splits whose images carry the noise.
+        column: of the images.
+        opened: opens one of the shards.
+    """
+    first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
+    with opened(first) as file:
+        mark = Mark.of(file.metadata)
+        pictures = file.read_row_group(0, columns=[column])[column][:SHOWN].to_pylist()
+    return Sample(pictures, None if mark is None else mark.flip)
 
 
 def contact_sheet(pictures: Sequence[ImageValue]) -> bytes:

@@ -204,25 +204,21 @@ def digest_of_file(path: Path) -> str:
 
 def lists_files_of(path: Path, folder: Path) -> bool:
     """Whether a protected copy that a manifest of any protector lists lies in a folder, by its name and size."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                _, name, (_, size, *_), _, protected = json.loads(line)
-                if protected and (folder / name).stat().st_size == size:
-                    return True
-            except (OSError, TypeError, ValueError):
-                continue  # damaged, empty, or of another place
-    return False
+    return any(
+        entry.protected and (folder / name).is_file() and State.of(folder / name).size == entry.copy.state.size
+        for name, entry in _read(path)
+    )
 
 
-def _read(path: Path, mark: str) -> Iterator[tuple[str, Entry]]:
+def _read(path: Path, mark: str | None = None) -> Iterator[tuple[str, Entry]]:
+    """The entries of one protector, or of any, in the order in which they were written."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             try:
                 of, name, copy, original, protected = json.loads(line)
-                if of == mark:
+                if mark in (None, of):
                     yield str(name), Entry(_seen(copy), original and _seen(original), protected)
             except (TypeError, ValueError):
                 continue  # damaged, or empty

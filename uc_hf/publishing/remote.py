@@ -12,9 +12,8 @@ from huggingface_hub import DatasetCard
 from uc_hf.errors import OutputError, SettingError, UCError, first_line
 from uc_hf.files import PROBE, cannot_write, partial_path
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.cards import CONTACT_SHEET, SHOWN, contact_sheet, dataset_card
-from uc_hf.publishing.destination import CARD, shard_path
-from uc_hf.publishing.marks import Mark
+from uc_hf.publishing.cards import CONTACT_SHEET, contact_sheet, dataset_card, sample_of
+from uc_hf.publishing.destination import CARD
 
 
 class RemoteFolder:
@@ -85,8 +84,13 @@ class RemoteFolder:
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file; only its end is fetched."""
-        with self._system.open(self._place(path)) as remote:
-            return pq.read_metadata(remote)
+        with self._opened(path) as file:
+            return file.metadata
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[pq.ParquetFile]:
+        with self._system.open(self._place(path)) as remote, pq.ParquetFile(remote) as file:
+            yield file
 
     def take(self, file: Path, path: str) -> None:
         """Send a finished file under another name, and then give it its own."""
@@ -118,13 +122,8 @@ class RemoteFolder:
         self, protector: Protector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
     ) -> None:
         """Write the card, and the sheet with images of the first protected split."""
-        shards = self.files()
-        first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
-        column = protector.fitted.column
-        with self._system.open(self._place(first)) as remote, pq.ParquetFile(remote) as file:
-            pictures = file.read_row_group(0, columns=[column])[column][:SHOWN].to_pylist()
-            mark = Mark.of(file.metadata)
-        self._write(CONTACT_SHEET, contact_sheet(pictures))
+        sample = sample_of(self.files(), protected_splits, protector.fitted.column, self._opened)
+        self._write(CONTACT_SHEET, contact_sheet(sample.pictures))
         card = dataset_card(
             DatasetCard(self.read_card() or ""),
             protector,
@@ -133,7 +132,7 @@ class RemoteFolder:
             protected_splits=protected_splits,
             clean_splits=clean_splits,
             scorecard=None,
-            flip=None if mark is None else mark.flip,
+            flip=sample.flip,
             contact_sheet=True,
         )
         self.write_card(str(card))

@@ -17,10 +17,9 @@ from huggingface_hub.utils import validate_repo_id
 from uc_hf.data.hub import in_our_words
 from uc_hf.errors import OutputError
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.cards import SHOWN, push_dataset_card
-from uc_hf.publishing.destination import CARD, Conflict, shard_path
+from uc_hf.publishing.cards import push_dataset_card, sample_of
+from uc_hf.publishing.destination import CARD, Conflict
 from uc_hf.publishing.destinations import DESTINATIONS, HUB
-from uc_hf.publishing.marks import Mark
 
 
 HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
@@ -172,12 +171,7 @@ class HubRepository:
         self, protector: Protector, source: str | None, protected_splits: Sequence[str], clean_splits: Sequence[str]
     ) -> None:
         """Write the card, with images of the first protected split."""
-        shards = self.files()
-        first = next(path for split in protected_splits if (path := shard_path(split, 0)) in shards)
-        column = protector.fitted.column
-        with self._opened(first) as file:
-            pictures = file.read_row_group(0, columns=[column])[column][:SHOWN].to_pylist()
-            mark = Mark.of(file.metadata)
+        sample = sample_of(self.files(), protected_splits, protector.fitted.column, self._opened)
         with in_our_words(self.name):
             push_dataset_card(
                 self.name,
@@ -185,8 +179,8 @@ class HubRepository:
                 source=source,
                 protected_splits=protected_splits,
                 clean_splits=clean_splits,
-                pictures=pictures,
-                flip=None if mark is None else mark.flip,
+                pictures=sample.pictures,
+                flip=sample.flip,
                 token=self._token,
             )
 
