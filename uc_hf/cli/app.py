@@ -7,6 +7,7 @@ import typer
 
 from uc_hf.cli.commands import card, demo, export, inspect, merge, page, protect, score, spaces, trace
 from uc_hf.cli.reporting import Reporting
+from uc_hf.memory import keep_freed_memory
 
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point of `uc-hf`."""
+    keep_freed_memory()
     app(prog_name="uc-hf")
 
 

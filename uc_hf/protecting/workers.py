@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from uc_hf.data.images import Picture
+from uc_hf.memory import keep_freed_memory
 
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ _protector: "Protector[Any]"
 
 def _begin(protector: bytes) -> None:
     global _protector
+    keep_freed_memory()
     torch.set_num_threads(1)
     _protector = pickle.loads(protector)
 
