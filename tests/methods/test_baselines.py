@@ -19,7 +19,7 @@ from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.data.images import decode
 from uc_hf.errors import DatasetError, SettingError, SurrogateError
 from uc_hf.methods import METHODS, register, source_model
-from uc_hf.methods.baselines import deepconfuse
+from uc_hf.methods.baselines import deepconfuse, pil
 from uc_hf.methods.baselines.ar import draw_processes, run
 from uc_hf.methods.baselines.cuda import filtered
 from uc_hf.methods.baselines.ops import best_pixel
@@ -42,6 +42,7 @@ OPTIONS = {
     "emaxn": SEARCHED,
     "advpoison": SEARCHED,
     "deepconfuse": {"trials": 1} | TRAINED,
+    "pil": {"epochs": 2, "pgd_steps": 3},
 }
 UNBOUNDED = {"cuda", "ops"}
 
@@ -65,7 +66,7 @@ def changes(before: Dataset, after: Dataset) -> list[np.ndarray]:
     return [decode(b).pixels.astype(int) - decode(a).pixels.astype(int) for a, b in pairs]
 
 
-def test_every_method_of_the_paper_three_later_ones_and_ours_are_known():
+def test_every_method_of_the_paper_four_later_ones_and_ours_are_known():
     assert set(OPTIONS) | {"uc"} <= set(METHODS) and isinstance(protector_for("uc"), UCProtector)
     with pytest.raises(SettingError, match=r"'emni' is not known. Write one of 'uc'"):
         protector_for("emni")
@@ -128,6 +129,7 @@ class Stopped(Exception):
         ("emin", {}, source_model),
         ("emin", {"kind": "class"}, source_model),
         ("emaxn", {}, source_model),
+        ("pil", {}, source_model),
         ("deepconfuse", {}, deepconfuse),
     ],
 )
@@ -278,6 +280,20 @@ def test_emin_lowers_the_loss_emaxn_raises_it_and_advpoison_lowers_that_of_the_n
     assert protected > 20 * clean
     clean, protected = losses(searched["advpoison"], tiles, shift=1)
     assert protected < clean - 1
+
+
+def test_pil_hides_the_label_from_a_linear_classifier_which_reads_it_in_the_noise(tiles: Dataset):
+    protector = protector_for("pil", **QUICK | {"canvas_size": 32, "epochs": 20}).fit(tiles)
+    pixels = torch.cat(list(protector.squares([decode(data) for data in stored(tiles)], 32)))
+    labels = torch.tensor(tiles["label"])
+    noise = protector.noise(pixels, labels)
+    classifier = pil.Linear(4, 32)
+    classifier.load_state_dict({name: torch.from_numpy(array) for name, array in protector.fitted.tensors.items()})
+    with torch.no_grad():
+        clean, published, subtracted = (classifier(x / 255).softmax(1) for x in (pixels, pixels + noise, -noise))
+    at = torch.arange(len(labels)), labels
+    assert (subtracted.argmax(dim=1) == labels).float().mean() > 0.95
+    assert published[at].mean() < clean[at].mean()
 
 
 def test_deepconfuse_takes_the_step_of_plain_sgd_and_the_gradient_through_it():
