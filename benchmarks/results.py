@@ -52,6 +52,7 @@ class Line:
         protected: name of the set that the row is about.
         surrogate: part of a set's name in brackets, where the file compares several surrogates; None for any.
         counter_measure: the only one that is shown.
+        judge: the only target that is shown, and its protocol.
         seen: measures of visibility, such as psnr, ssim, flip and jod; empty where none are given.
     """
 
@@ -61,6 +62,7 @@ class Line:
     protected: str
     surrogate: str | None
     counter_measure: str | None
+    judge: tuple[str, str]
     seen: dict[str, float]
 
     def draws(self, set_name: str) -> list[Summary]:
@@ -70,7 +72,8 @@ class Line:
         return [
             of
             for of in self.card.summaries()
-            if re.fullmatch(pattern, of.train_set) and of.counter_measure == self.counter_measure
+            if re.fullmatch(pattern, of.train_set)
+            and (of.counter_measure, of.target, of.protocol) == (self.counter_measure, *self.judge)
         ]
 
     def controls(self) -> list[list[Summary]]:
@@ -114,9 +117,10 @@ def cell(line: Line, shown: str, set_name: str) -> str:
 
 
 def lines(row: dict[str, Any]) -> Iterator[Line]:
-    """The rows that an entry of results.toml stands for: one, or one for each counter-measure, the worst first."""
+    """The rows of an entry of results.toml: one, or one for each counter-measure or judge, the worst first."""
     card = Scorecard.load(SCORECARDS / row["file"])
     seen, _, place = row.get("visibility", "").partition(":")
+    judges = list(dict.fromkeys((of.target, of.protocol) for of in card.summaries()))
     line = Line(
         name=row.get("name", ""),
         files={"JSON": row["file"]} | ({"visibility": seen} if seen else {}),
@@ -124,17 +128,25 @@ def lines(row: dict[str, Any]) -> Iterator[Line]:
         protected=row.get("protected", "protected"),
         surrogate=row.get("surrogate"),
         counter_measure=row.get("counter_measure"),
+        judge=judges[0],
         seen=_measures(seen, place) if seen else {},
     )
-    if not row.get("every_counter_measure"):
-        yield line
-        return
-    measures = dict.fromkeys(of.counter_measure for of in card.summaries())
-    found = [replace(line, name=f"`{measure or NONE}`", counter_measure=measure) for measure in measures]
+    if row.get("every_counter_measure"):
+        measures = dict.fromkeys(of.counter_measure for of in card.summaries())
+        found = [replace(line, name=f"`{measure or NONE}`", counter_measure=measure) for measure in measures]
+    elif row.get("every_judge"):
+        found = [replace(line, name=f"{line.name}, {_judge(judge)}", judge=judge) for judge in judges]
+    else:
+        found = [line]
     yield from sorted(
         (line for line in found if line.draws(line.protected)),
         key=lambda line: -statistics.mean(of.scraper for of in line.draws(line.protected)),
     )
+
+
+def _judge(judge: tuple[str, str]) -> str:
+    target, protocol = judge
+    return f"{Path(target).name}, {protocol.replace('-', ' ')}"
 
 
 def table(name: str, page: Path) -> str:

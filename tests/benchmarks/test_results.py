@@ -1,6 +1,7 @@
 """The figures of the pages are those of the scorecards."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ LOG = ROOT / "docs" / "log"
 BY_HAND = [page for page in sorted((ROOT / "docs").rglob("*.md")) if LOG not in page.parents]
 
 
+JUDGE = ("resnet-small", "from-scratch")
+
+
 def line(rows: list[Row], **options: object) -> results.Line:
     given = {"name": "n", "files": {}, "card": Scorecard(0.1, rows), "protected": "protected", "surrogate": None}
-    return results.Line(**(given | {"counter_measure": None, "seen": {}} | options))  # type: ignore[arg-type]
+    return results.Line(**(given | {"counter_measure": None, "judge": JUDGE, "seen": {}} | options))  # type: ignore[arg-type]
 
 
 def row(train_set: str, last: float, seed: int = 0, counter_measure: str | None = None) -> Row:
-    return Row("resnet-small", "from-scratch", train_set, counter_measure, seed, last, peak=last + 0.1)
+    return Row(*JUDGE, train_set, counter_measure, seed, last, peak=last + 0.1)
 
 
 def test_the_tables_of_the_pages_are_up_to_date() -> None:
@@ -47,6 +51,24 @@ def test_sets_of_other_surrogates_variants_and_counter_measures_are_left_out() -
     rows.append(row("protected (tiny)", 0.8, counter_measure="gray"))
     assert results.cell(line(rows, surrogate="tiny"), "last", "protected") == "20.0 %"
     assert results.cell(line(rows, surrogate="tiny", counter_measure="gray"), "last", "protected") == "80.0 %"
+
+
+def test_each_judge_has_a_row_of_its_own_the_worst_for_the_publisher_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row("protected (tiny)", 0.2),
+        replace(row("protected (tiny)", 0.3), target="models/lite", protocol="finetune"),
+    ]
+    Scorecard(0.1, rows).save(tmp_path / "card.json")
+    monkeypatch.setattr(results, "SCORECARDS", tmp_path)
+    found = list(results.lines({"name": "set", "file": "card.json", "every_judge": True}))
+    assert [(of.name, results.cell(of, "last", "protected")) for of in found] == [
+        ("set, lite, finetune", "30.0 %"),
+        ("set, resnet-small, from scratch", "20.0 %"),
+    ]
+    [only] = results.lines({"name": "set", "file": "card.json"})
+    assert results.cell(only, "last", "protected") == "20.0 %"
 
 
 def test_the_best_control_is_the_one_that_protects_most_and_what_was_not_run_is_a_dash() -> None:

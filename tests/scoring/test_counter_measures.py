@@ -1,5 +1,6 @@
 """Counter-measures against independent implementations (Pillow, SciPy) and closed forms."""
 
+import itertools
 from collections.abc import Callable
 from io import BytesIO
 
@@ -12,10 +13,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring.counter_measures import batch, operations, steps, stored
+from uc_hf.scoring.counter_measures import batch, operations, rates, steps, stored
 from uc_hf.scoring.counter_measures.known import KNOWN, counter_measure
 from uc_hf.scoring.counter_measures.registry import find_counter_measure
+from uc_hf.scoring.recipes import Recipe
+from uc_hf.scoring.trainer import train_target
 from uc_hf.training.labelled import LabelledImages
+from uc_hf.training.networks import build_target
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -230,12 +234,28 @@ def test_every_counter_measure_has_a_name_and_repeats_by_seed(name: str, pixels:
         assert cleaned[0].pixels.shape == pixels.shape and cleaned[0].pixels.dtype == torch.uint8
         assert torch.equal(cleaned[0].pixels, cleaned[1].pixels) and not torch.equal(cleaned[0].pixels, pixels)
         return
+    if measure.rate:
+        assert measure.rate[0](0.0, 0.9) < measure.rate[0](0.99, 0.9) == 1
+        return
     images, weights = pixels.float() / 255, F.one_hot(published.labels, 12).float()
     if measure.step is not None:
         shown = [measure.step(model, images, weights, seeded()) for _ in range(2)]
     else:
         shown = [measure.batch[0](images, weights, seeded())[0] for _ in range(2)]
     assert torch.equal(shown[0], shown[1]) and not torch.equal(shown[0], images)
+
+
+def test_staged_training_stops_one_part_of_the_network_after_another(
+    pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "SLOWED", 0.0)
+    target, seen = build_target("resnet-small", 4, 32, seed=0), []
+    weights = list(target.parameters())
+    target.register_forward_pre_hook(lambda *_: seen.append([w.detach().clone() for w in (weights[0], weights[-1])]))
+    published, recipe = LabelledImages(pixels, torch.arange(12) % 4), Recipe(epochs=8, batch_size=12, image_size=32)
+    train_target(target, published, {}, recipe, 0, "staged", find_counter_measure("staged-2"))
+    first, last = ([not torch.equal(a, b) for a, b in itertools.pairwise(steps)] for steps in zip(*seen, strict=True))
+    assert first == [True] * 4 + [False] * 3 and last == [True] * 7
 
 
 def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from uc_hf.data.progress import Bar
-from uc_hf.scoring.counter_measures.operations import brightness, colour, contrast, luma
+from uc_hf.scoring.counter_measures.operations import recoloured
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.training.augmentations import random_resized_crop
 from uc_hf.training.descent import take_step
@@ -20,9 +20,6 @@ PROJECTION = 128
 """Number of dimensions in which views are compared."""
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-6
-GRAY, JITTERED = 0.2, 0.8
-"""Shares of the views that are turned to gray, and whose colours are changed."""
-
 CROP_SCALE = (0.2, 1.0)
 
 
@@ -92,14 +89,4 @@ def nt_xent(projected: Tensor, temperature: float) -> Tensor:
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
     """A random view of images float [N, 3, S, S] in [0, 1]: crop, flip, colour jitter, gray (no hue shift or blur)."""
-    view = random_resized_crop(images, generator, scale=CROP_SCALE)
-    jittered = view
-    for change in (brightness, contrast, colour):
-        amount = (2 * torch.rand(len(images), generator=generator) - 1).to(images.device, images.dtype)
-        jittered = change(jittered, amount)
-    chosen, gray = (
-        (torch.rand(len(images), generator=generator) < share).to(images.device)[:, None, None, None]
-        for share in (JITTERED, GRAY)
-    )
-    view = torch.where(chosen, jittered, view)
-    return torch.where(gray, luma(view).expand_as(view), view)
+    return recoloured(random_resized_crop(images, generator, scale=CROP_SCALE), generator)

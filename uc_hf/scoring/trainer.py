@@ -70,7 +70,7 @@ def train_target(
     tests = {name: images.to(accelerator.device) for name, images in watched.items()}
     course = _course(target, train.to(accelerator.device), tests, recipe, measure, generator)
     batches = max(1, len(train) // recipe.batch_size)
-    optimizer, schedule = _optimizer(course.model, recipe, recipe.epochs * batches)
+    optimizer, schedule = _optimizer(course.model, recipe, recipe.epochs * batches, measure)
     model, optimizer = accelerator.prepare(course.model, optimizer)
     curves: dict[str, list[float]] = {name: [] for name in watched}
     with seeded(seed, accelerator.device), Bar(total=recipe.epochs, desc=title, unit="epoch", leave=False) as bar:
@@ -172,10 +172,12 @@ def _features(
 
 
 def _optimizer(
-    model: nn.Module, recipe: Recipe, steps: int
+    model: nn.Module, recipe: Recipe, steps: int, measure: CounterMeasure
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    depths = [index / len(learnt) for index in range(len(learnt))]
     optimizer = torch.optim.SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        [{"params": [parameter]} for parameter in learnt] if measure.rate else learnt,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -188,7 +190,12 @@ def _optimizer(
             return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def at_depth(depth: float) -> Callable[[int], float]:
+        return lambda step: factor(step) * math.prod(rate(depth, step / steps) for rate in measure.rate)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, [at_depth(depth) for depth in depths] if measure.rate else factor
+    )
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from uc_hf.scoring.counter_measures.known import counter_measure
-from uc_hf.scoring.counter_measures.operations import one_operation_each
+from uc_hf.scoring.counter_measures.operations import one_operation_each, recoloured
 from uc_hf.training.augmentations import on_device
 
 
@@ -80,6 +80,12 @@ def randaugment(images: Tensor, labels: Tensor, generator: Generator, magnitude:
     for _ in range(LAYERS):
         images = one_operation_each(images, torch.full((len(images),), magnitude / 30), generator)
     return images, labels
+
+
+@counter_measure("jitter", "batch")
+def jitter(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Change brightness, contrast and colour at random, and turn a fifth of the images to gray (Chen et al. 2020)."""
+    return recoloured(images, generator), labels
 
 
 def _mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

@@ -23,7 +23,10 @@ Batch = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 Step = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 """The model, images and labels -> images (see `steps`)."""
 
-Kind = Literal["files", "stored", "batch", "step"]
+Rate = Callable[[float, float], float]
+"""The depth of a layer and the share of the training that is done, both in [0, 1) -> a factor (see `rates`)."""
+
+Kind = Literal["files", "stored", "batch", "step", "rate"]
 """When a counter-measure acts."""
 
 

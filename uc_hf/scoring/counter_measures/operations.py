@@ -121,6 +121,32 @@ OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
 )
 
 
+JITTERED, GRAY = 0.8, 0.2
+"""Shares of the images whose colours are changed, and that are turned to gray, by `recoloured`."""
+
+
+def recoloured(images: Tensor, generator: Generator) -> Tensor:
+    """Change brightness, contrast and colour of most images, and turn some to gray (Chen et al. 2020, no hue shift).
+
+    Args:
+        images: float [N, 3, H, W] in [0, 1].
+        generator: a CPU generator.
+
+    Returns:
+        float [N, 3, H, W] in [0, 1].
+    """
+    jittered = images
+    for change in (brightness, contrast, colour):
+        amount = (2 * torch.rand(len(images), generator=generator) - 1).to(images.device, images.dtype)
+        jittered = change(jittered, amount)
+    chosen, gray = (
+        (torch.rand(len(images), generator=generator) < share).to(images.device)[:, None, None, None]
+        for share in (JITTERED, GRAY)
+    )
+    images = torch.where(chosen, jittered, images)
+    return torch.where(gray, luma(images).expand_as(images), images)
+
+
 def one_operation_each(images: Tensor, amount: Tensor, generator: Generator) -> Tensor:
     """Apply one random operation to each image.
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from uc_hf.errors import SettingError
 from uc_hf.scoring import counter_measures
-from uc_hf.scoring.counter_measures.known import KNOWN, Batch, File, Kind, Step, Stored
+from uc_hf.scoring.counter_measures.known import KNOWN, Batch, File, Kind, Rate, Step, Stored
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -23,6 +23,7 @@ class CounterMeasure:
         stored: applied in this order to the images at the training size, once, before training.
         batch: applied in this order to every batch, after the recipe's augmentation.
         step: applied in the training step, after all others.
+        rate: factors for the learning rates of layers, multiplied.
         early_stopping: whether training stops at the epoch that is best on a held-out tenth of the clean set.
         needs_originals: whether it uses the originals of the published rows.
     """
@@ -32,6 +33,7 @@ class CounterMeasure:
     stored: tuple[Stored, ...] = ()
     batch: tuple[Batch, ...] = ()
     step: Step | None = None
+    rate: tuple[Rate, ...] = ()
     early_stopping: bool = False
     needs_originals: bool = False
 
@@ -75,6 +77,7 @@ def find_counter_measure(name: str) -> CounterMeasure:
         stored=applied["stored"],
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,
+        rate=applied["rate"],
         early_stopping=EARLY_STOPPING in parts,
         needs_originals=any(part == EARLY_STOPPING or KNOWN[part.split("-")[0]].needs_originals for part in parts),
     )
