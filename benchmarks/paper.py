@@ -5,10 +5,10 @@
     python -m benchmarks.paper table2 --data ../shared/data/flowers17 --paper-data flowers --out flowers \
         --surrogate uc_hf/tiny --target resnet-small --image-size 64 --epochs 20 --batch-size 64 --seeds 1
 
-table1: three targets; table2: ResNet-18 with augmentations; at: with adversarial training; relabel: other labels;
-mixed: partly clean data; simclr: without labels. OUT holds the protector and a JSON and a Markdown file for each; the
-same command continues where it stopped. Recipe, sizes and seeds differ from the paper's unless you set them: compare
-the drops, not the figures.
+table1: three targets, and with --small what `benchmarks.small` says; table2: ResNet-18 with augmentations; at: with
+adversarial training; relabel: other labels; mixed: partly clean data; simclr: without labels. OUT holds the protector
+and a JSON and a Markdown file for each; the same command continues where it stopped. Recipe, sizes and seeds differ
+from the paper's unless you set them: compare the drops, not the figures.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import small
 from uc_hf import UCProtector
 from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset, train_and_test
@@ -213,11 +214,16 @@ def _draw_mixture(setup: Setup) -> None:
     path.write_text(json.dumps(curves, indent=2) + "\n")
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
-    parser.add_argument("--data", required=True, help="Hub name or local folder with the splits train and test")
+    parser.add_argument("--data", action="append", required=True, help="Hub name or folder with train and test")
+    parser.add_argument("--small", action="store_true", help="table1 in hours on a CPU, see benchmarks.small")
+    parser.add_argument(
+        "--classifier", default="microsoft/resnet-50", help="predicts the baselines' labels in --small"
+    )
+    parser.add_argument("--pretrained", default="google/mobilenet_v2_1.0_224", help="the probe of --small")
     parser.add_argument("--paper-data", choices=TABLE_1, help="the paper's data to show beside, in table1")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--surrogate", default="microsoft/resnet-50")
@@ -230,13 +236,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--recipe", choices=RECIPES, default="quick")
     for name in ("image-size", "epochs", "batch-size"):
         parser.add_argument(f"--{name}", type=int, help="instead of the recipe's")
-    return parser.parse_args()
+    args = parser.parse_args(words)
+    if (args.small and args.experiment != "table1") or (len(args.data) > 1 and not args.small):
+        parser.error("--small belongs to table1, and only there --data may repeat")
+    return args
 
 
 def prepare(args: argparse.Namespace) -> Setup:
     """Fit the protector, or load the one in OUT, and make the sets."""
+    [data] = args.data
     train, test = train_and_test(
-        open_dataset(args.data), args.data, train_images=args.train_images, test_images=args.test_images
+        open_dataset(data), data, train_images=args.train_images, test_images=args.test_images
     )
     folder = args.out / "protector"
     settings = {"surrogate": args.surrogate, "surrogate_size": args.surrogate_size}
@@ -280,6 +290,9 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.small:
+        small.table1(args)
+        return
     table = markdown.table(EXPERIMENTS[args.experiment](prepare(args)))
     (args.out / f"{args.experiment}.md").write_text(table + "\n")
     logger.info("\n%s", table)
