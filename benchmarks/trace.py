@@ -321,7 +321,7 @@ def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         {
             "protected": _protected(group[0]),
             "scenario": group[0]["scenario"],
-            "target, epochs": f"{group[0]['target']}, {group[0]['epochs']}",
+            "target, epochs": f"{Path(group[0]['target']).name}, {group[0]['epochs']}",
             "reference": "yes" if group[0]["reference"] else "no",
             "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f} %",
             "pictures": f"{max(line['scenes'] for line in group):,}",
