@@ -4,12 +4,13 @@
     python -m benchmarks.trace --dataset ../shared/data/cifar10 --scenario jpeg-75 --scenario mixup --out trace
     python -m benchmarks.trace --dataset ../shared/data/cifar10 --share 0 --nulls 40 --trials 3 --out trace
 
-Each trial has a key, a choice of protected rows and a training seed of its own. A scenario is "plain", a
-counter-measure as `uc-hf score` takes it ("jpeg-75", "gray", "spectral-10"), a protocol ("finetune", "linear-probe":
-name a --target with published weights), "relabelled-N" (N random groups of classes), or "distilled": a second model
-learns what the first one says of the originals. With --reference each trial is judged twice: as it is, and with the
-answers of a model that was trained on the originals taken off. With --nulls N every suspect is also asked about N keys
-that have nothing to do with it.
+Each trial has a key and a choice of protected rows of its own. With --owners N so many trials share a training: the
+model was trained on the pictures of N owners, each of whom holds the share and asks about his own. A scenario is
+"plain", a counter-measure as `uc-hf score` takes it ("jpeg-75", "gray", "spectral-10"), a protocol ("finetune",
+"linear-probe": name a --target with published weights), "relabelled-N" (N random groups of classes), or "distilled":
+a second model learns what the first one says of the originals. With --reference each trial is judged twice: as it is,
+and with the answers of a model that was trained on the originals taken off. With --nulls N every suspect is also asked
+about N keys that have nothing to do with it.
 
 OUT/trials.jsonl keeps what is done, and the same command goes on with it; OUT/trace.md and OUT/trace.png are made of
 all that it holds.
@@ -83,12 +84,15 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=500, help="asked about, at the most")
     parser.add_argument("--budget", type=int, default=20_000)
     parser.add_argument("--null-budget", type=int, default=4_000)
-    parser.add_argument("--trials", type=int, default=1)
+    parser.add_argument("--trials", type=int, default=1, help="a multiple of --owners")
+    parser.add_argument("--owners", type=int, default=1, help="trials that share a training")
     parser.add_argument("--reference", action="store_true", help="take off what a model of the originals answers")
     parser.add_argument("--nulls", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(words)
     args.share, args.scenario = args.share or [0.1], args.scenario or [PLAIN]
+    if args.trials % args.owners or max(args.share) * args.owners > 1:
+        parser.error("--trials is a multiple of --owners, whose shares add up to 1 at the most")
     return args
 
 
@@ -129,18 +133,28 @@ class Bench:
         return UCProtector(surrogate=self.args.surrogate, seed=seed).fit(self.train)
 
     def rows(self, seed: int) -> np.ndarray:
-        """All rows in the random order of a trial: those that it protects come first."""
+        """All rows in a random order: those that the owners of a training protect come first, owner by owner."""
         return np.random.default_rng(seed).permutation(len(self.train))
 
-    def published(self, seed: int, share: float) -> LabelledImages:
-        """The originals, some of which a key has protected."""
-        if not share:
-            return self.originals
-        rows = self.rows(seed)[: round(share * len(self.train))]
-        protected = self._load(self.train.select(rows).map(self.protector(seed), batched=True), "protected")
+    def published(self, training: int, share: float) -> LabelledImages:
+        """The originals, some of which each owner has protected with a key of his own."""
         pixels = self.originals.pixels.clone()
-        pixels[torch.from_numpy(rows)] = protected.pixels
+        for trial, rows in self.protected(training, share).items():
+            protected = self._load(self.train.select(rows).map(self.protector(trial), batched=True), "protected")
+            pixels[torch.from_numpy(rows)] = protected.pixels
         return LabelledImages(pixels, self.originals.labels)
+
+    def protected(self, training: int, share: float) -> dict[int, np.ndarray]:
+        """The trials of a training, and the rows that the owner of each has protected; none without a share.
+
+        Args:
+            training: the number of its first trial.
+            share: of all rows, for each owner.
+        """
+        size = round(share * len(self.train))
+        order = self.rows(training)
+        owners = self.args.owners if share else 0
+        return {training + owner: order[owner * size : (owner + 1) * size] for owner in range(owners)}
 
     def suspect(
         self, published: LabelledImages, scenario: str, seed: int
@@ -158,7 +172,7 @@ class Bench:
         right = accuracy(model, self.tested.pixels, labels[self.tested.labels], self.recipe)
         return lambda pictures: self._ask(model, self._squares(pictures)), right
 
-    def evidence(self, suspect: Callable[..., Tensor], claim: "Claim", trial: int) -> Evidence:
+    def evidence(self, suspect: Callable[..., Tensor], claim: "Claim") -> Evidence:
         """What a claim finds in a suspect."""
         return trace(
             suspect,
@@ -167,26 +181,25 @@ class Bench:
             unseen=self.test,
             references=[self.reference] if claim.reference else [],
             budget=self.args.budget if claim.name == OWN else self.args.null_budget,
-            seed=trial,
+            seed=claim.trial,
         )
 
-    def claims(self, trial: int, share: float) -> Iterator["Claim"]:
-        """What a suspect is asked about."""
-        order = self.rows(trial)
-        protected = round(share * len(order))
-        if share:
+    def claims(self, training: int, share: float) -> Iterator["Claim"]:
+        """What a suspect is asked about: by each of its owners, and the nulls."""
+        protected = self.protected(training, share)
+        for trial, rows in protected.items():
             for reference in (False, True)[: 1 + self.args.reference]:
-                yield Claim(OWN, trial, order[:protected], reference)
+                yield Claim(OWN, trial, trial, rows, reference)
+        clean = self.rows(training)[sum(map(len, protected.values())) :]
         for number in range(self.args.nulls):
             kind = NULLS[number % len(NULLS)] if share else "trained on originals"
-            key = OTHER_KEYS + number
+            name, key = f"{kind}, {number}", OTHER_KEYS + number
             if kind == NULLS[0]:
-                yield Claim(f"{kind}, {number}", key, order[:protected])
-            elif kind == NULLS[2] and len(order) - protected >= self.args.pictures:
-                left = np.random.default_rng(number).permutation(order[protected:])
-                yield Claim(f"{kind}, {number}", trial, left)
+                yield Claim(name, training, key, protected[training])
+            elif kind == NULLS[2] and len(clean) >= self.args.pictures:
+                yield Claim(name, training, training, np.random.default_rng(number).permutation(clean))
             else:
-                yield Claim(f"{kind}, {number}", key, self.rows(key))
+                yield Claim(name, training, key, self.rows(key))
 
     def _load(self, dataset: datasets.Dataset, name: str) -> LabelledImages:
         return load_images(dataset, None, None, self.classes, self.recipe.image_size, name)
@@ -221,12 +234,14 @@ class Claim:
 
     Attributes:
         name: `OWN`, or a null's kind and number.
+        trial: its number.
         key: seed of the key.
         rows: of the originals.
         reference: whether a model of the originals is taken off.
     """
 
     name: str
+    trial: int
     key: int
     rows: np.ndarray
     reference: bool = False
@@ -265,20 +280,21 @@ class Trials:
 def measure(bench: Bench, trials: Trials) -> None:
     """Train what is missing, and ask about what is missing."""
     args = bench.args
-    shared = {"target": args.target, "epochs": args.epochs, "train_images": len(bench.train)}
+    shared = {"target": args.target, "epochs": args.epochs, "train_images": len(bench.train), "owners": args.owners}
     done = {_key(line) for line in trials.read()}
-    for share, scenario, trial in product(args.share, args.scenario, range(args.trials)):
-        asked = {"share": share, "scenario": scenario, "trial": trial, **shared}
+    for share, scenario, training in product(args.share, args.scenario, range(0, args.trials, args.owners)):
+        asked = {"share": share, "scenario": scenario, **shared}
         claims = [
             (line, claim)
-            for claim in bench.claims(trial, share)
-            if _key(line := asked | {"claim": claim.name, "reference": claim.reference}) not in done
+            for claim in bench.claims(training, share)
+            if _key(line := asked | {"trial": claim.trial, "claim": claim.name, "reference": claim.reference})
+            not in done
         ]
         if not claims:
             continue
-        suspect, right = bench.suspect(bench.published(trial, share), scenario, seed=trial)
+        suspect, right = bench.suspect(bench.published(training, share), scenario, seed=training)
         for line, claim in claims:
-            evidence = bench.evidence(suspect, claim, trial)
+            evidence = bench.evidence(suspect, claim)
             p_of = {test.name: test.p for test in evidence.tests}
             p = p_of[PAIRS] if claim.name.startswith(NULLS[2]) else evidence.p
             line |= {"accuracy": right, "p": p, "p_of": p_of}
@@ -291,7 +307,7 @@ def _key(line: dict[str, Any]) -> str:
     return json.dumps({name: line[name] for name in KEYS})
 
 
-KEYS = ("share", "scenario", "trial", "claim", "target", "epochs", "train_images", "reference")
+KEYS = ("share", "owners", "scenario", "trial", "claim", "target", "epochs", "train_images", "reference")
 """What names a line of the file."""
 
 
@@ -303,9 +319,9 @@ def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
             own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
     return [
         {
-            "protected": f"{100 * group[0]['share']:g} %",
+            "protected": _protected(group[0]),
             "scenario": group[0]["scenario"],
-            "target, epochs": f"{group[0]['target']}, {group[0]['epochs']}",
+            "target, epochs": f"{Path(group[0]['target']).name}, {group[0]['epochs']}",
             "reference": "yes" if group[0]["reference"] else "no",
             "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f} %",
             "pictures": f"{max(line['scenes'] for line in group):,}",
@@ -316,13 +332,18 @@ def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
+def _protected(line: dict[str, Any]) -> str:
+    each = f"{100 * line['share']:g} %"
+    return each if line["owners"] == 1 else f"{each} by each of {line['owners']}"
+
+
 def alarms(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """How often a suspect that knew nothing looked as if it did, a row for each kind of null and one for all."""
     nulls: dict[str, list[float]] = {}
     for line in lines:
         if line["claim"] != OWN:
             kind = line["claim"].rsplit(",", 1)[0]
-            kind += "" if line["scenario"] == PLAIN else f", {line['scenario']}"
+            kind += "" if line["share"] or line["scenario"] == PLAIN else f", {line['scenario']}"
             nulls.setdefault(kind, []).append(line["p"])
     kinds = nulls | {"all": [p for ps in nulls.values() for p in ps]} if nulls else {}
     return [

@@ -37,7 +37,13 @@ def test_each_claim_is_a_line_and_is_asked_once(bench: Bench, tmp_path: Path) ->
     draw(lines).savefig(tmp_path / "trace.png", dpi=50)
 
 
-def test_only_the_share_of_a_set_is_protected(bench: Bench) -> None:
-    published = bench.published(seed=3, share=0.25)
+def test_each_owner_protects_and_asks_about_rows_of_his_own(bench: Bench) -> None:
+    bench.args.owners = 2
+    published = bench.published(4, share=0.25)
     changed = (published.pixels != bench.originals.pixels).flatten(1).any(dim=1).numpy()
-    assert set(np.flatnonzero(changed)) == set(bench.rows(3)[:15])
+    rows = bench.protected(4, share=0.25)
+    assert set(np.flatnonzero(changed)) == set(np.concatenate([rows[4], rows[5]])) and len(rows[4]) == 15
+    own = [claim for claim in bench.claims(4, share=0.25) if claim.name == OWN and not claim.reference]
+    assert [(claim.trial, claim.key, list(claim.rows)) for claim in own] == [
+        (owner, owner, list(rows[owner])) for owner in (4, 5)
+    ]
