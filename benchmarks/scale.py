@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.scale --rows 10000 100000 1000000 --kill 30000 --work WORK --out scale.json
 
 Every way reads the same parquet files of 64 px and writes parquet, in a program of its own: seconds include its start.
-Memory is the proportional share (PSS) of the program and all its children, CPU their user and system time, both read
-while they run (Linux). The images of every way must have the same SHA-256, in the same order. What a row costs is the
-difference between the most and the fewest rows, so that the start does not count.
+Memory is the proportional share (PSS) of the program and all its children, without the pages of mapped files, which
+the system takes back when it needs them; CPU is their user and system time. Both are read while they run (Linux). The
+images of every way must have the same SHA-256, in the same order. What a row costs is the difference between the most
+and the fewest rows, so that the start does not count.
 
 With --kill so many rows go through Ray and the shards again: one of their workers is killed with SIGKILL, and then the
 program itself with all of its processes, which is started once more. They must give the same bytes as well.
@@ -199,7 +200,7 @@ def measure(way: str, work: Path, out: Path, kill: str | None = None, after: flo
                 with suppress(psutil.Error):
                     times = member.cpu_times()
                     cpu[member.pid] = times.user + times.system
-                    memory += member.memory_full_info().pss
+                    memory += _memory(member.pid)
                     if dying and kill and victim in " ".join(member.cmdline()):
                         member.kill()
                         kill = None if victim else kill
@@ -208,6 +209,14 @@ def measure(way: str, work: Path, out: Path, kill: str | None = None, after: flo
     if (victim and kill) or bool(process.returncode) != (kill == "everything"):
         raise SystemExit(f"{way} ended with {process.returncode}, or its worker was not killed: see {log.name}")
     return time.monotonic() - start, sum(cpu.values()), peak // 2**20
+
+
+def _memory(pid: int) -> int:
+    """The share of a process, in bytes, of memory that no file on the disk holds."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return 0
 
 
 def _tree(pid: int) -> list[psutil.Process]:
