@@ -342,7 +342,10 @@ def main() -> None:
     for found in (*(compare(rows, work) for rows in args.rows), disturb(args.kill, work) if args.kill else ()):
         for row in found:
             logger.info("%s", row)
-            (runs if isinstance(row, Run) else kills).append(row)
+            if isinstance(row, Run):
+                runs.append(row)
+            else:
+                kills.append(row)
             report = {"runs": [asdict(run) for run in runs], "kills": [asdict(kill) for kill in kills]}
             if len({run.rows for run in runs}) > 1 and runs[-1].way == "their merge":
                 report["cost"] = cost(runs)
