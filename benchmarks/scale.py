@@ -8,7 +8,7 @@ the system takes back when it needs them; CPU is their user and system time. Bot
 images of every way must have the same SHA-256, in the same order. What a row costs is the difference between the most
 and the fewest rows, so that the start does not count.
 
-With --kill so many rows go through Ray and the shards again: one of their workers is killed with SIGKILL, and then the
+The JSON keeps what is measured, and the same command goes on with it. With --kill so many rows go through Ray and the shards again: one of their workers is killed with SIGKILL, and then the
 program itself with all of its processes, which is started once more. They must give the same bytes as well.
 """
 
@@ -70,6 +70,7 @@ class Run:
         cpu_seconds: CPU time of all its processes.
         peak_mb: largest memory of all its processes.
         megabytes: size of what it wrote.
+        sha256: of the images that it wrote, in their order; empty for shards, which are merged first.
     """
 
     way: str
@@ -80,6 +81,7 @@ class Run:
     cpu_seconds: float
     peak_mb: int
     megabytes: float
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -118,21 +120,22 @@ def by_map(work: Path, out: Path) -> None:
 
 
 def by_ray(work: Path, out: Path) -> None:
-    """Ray Data with two actors; a block is a file."""
+    """Ray Data with two actors."""
     import ray
 
     os.environ["RAY_worker_niceness"] = "0"  # by default 15, which a busy machine would hardly let run
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     ray.init(num_cpus=WORKERS + 1, include_dashboard=False, runtime_env={"env_vars": environment})
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    files = list((work / "clean").glob("*.parquet"))
-    ray.data.read_parquet(str(work / "clean"), override_num_blocks=len(files)).map_batches(
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.use_datasource_v2 = False  # which reads many files in another order
+    ray.data.read_parquet(str(work / "clean")).map_batches(
         Protect,
         fn_constructor_args=[str(work / "key")],
         batch_format="pyarrow",
         batch_size=None,
-        concurrency=WORKERS,
-    ).write_parquet(str(out / "data"), schema=pq.read_schema(files[0]), mode="overwrite")
+        compute=ray.data.ActorPoolStrategy(size=WORKERS),
+    ).write_parquet(str(out / "data"), schema=pq.read_schema(work / "clean" / "00000.parquet"), mode="overwrite")
 
 
 def by_shards(work: Path, out: Path) -> None:
@@ -248,23 +251,28 @@ def write_originals(rows: int, work: Path) -> None:
         clean.select(chosen).to_parquet(work / "clean" / f"{number:05}.parquet")
 
 
-def compare(rows: int, work: Path) -> Iterator[Run]:
-    """All ways on so many rows, one after the other.
+def compare(rows: int, work: Path, done: dict[str, Run]) -> Iterator[Run]:
+    """All ways on so many rows, one after the other, but for those that are done.
 
     Raises:
         SystemExit: one gives other bytes.
     """
+    missing = [way for way in WAYS if way not in done]
+    if not missing:
+        return
     write_originals(rows, work)
-    of_map, expected = 0.0, ""
-    for way, of in WAYS.items():
-        out = work / ("shards" if of in (by_shards, by_merge) else of.__name__)
+    of_map = done["map, 2 processes"].seconds if "map, 2 processes" in done else 0.0
+    expected = next((run.sha256 for run in done.values() if run.sha256), "")
+    for way in missing:
+        out = work / ("shards" if WAYS[way] in (by_shards, by_merge) else WAYS[way].__name__)
         seconds, cpu, peak = measure(way, work, out)
-        size = 0.0
-        if of is not by_shards:
-            of_map, expected = of_map or seconds, expected or digest(out)
-            if digest(out) != expected:
-                raise SystemExit(f"{way} gives other bytes than map, see {out}")
+        of_map, size, found = of_map or seconds, 0.0, ""
+        if WAYS[way] is not by_shards:
             size = sum(file.stat().st_size for file in (out / "data").glob("*.parquet"))
+            found = digest(out)
+            expected = expected or found
+            if found != expected:
+                raise SystemExit(f"{way} gives other bytes, see {out}")
             shutil.rmtree(out)
         yield Run(
             way=way,
@@ -275,6 +283,7 @@ def compare(rows: int, work: Path) -> Iterator[Run]:
             cpu_seconds=round(cpu, 1),
             peak_mb=peak,
             megabytes=round(size / 1e6, 1),
+            sha256=found,
         )
 
 
@@ -331,25 +340,33 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000], help="in rising order")
     parser.add_argument("--kill", type=int, help="rows with which workers and programs are killed; default: none are")
     parser.add_argument("--work", type=Path, required=True, help="a folder for rows and outputs; it is emptied")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON, written anew after each way")
+    parser.add_argument("--out", type=Path, required=True, help="JSON; what it holds is not run again")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     work = args.work.resolve()
     if args.way:
         WAYS[args.way](work, args.out)
         return
-    runs, kills = list[Run](), list[Killed]()
-    for found in (*(compare(rows, work) for rows in args.rows), disturb(args.kill, work) if args.kill else ()):
-        for row in found:
-            logger.info("%s", row)
-            if isinstance(row, Run):
-                runs.append(row)
-            else:
-                kills.append(row)
-            report = {"runs": [asdict(run) for run in runs], "kills": [asdict(kill) for kill in kills]}
-            if len({run.rows for run in runs}) > 1 and runs[-1].way == "their merge":
-                report["cost"] = cost(runs)
-            args.out.write_text(json.dumps(report, indent=2) + "\n")
+    report = json.loads(args.out.read_text()) if args.out.exists() else {"runs": [], "kills": []}
+    runs = [Run(**run) for run in report["runs"]]
+    kills = [Killed(**kill) for kill in report["kills"]]
+
+    def keep() -> None:
+        runs.sort(key=lambda run: (run.rows, list(WAYS).index(run.way)))
+        whole = len(runs) == len(args.rows) * len(WAYS)
+        kept = {"runs": [asdict(run) for run in runs], "kills": [asdict(kill) for kill in kills]}
+        args.out.write_text(json.dumps(kept | ({"cost": cost(runs)} if whole else {}), indent=2) + "\n")
+
+    for rows in args.rows:
+        for run in compare(rows, work, {run.way: run for run in runs if run.rows == rows}):
+            logger.info("%s", run)
+            runs.append(run)
+            keep()
+    if args.kill and not kills:
+        for kill in disturb(args.kill, work):
+            logger.info("%s", kill)
+            kills.append(kill)
+        keep()
 
 
 if __name__ == "__main__":
