@@ -8,8 +8,9 @@ the system takes back when it needs them; CPU is their user and system time. Bot
 images of every way must have the same SHA-256, in the same order. What a row costs is the difference between the most
 and the fewest rows, so that the start does not count.
 
-The JSON keeps what is measured, and the same command goes on with it. With --kill so many rows go through Ray and the shards again: one of their workers is killed with SIGKILL, and then the
-program itself with all of its processes, which is started once more. They must give the same bytes as well.
+The JSON keeps what is measured, and the same command goes on with it. With --kill so many rows go through Ray and the
+shards again: one of their workers is killed with SIGKILL, and then the program itself with all of its processes, which
+is started once more. They must give the same bytes as well.
 """
 
 import argparse
