@@ -250,6 +250,7 @@ def write_originals(rows: int, work: Path) -> None:
     for number, some in enumerate(np.array_split(np.arange(rows), files)):
         chosen = some if rows <= PICTURES else rng.permutation(PICTURES)[: len(some)]
         clean.select(chosen).to_parquet(work / "clean" / f"{number:05}.parquet")
+    (work / "rows").write_text(str(rows))
 
 
 def compare(rows: int, work: Path, done: dict[str, Run]) -> Iterator[Run]:
@@ -261,7 +262,8 @@ def compare(rows: int, work: Path, done: dict[str, Run]) -> Iterator[Run]:
     missing = [way for way in WAYS if way not in done]
     if not missing:
         return
-    write_originals(rows, work)
+    if not (work / "rows").exists() or (work / "rows").read_text() != str(rows):  # else a run that was cut off
+        write_originals(rows, work)
     of_map = done["map, 2 processes"].seconds if "map, 2 processes" in done else 0.0
     expected = next((run.sha256 for run in done.values() if run.sha256), "")
     for way in missing:
