@@ -25,7 +25,9 @@ def ray() -> Iterator[Any]:
     ray.init(num_cpus=3, include_dashboard=False, runtime_env={"env_vars": environment})
     import ray.data
 
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.use_datasource_v2 = False
     yield ray
     ray.shutdown()
 
@@ -60,14 +62,16 @@ def test_a_protector_is_a_function_of_batches_as_it_is(ray: Any, tiles: Dataset,
 def test_actors_write_parquet_that_loads_with_its_features(
     ray: Any, tiles: Dataset, protector: UCProtector, tmp_path: Path
 ) -> None:
-    for number in range(4):
-        tiles.select(range(24 * number, 24 * number + 24)).to_parquet(tmp_path / "clean" / f"{number}.parquet")
+    for number in range(24):
+        tiles.select(range(4 * number, 4 * number + 4)).to_parquet(tmp_path / "clean" / f"{number:02}.parquet")
     protector.save_pretrained(tmp_path / "key")
-    blocks = ray.data.read_parquet(str(tmp_path / "clean")).repartition(4)
-    blocks.map_batches(
-        Protect, fn_constructor_args=[str(tmp_path / "key")], batch_format="pyarrow", batch_size=None, concurrency=2
-    ).write_parquet(str(tmp_path / "protected"), schema=tiles.features.arrow_schema)
-    assert len(list((tmp_path / "protected").glob("*.parquet"))) == 4
+    ray.data.read_parquet(str(tmp_path / "clean")).map_batches(
+        Protect,
+        fn_constructor_args=[str(tmp_path / "key")],
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=2),
+    ).write_parquet(str(tmp_path / "protected"), schema=tiles.features.arrow_schema, mode="overwrite")
     protected = load_dataset(str(tmp_path / "protected"), split="train")
     expected = tiles.map(protector, batched=True)
     assert protected.features == expected.features
