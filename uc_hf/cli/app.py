@@ -7,7 +7,7 @@ import typer
 
 from uc_hf.cli.commands import card, demo, export, inspect, merge, page, protect, score, spaces, trace
 from uc_hf.cli.reporting import Reporting
-from uc_hf.memory import keep_freed_memory
+from uc_hf.training.memory import keep_freed_memory
 
 
 app = typer.Typer(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from uc_hf.data.images import Picture
-from uc_hf.memory import keep_freed_memory
+from uc_hf.training.memory import keep_freed_memory
 
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ print(faults() - before)
 
 
 def test_freed_memory_is_used_again() -> None:
-    first = "from uc_hf.memory import keep_freed_memory; keep_freed_memory()"
+    first = "from uc_hf.training.memory import keep_freed_memory; keep_freed_memory()"
     asked = {
         name: int(subprocess.check_output([sys.executable, "-c", FAULTS.format(first=line)]))
         for name, line in (("by itself", ""), ("kept", first))
