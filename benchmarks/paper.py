@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import small
+from benchmarks.published import TABLE_1, TARGETS
 from uc_hf import UCProtector
 from uc_hf.data.columns import class_names
 from uc_hf.data.sources import open_dataset, train_and_test
@@ -42,18 +43,7 @@ from uc_hf.training.networks import build_target
 
 logger = logging.getLogger(__name__)
 
-TARGETS = ("resnet-18", "efficientnet-b1", "regnetx-1.6gf")
 SETS = ("clean", "UC", "UC-CLIP")
-TABLE_1 = {
-    "pets": ((62.31, 12.21, 4.69), (48.68, 17.06, 6.49), (44.86, 4.28, 3.87)),
-    "cars": ((67.18, 33.57, 4.74), (72.33, 13.92, 15.33), (63.84, 29.46, 4.18)),
-    "flowers": ((67.18, 35.55, 10.07), (52.46, 42.28, 14.13), (52.69, 33.79, 8.12)),
-    "food": ((78.97, 55.29, 19.07), (80.29, 53.45, 17.44), (84.02, 64.48, 26.76)),
-    "sun397": ((43.08, 20.38, 3.89), (42.84, 22.97, 12.95), (43.27, 22.28, 6.04)),
-    "imagenet": ((77.76, 54.80, 39.78), (78.04, 32.30, 31.82), (80.78, 56.10, 41.66)),
-}
-"""Test accuracy in per cent: data -> for each of TARGETS: clean, UC, UC-CLIP."""
-
 MEASURES: dict[str, dict[str, tuple[float, ...] | None]] = {
     "table2": {
         "none": (12.21, 4.69),

@@ -1,6 +1,6 @@
 """The same rows through `map` in two processes, Ray on two workers, and four shard jobs, two at once.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.scale --rows 10000 100000 1000000 --kill 30000 --work WORK --out scale.json
+    OMP_NUM_THREADS=1 python -m benchmarks.scale --rows 10000 1000000 --kill 5000 --work WORK --out scale.json
 
 Every way reads the same parquet files of 64 px and writes parquet, in a program of its own: seconds include its start.
 Memory is the proportional share (PSS) of the program and all its children, without the pages of mapped files, which

@@ -30,17 +30,15 @@ Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceSettings(BaselineSettings):
-    """Of the methods that attack a model of their own.
+class SearchSettings(BaselineSettings):
+    """Of the methods that train a model and search an image's noise on it by PGD.
 
     Attributes:
-        source_model: as a target of the scorecard: a preset such as "resnet-18", a name on the Hub or a folder.
-        epochs: of its training from scratch, on the images to protect and their labels.
+        epochs: of the model's training from scratch, on the images to protect and their labels.
         pgd_steps: of the search for an image's noise, each of `pgd_step` times epsilon.
         pgd_step: in epsilons.
     """
 
-    source_model: str = "resnet-small"
     epochs: int = 30
     pgd_steps: int = 40
     pgd_step: float = 0.1
@@ -52,6 +50,17 @@ class SourceSettings(BaselineSettings):
         at_least("pgd_steps", self.pgd_steps, 1)
         if not 0 < self.pgd_step <= 2:
             raise SettingError(f"pgd_step={self.pgd_step!r} is not a share of epsilon above 0 and up to 2.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(SearchSettings):
+    """Of the methods that attack a network of their own; the attributes of `SearchSettings`, too.
+
+    Attributes:
+        source_model: as a target of the scorecard: a preset such as "resnet-18", a name on the Hub or a folder.
+    """
+
+    source_model: str = "resnet-small"
 
 
 class SourceBaseline(Baseline):

@@ -8,39 +8,28 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.errors import SettingError
-from uc_hf.fitting.settings import at_least
 from uc_hf.methods import register
-from uc_hf.methods.labelwise import Baseline, BaselineSettings, Lesson, image_seeds
-from uc_hf.methods.source_model import train
+from uc_hf.methods.labelwise import Baseline, Lesson, image_seeds
+from uc_hf.methods.source_model import SearchSettings, train
 from uc_hf.training.pgd import descend
 
 
 @dataclass(frozen=True, kw_only=True)
-class PILSettings(BaselineSettings):
-    """The attributes of `BaselineSettings`, too.
+class PILSettings(SearchSettings):
+    """The attributes of `SearchSettings`, too; the model is a linear classifier.
 
     Attributes:
-        epochs: of the linear classifier's training, on the images to protect and their labels.
-        pgd_steps: of the search for an image's noise, each of `pgd_step` times epsilon.
-        pgd_step: in epsilons.
         shortcut: weight of the noise's own label, in [0, 1]; the rest is that of hiding what the image shows.
     """
 
-    epochs: int = 30
     pgd_steps: int = 30
-    pgd_step: float = 0.1
     shortcut: float = 0.9
 
     def __post_init__(self) -> None:
-        """As `BaselineSettings`: refuse what is out of range."""
+        """As `SearchSettings`: refuse what is out of range."""
         super().__post_init__()
-        at_least("epochs", self.epochs, 1)
-        at_least("pgd_steps", self.pgd_steps, 1)
-        if not (0 < self.pgd_step <= 2 and 0 <= self.shortcut <= 1):
-            raise SettingError(
-                f"pgd_step={self.pgd_step!r}, shortcut={self.shortcut!r}: write a share of epsilon above 0 and up to "
-                "2, and a weight from 0 to 1."
-            )
+        if not 0 <= self.shortcut <= 1:
+            raise SettingError(f"shortcut={self.shortcut!r} is not a weight from 0 to 1.")
 
 
 @register
