@@ -24,14 +24,14 @@ from pathlib import Path
 import datasets
 from matplotlib.figure import Figure
 
-from benchmarks.recipes import PAPER_EPOCHS, RECIPES, build, open_surrogate
+from benchmarks.recipes import PAPER_EPOCHS, RECIPES, RememberingSurrogate, build, open_surrogate
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.methods.unlearnable_clusters.settings import Settings
 from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.scoring import controls
-from uc_hf.scoring.recipes import PROTOCOLS, Recipe
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
 
@@ -66,13 +66,17 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--target", action="append", help="repeat for several; default: resnet-small")
-    parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="repeat; default: from-scratch")
+    parser.add_argument(
+        "--judge",
+        action="append",
+        help="a target model, as MODEL=linear-probe or MODEL=finetune one with published weights; repeat for several; "
+        "default: resnet-small",
+    )
     parser.add_argument("--control", action="append", choices=controls.CONTROLS, help="repeat; default: all of them")
     parser.add_argument("--counter-measure", action="append", help="none, jpeg-75, ...; repeat; default: none")
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
-    args.method = args.method or ["default"]
+    args.method, args.judge = args.method or ["default"], args.judge or ["resnet-small"]
     return args
 
 
@@ -81,7 +85,7 @@ def training_sets(train: datasets.Dataset, args: argparse.Namespace) -> Iterator
     settings = {name: getattr(args, name) for name in ("steps", "n_clusters", "canvas_size", "container")}
     settings["epsilon"] = float(args.epsilon)
     for name in args.surrogate:
-        surrogate = open_surrogate(name, args.surrogate_size)
+        surrogate = open_surrogate(name, args.surrogate_size, RememberingSurrogate)
         for number, method in itertools.product(range(args.draws), args.method):
             short = Path(name).name + (f"{DRAW}{number}" if number else "")
             protector = build(method, surrogate, paper_epochs=args.paper_epochs, seed=number, **settings).fit(train)
@@ -97,18 +101,23 @@ def measure(args: argparse.Namespace) -> Scorecard:
     """Make every set and train the targets on it; trainings in the scorecard at OUT are not repeated."""
     sizes = {"train_images": args.train_images, "test_images": args.test_images}
     train, test = train_and_test(open_dataset(args.dataset), args.dataset, **sizes)
-    return score(
-        dict(training_sets(train, args)),
-        test,
-        targets=args.target or ["resnet-small"],
-        protocols=args.protocol or ["from-scratch"],
-        counter_measures=args.counter_measure or ["none"],
-        seeds=range(args.seeds),
-        recipe=Recipe(
-            epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
-        ),
-        resume=args.out,
+    sets = dict(training_sets(train, args))
+    recipe = Recipe(
+        epochs=args.epochs, batch_size=args.batch_size, image_size=args.image_size, augmentation=args.augmentation
     )
+    for judge in args.judge:
+        target, _, protocol = judge.partition("=")
+        card = score(
+            sets,
+            test,
+            targets=[target],
+            protocols=[protocol or "from-scratch"],
+            counter_measures=args.counter_measure or ["none"],
+            seeds=range(args.seeds),
+            recipe=recipe,
+            resume=args.out,
+        )
+    return card
 
 
 def by_noise(card: Scorecard) -> list[tuple[str, list[Summary]]]:
