@@ -12,13 +12,14 @@ by k-means++ raised the clusters' information about the generated set's labels f
 
 
 @CLUSTERINGS.register("kmeans")
-def k_means(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+def k_means(points: np.ndarray, n_clusters: int, seed: int, restarts: int = RESTARTS) -> np.ndarray:
     """Centroids of points.
 
     Args:
         points: float [N, d].
         n_clusters: p, at most N.
         seed: of the starts; the same points and seed give the same centroids.
+        restarts: of which the best is taken.
 
     Returns:
         float32 [p, d].
@@ -30,7 +31,7 @@ def k_means(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
         points.shape[1],
         n_clusters,
         niter=ITERATIONS,
-        nredo=RESTARTS,
+        nredo=restarts,
         seed=seed,
         init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
         max_points_per_centroid=10_000,
