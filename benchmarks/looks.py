@@ -2,10 +2,13 @@
 
     python -m benchmarks.looks --data ../shared/data/kodak --out docs/images/looks.jpg
 
-Two photographs in a row, each as it was and at each look. The last photograph is stored in gray first.
+Two photographs in a row, each as it was and at each look. Kodak has no page of text, no night and no gray photograph:
+the first is drawn here, the second is the lighthouse with a tenth of its light, the last is stored in gray first.
 """
 
 import argparse
+import inspect
+import textwrap
 from pathlib import Path
 
 import datasets
@@ -27,9 +30,18 @@ SHOWN = {
     3: (0.35, 0.3),
     23: (0.3, 0.55),
     22: (0.35, 0.4),
+    25: (0.3, 0.3),
+    26: (0.55, 0.45),
     17: (0.5, 0.3),
 }
-"""Which photographs of Kodak's 24, and where the piece lies: its middle as a share of width and height."""
+"""Which photographs of Kodak's 24, the page (25) and the night (26), and where a piece lies: its middle, as shares of
+width and height."""
+
+GRAY, NIGHT = 17, 19
+"""The photographs that are stored in gray, and seen by night."""
+
+LIGHT, GAMMA = 0.1, 2.2
+"""Share of the day's light, and the exponent from pixels to light."""
 
 PIECE, GAP, TITLE = 224, 6, 22
 """Sides in pixels."""
@@ -45,6 +57,20 @@ def piece(picture: Image.Image, middle: tuple[float, float]) -> Image.Image:
         for share, side in zip(middle, picture.size, strict=True)
     )
     return picture.convert("RGB").crop((left, top, left + PIECE, top + PIECE))
+
+
+def page(size: tuple[int, int]) -> Image.Image:
+    """A page of text."""
+    paper = Image.new("RGB", size, "#fbfaf6")
+    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(size=18)
+    lines = textwrap.wrap(" ".join([inspect.getdoc(UCProtector) or ""] * 3), width=size[0] // 10)
+    pen.multiline_text((24, 20), "\n".join(lines), fill="#222222", font=font, spacing=8)
+    return paper
+
+
+def by_night(picture: Image.Image) -> Image.Image:
+    """A photograph with a share of its light."""
+    return picture.point(lambda level: round(level * LIGHT ** (1 / GAMMA)))
 
 
 def draw(photos: list[Image.Image], surrogate: str) -> Image.Image:
@@ -75,8 +101,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a JPEG")
     args = parser.parse_args()
     photos: list[Image.Image] = [Image.open(path) for path in sorted(args.data.glob("kodim*.png"))]
-    gray = list(SHOWN)[-1]
-    photos[gray - 1] = photos[gray - 1].convert("L")
+    photos += [page(photos[0].size), by_night(photos[NIGHT - 1])]
+    photos[GRAY - 1] = photos[GRAY - 1].convert("L")
     draw(photos, args.surrogate).save(args.out, quality=QUALITY, subsampling=0)
 
 

@@ -56,6 +56,9 @@ MEASURES: dict[str, dict[str, tuple[float, ...] | None]] = {
 }
 """ResNet-18 on Pets, UC and UC-CLIP, in per cent; under adversarial training the clean set gives 58.80 and 58.01."""
 
+NOT_IN_SMALL = ("surrogate_size", "steps", "target", "recipe", "batch_size", "paper_data")
+ONLY_IN_SMALL = ("classifier", "pretrained")
+
 SUPER_CLASSES = range(5, 36, 5)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -229,6 +232,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(words)
     if (args.small and args.experiment != "table1") or (len(args.data) > 1 and not args.small):
         parser.error("--small belongs to table1, and only there --data may repeat")
+    unused = NOT_IN_SMALL if args.small else ONLY_IN_SMALL
+    if given := [name for name in unused if getattr(args, name) != parser.get_default(name)]:
+        parser.error(f"{'not with' if args.small else 'only with'} --small: --{given[0].replace('_', '-')}")
     return args
 
 

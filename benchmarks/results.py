@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.strength import DRAW, mean_and_deviation
-from benchmarks.trace import alarms, power
+from benchmarks.trials import alarms, power
 from uc_hf.errors import SettingError
 from uc_hf.reports import markdown
 from uc_hf.reports.markdown import Markdown
@@ -63,7 +63,7 @@ class Line:
     surrogate: str | None
     counter_measure: str | None
     judge: tuple[str, str]
-    seen: dict[str, float]
+    seen: dict[str, Any]
 
     def draws(self, set_name: str) -> list[Summary]:
         """The summaries over seeds of a set, one for each draw of its noise; empty if it was not trained on."""
@@ -116,8 +116,16 @@ def cell(line: Line, shown: str, set_name: str) -> str:
     return DASH if None in values else _percent(statistics.mean(values))
 
 
-def lines(row: dict[str, Any]) -> Iterator[Line]:
-    """The rows of an entry of results.toml: one, or one for each counter-measure or judge, the worst first."""
+def lines(row: dict[str, Any], chosen: str | None = None) -> Iterator[Line]:
+    """The rows of an entry of results.toml: one, or one for each counter-measure or judge, the worst first.
+
+    The worst judge is the one that the noise takes the least share of what the originals teach; the worst
+    counter-measure the one that gives the highest accuracy.
+
+    Args:
+        row: the entry.
+        chosen: which judges are shown: "every", "worst", or None for the file's first.
+    """
     card = Scorecard.load(SCORECARDS / row["file"])
     seen, _, place = row.get("visibility", "").partition(":")
     judges = list(dict.fromkeys((of.target, of.protocol) for of in card.summaries()))
@@ -129,19 +137,33 @@ def lines(row: dict[str, Any]) -> Iterator[Line]:
         surrogate=row.get("surrogate"),
         counter_measure=row.get("counter_measure"),
         judge=judges[0],
-        seen=_measures(seen, place) if seen else {},
+        seen=at(seen, place) if seen else {},
     )
     if row.get("every_counter_measure"):
         measures = dict.fromkeys(of.counter_measure for of in card.summaries())
         found = [replace(line, name=f"`{measure or NONE}`", counter_measure=measure) for measure in measures]
-    elif row.get("every_judge"):
+        yield from sorted(filter(_measured, found), key=_learnt, reverse=True)
+    elif chosen:
         found = [replace(line, name=f"{line.name}, {_judge(judge)}", judge=judge) for judge in judges]
-    else:
-        found = [line]
-    yield from sorted(
-        (line for line in found if line.draws(line.protected)),
-        key=lambda line: -statistics.mean(of.scraper for of in line.draws(line.protected)),
-    )
+        yield from sorted(filter(_measured, found), key=_taken)[: 1 if chosen == "worst" else None]
+    elif _measured(line):
+        yield line
+
+
+def _measured(line: Line) -> bool:
+    return bool(line.draws(line.protected))
+
+
+def _learnt(line: Line) -> float:
+    """What a scraper gets out of the protected set."""
+    return statistics.mean(of.scraper for of in line.draws(line.protected))
+
+
+def _taken(line: Line) -> float:
+    """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
+    clean, protected = (mean_and_deviation(line.draws(name))[0] for name in ("clean", line.protected))
+    taught = clean - line.card.chance
+    return (clean - protected) / taught if taught > 0 else 0.0
 
 
 def _judge(judge: tuple[str, str]) -> str:
@@ -158,7 +180,7 @@ def table(name: str, page: Path) -> str:
     tables = tomllib.loads((SCORECARDS / "results.toml").read_text())
     if name not in tables:
         raise SettingError(f"{page} asks for the table {name!r}, but results.toml has {', '.join(tables)}.")
-    spec = tables[name]
+    spec = tables.get(tables[name].get("like"), {}) | tables[name]
     if "trials" in spec:
         return trace_table(spec)
     if "list" in spec:
@@ -166,11 +188,15 @@ def table(name: str, page: Path) -> str:
         return markdown.table(
             [{heading: _plain(row[key]) for heading, key in spec["columns"].items()} for row in measured]
         )
+    seen = at(*spec["seen"].split(":")) if "seen" in spec else {}
     rows = [
         {spec["rows"]: linked(line, page)}
-        | {heading: cell(line, *what.partition(" of ")[::2]) for heading, what in spec["columns"].items()}
+        | {
+            heading.format(**seen): cell(line, *what.partition(" of ")[::2])
+            for heading, what in spec["columns"].items()
+        }
         for row in spec["row"]
-        for line in lines(row)
+        for line in lines(row, spec.get("judges"))
     ]
     return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
 
@@ -200,7 +226,8 @@ def trace_table(spec: dict[str, Any]) -> str:
     """A table of `benchmarks.trace`: its power or its false alarms, of the trials that have what `only` asks for."""
     lines = [json.loads(line) for line in (SCORECARDS / spec["trials"]).read_text().splitlines()]
     only = spec.get("only", {}).items()
-    rows = {"power": power, "alarms": alarms}[spec["shows"]]([one for one in lines if only <= one.items()])
+    shown = [one for one in lines if only <= one.items()]
+    rows = power(shown, spec.get("at_least", 1)) if spec["shows"] == "power" else alarms(shown)
     left_out = spec.get("leave_out", ())
     return markdown.table([{name: text for name, text in row.items() if name not in left_out} for row in rows])
 
@@ -218,12 +245,12 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def _measures(file: str, place: str) -> dict[str, float]:
-    """The numbers at a place in a JSON file: keys separated by dots, such as "kodak.16/255"."""
-    found = json.loads((SCORECARDS / file).read_text())
+def at(file: str, place: str) -> dict[str, Any]:
+    """What stands at a place in a JSON file: keys separated by dots, such as "kodak.16/255"."""
+    found: dict[str, Any] = json.loads((SCORECARDS / file).read_text())
     for key in filter(None, place.split(".")):
         found = found[key]
-    return {name: value for name, value in found.items() if isinstance(value, float)}
+    return found
 
 
 def main() -> None:

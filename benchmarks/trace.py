@@ -29,22 +29,20 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.trials import OWN, PLAIN, Trials, draw, key, table
 from uc_hf import UCProtector
 from uc_hf.data import images
 from uc_hf.data.columns import class_names
 from uc_hf.data.images import Picture
 from uc_hf.data.sources import open_dataset, train_and_test
 from uc_hf.protecting.protector import Protector
-from uc_hf.reports import markdown
-from uc_hf.reports.page import INK, MARGIN, MUTED, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import PROTOCOLS, Recipe
-from uc_hf.scoring.trace.evidence import SURE, Evidence
+from uc_hf.scoring.trace.evidence import Evidence
 from uc_hf.scoring.trace.trace import trace
 from uc_hf.scoring.trainer import accuracy, still, train_target
 from uc_hf.training.labelled import LabelledImages
@@ -53,9 +51,8 @@ from uc_hf.training.networks import build_target, load_target
 
 logger = logging.getLogger(__name__)
 
-PLAIN, DISTILLED, RELABELLED = "plain", "distilled", "relabelled-"
+DISTILLED, RELABELLED = "distilled", "relabelled-"
 
-OWN = "its own key"
 NULLS = ("another key, same pictures", "another key, other pictures", "its own key, pictures that it got as originals")
 """What a suspect is asked about that it cannot know. It does know its own key's textures, so of the last kind only the
 pairs count."""
@@ -257,37 +254,17 @@ def _groups(scenario: str) -> int:
     return int(scenario.removeprefix(RELABELLED)) if scenario.startswith(RELABELLED) else 0
 
 
-@dataclass(frozen=True)
-class Trials:
-    """What is done, in a file.
-
-    Attributes:
-        path: JSON Lines.
-    """
-
-    path: Path
-
-    def read(self) -> list[dict[str, Any]]:
-        """All lines."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Write one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 def measure(bench: Bench, trials: Trials) -> None:
     """Train what is missing, and ask about what is missing."""
     args = bench.args
     shared = {"target": args.target, "epochs": args.epochs, "train_images": len(bench.train), "owners": args.owners}
-    done = {_key(line) for line in trials.read()}
+    done = {key(line) for line in trials.read()}
     for share, scenario, training in product(args.share, args.scenario, range(0, args.trials, args.owners)):
         asked = {"share": share, "scenario": scenario, **shared}
         claims = [
             (line, claim)
             for claim in bench.claims(training, share)
-            if _key(line := asked | {"trial": claim.trial, "claim": claim.name, "reference": claim.reference})
+            if key(line := asked | {"trial": claim.trial, "claim": claim.name, "reference": claim.reference})
             not in done
         ]
         if not claims:
@@ -301,85 +278,6 @@ def measure(bench: Bench, trials: Trials) -> None:
             line |= {"effect": evidence.observed_effect, "scenes": evidence.scenes, "questions": evidence.questions}
             trials.add(line)
             logger.info("%s", json.dumps(line))
-
-
-def _key(line: dict[str, Any]) -> str:
-    return json.dumps({name: line[name] for name in KEYS})
-
-
-KEYS = ("share", "owners", "scenario", "trial", "claim", "target", "epochs", "train_images", "reference")
-"""What names a line of the file."""
-
-
-def power(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """How often each kind of suspect that was trained on the set was found, a row for each."""
-    own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for line in lines:
-        if line["claim"] == OWN:
-            own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
-    return [
-        {
-            "protected": _protected(group[0]),
-            "scenario": group[0]["scenario"],
-            "target, epochs": f"{Path(group[0]['target']).name}, {group[0]['epochs']}",
-            "reference": "yes" if group[0]["reference"] else "no",
-            "accuracy": f"{100 * np.mean([line['accuracy'] for line in group]):.1f} %",
-            "pictures": f"{max(line['scenes'] for line in group):,}",
-            f"found, p below {SURE}": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
-            "median p": f"{np.median([line['p'] for line in group]):.1g}",
-        }
-        for group in sorted(own.values(), key=lambda group: (group[0]["scenario"] != PLAIN, group[0]["share"]))
-    ]
-
-
-def _protected(line: dict[str, Any]) -> str:
-    each = f"{100 * line['share']:g} %"
-    return each if line["owners"] == 1 else f"{each} by each of {line['owners']}"
-
-
-def alarms(lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """How often a suspect that knew nothing looked as if it did, a row for each kind of null and one for all."""
-    nulls: dict[str, list[float]] = {}
-    for line in lines:
-        if line["claim"] != OWN:
-            kind = line["claim"].rsplit(",", 1)[0]
-            kind += "" if line["share"] or line["scenario"] == PLAIN else f", {line['scenario']}"
-            nulls.setdefault(kind, []).append(line["p"])
-    kinds = nulls | {"all": [p for ps in nulls.values() for p in ps]} if nulls else {}
-    return [
-        {
-            "suspect and claim": kind,
-            f"p below {SURE}": f"{sum(p < SURE for p in ps)} of {len(ps)}",
-            "p below 0.1": f"{sum(p < 0.1 for p in ps)} of {len(ps)}",
-            "least p": f"{min(ps):.1g}",
-        }
-        for kind, ps in kinds.items()
-    ]
-
-
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Both as Markdown."""
-    return "\n\n".join(markdown.table(rows) for rows in (power(lines), alarms(lines)) if rows) + "\n"
-
-
-def draw(lines: Sequence[dict[str, Any]]) -> Figure:
-    """The p-values of suspects that knew nothing, in order: on the diagonal where the test keeps its word."""
-    found = np.sort([line["p"] for line in lines if line["claim"] == OWN])
-    nulls = np.sort([line["p"] for line in lines if line["claim"] != OWN])
-    figure = new_figure(5.2)
-    title = f"p-values of {len(nulls)} nulls and {len(found)} suspects that were trained on the set"
-    write(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
-    axes = chart(figure, 0.9, MARGIN + 0.45, WIDTH - 1.4, 3.7)
-    axes.set(xscale="log", yscale="linear", xlim=(1e-8, 1), ylim=(0, 1))
-    grid = np.geomspace(1e-8, 1, 200)
-    axes.plot(grid, grid, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    for values, colour in ((nulls, INK), (found, PROTECTED)):
-        shares = np.arange(1, len(values) + 1) / max(len(values), 1)
-        axes.step(np.clip(values, 1e-8, 1), shares, color=colour, where="post")
-    axes.axvline(SURE, color=MUTED, linewidth=0.8)
-    key = "share of p-values at or below; dark: nulls, dashed: what chance gives, coloured: trained on the set"
-    write(figure, 0.9, 4.75, key, size=8, colour=MUTED)
-    return figure
 
 
 def main() -> None:

@@ -56,19 +56,22 @@ def test_sets_of_other_surrogates_variants_and_counter_measures_are_left_out() -
 def test_each_judge_has_a_row_of_its_own_the_worst_for_the_publisher_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        row("protected (tiny)", 0.2),
-        replace(row("protected (tiny)", 0.3), target="models/lite", protocol="finetune"),
+    rows = [row("clean", 0.9), row("protected (tiny)", 0.4)]
+    rows += [
+        replace(row(of, last), target="models/lite", protocol="finetune")
+        for of, last in (("clean", 0.5), ("protected (tiny)", 0.3))
     ]
     Scorecard(0.1, rows).save(tmp_path / "card.json")
     monkeypatch.setattr(results, "SCORECARDS", tmp_path)
-    found = list(results.lines({"name": "set", "file": "card.json", "every_judge": True}))
+    found = list(results.lines({"name": "set", "file": "card.json"}, "every"))
     assert [(of.name, results.cell(of, "last", "protected")) for of in found] == [
         ("set, lite, finetune", "30.0 %"),
-        ("set, resnet-small, from scratch", "20.0 %"),
+        ("set, resnet-small, from scratch", "40.0 %"),
     ]
+    [worst] = results.lines({"name": "set", "file": "card.json"}, "worst")
+    assert worst == found[0]
     [only] = results.lines({"name": "set", "file": "card.json"})
-    assert results.cell(only, "last", "protected") == "20.0 %"
+    assert results.cell(only, "last", "protected") == "40.0 %"
 
 
 def test_the_best_control_is_the_one_that_protects_most_and_what_was_not_run_is_a_dash() -> None:

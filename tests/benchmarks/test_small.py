@@ -33,3 +33,18 @@ def test_small_is_of_table_1_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         paper.arguments(["at", *WORDS[1:]])
     assert "--small belongs to table1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*WORDS, "--steps", "10"], "not with --small: --steps"),
+        ([*WORDS[:1], *WORDS[2:4], *WORDS[6:], "--pretrained", "lite"], "only with --small: --pretrained"),
+    ],
+)
+def test_what_the_small_table_or_the_large_one_does_not_use_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        paper.arguments(words)
+    assert said in capsys.readouterr().err

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from benchmarks.trace import OWN, Bench, Trials, arguments, draw, measure, table
+from benchmarks.trace import Bench, arguments, measure
+from benchmarks.trials import OWN, Trials, draw, table
 
 
 WORDS = ["--dataset", "x", "--image-size", "16", "--epochs", "1", "--pictures", "10"]

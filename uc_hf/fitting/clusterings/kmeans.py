@@ -12,14 +12,19 @@ by k-means++ raised the clusters' information about the generated set's labels f
 
 
 @CLUSTERINGS.register("kmeans")
-def k_means(points: np.ndarray, n_clusters: int, seed: int, restarts: int = RESTARTS) -> np.ndarray:
+def k_means(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Centroids of points, the best of ten starts; arguments as `best_means`."""
+    return best_means(points, n_clusters, seed, RESTARTS)
+
+
+def best_means(points: np.ndarray, n_clusters: int, seed: int, restarts: int) -> np.ndarray:
     """Centroids of points.
 
     Args:
         points: float [N, d].
         n_clusters: p, at most N.
         seed: of the starts; the same points and seed give the same centroids.
-        restarts: of which the best is taken.
+        restarts: starts, of which the best counts.
 
     Returns:
         float32 [p, d].

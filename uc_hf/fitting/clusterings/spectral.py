@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import laplacian
 
 from uc_hf.fitting.clustering import nearest, refuse_empty
 from uc_hf.fitting.clusterings import CLUSTERINGS
-from uc_hf.fitting.clusterings.kmeans import k_means
+from uc_hf.fitting.clusterings.kmeans import best_means
 
 
 NEIGHBOURS = 10
@@ -47,7 +47,7 @@ def spectral(embeddings: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     graph = _neighbour_graph(embeddings, min(NEIGHBOURS, n - 1))
     vectors = _eigenvectors(graph, n_clusters, seed)
     directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    groups = nearest(directions, k_means(directions, n_clusters, seed, RESTARTS))
+    groups = nearest(directions, best_means(directions, n_clusters, seed, RESTARTS))
     sizes = np.bincount(groups, minlength=n_clusters)
     refuse_empty(embeddings, sizes)
     sums = np.zeros((n_clusters, embeddings.shape[1]))
