@@ -116,7 +116,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
     return DASH if None in values else _percent(statistics.mean(values))
 
 
-def lines(row: dict[str, Any], chosen: str | None = None) -> Iterator[Line]:
+def lines(row: dict[str, Any], every_judge: bool = False) -> Iterator[Line]:
     """The rows of an entry of results.toml: one, or one for each counter-measure or judge, the worst first.
 
     The worst judge is the one that the noise takes the least share of what the originals teach; the worst
@@ -124,7 +124,7 @@ def lines(row: dict[str, Any], chosen: str | None = None) -> Iterator[Line]:
 
     Args:
         row: the entry.
-        chosen: which judges are shown: "every", "worst", or None for the file's first.
+        every_judge: show each; otherwise the file's first.
     """
     card = Scorecard.load(SCORECARDS / row["file"])
     seen, _, place = row.get("visibility", "").partition(":")
@@ -143,9 +143,9 @@ def lines(row: dict[str, Any], chosen: str | None = None) -> Iterator[Line]:
         measures = dict.fromkeys(of.counter_measure for of in card.summaries())
         found = [replace(line, name=f"`{measure or NONE}`", counter_measure=measure) for measure in measures]
         yield from sorted(filter(_measured, found), key=_learnt, reverse=True)
-    elif chosen:
+    elif every_judge:
         found = [replace(line, name=f"{line.name}, {_judge(judge)}", judge=judge) for judge in judges]
-        yield from sorted(filter(_measured, found), key=_taken)[: 1 if chosen == "worst" else None]
+        yield from sorted(filter(_measured, found), key=_taken)
     elif _measured(line):
         yield line
 
@@ -196,7 +196,7 @@ def table(name: str, page: Path) -> str:
             for heading, what in spec["columns"].items()
         }
         for row in spec["row"]
-        for line in lines(row, spec.get("judges"))
+        for line in lines(row, spec.get("every_judge", False))
     ]
     return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
 
