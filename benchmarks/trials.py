@@ -56,10 +56,6 @@ def power(lines: Sequence[dict[str, Any]], at_least: int = 1) -> list[dict[str, 
         lines: of the file.
         at_least: claims of a kind that is shown.
     """
-    own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for line in lines:
-        if line["claim"] == OWN:
-            own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
     return [
         {
             "protected": _protected(group[0]),
@@ -71,9 +67,18 @@ def power(lines: Sequence[dict[str, Any]], at_least: int = 1) -> list[dict[str, 
             f"found, p below {SURE}": f"{sum(line['p'] < SURE for line in group)} of {len(group)}",
             "median p": f"{np.median([line['p'] for line in group]):.1g}",
         }
-        for group in sorted(own.values(), key=lambda group: (group[0]["scenario"] != PLAIN, group[0]["share"]))
+        for group in sorted(_kinds(lines), key=lambda group: (group[0]["scenario"] != PLAIN, group[0]["share"]))
         if len(group) >= at_least
     ]
+
+
+def _kinds(lines: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The owners' claims, those about suspects of one kind together."""
+    own: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for line in lines:
+        if line["claim"] == OWN:
+            own.setdefault(tuple(line[name] for name in KEYS if name not in ("trial", "claim")), []).append(line)
+    return list(own.values())
 
 
 def _protected(line: dict[str, Any]) -> str:
@@ -107,8 +112,12 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(lines: Sequence[dict[str, Any]]) -> Figure:
-    """The p-values of suspects that knew nothing, in order: on the diagonal where the test keeps its word."""
-    found = np.sort([line["p"] for line in lines if line["claim"] == OWN])
+    """The p-values of suspects that knew nothing, in order: on the diagonal where the test keeps its word.
+
+    Beside them those of the kind of suspect that was tried most often.
+    """
+    most = max(_kinds(lines), key=len, default=[])
+    found = np.sort([line["p"] for line in most])
     nulls = np.sort([line["p"] for line in lines if line["claim"] != OWN])
     figure = new_figure(5.2)
     title = f"p-values of {len(nulls)} nulls and {len(found)} suspects that were trained on the set"
@@ -121,6 +130,7 @@ def draw(lines: Sequence[dict[str, Any]]) -> Figure:
         shares = np.arange(1, len(values) + 1) / max(len(values), 1)
         axes.step(np.clip(values, 1e-8, 1), shares, color=colour, where="post")
     axes.axvline(SURE, color=MUTED, linewidth=0.8)
-    key = "share of p-values at or below; dark: nulls, dashed: what chance gives, coloured: trained on the set"
+    kind = f" ({_protected(most[0])} protected, {most[0]['scenario']})" if most else ""
+    key = f"share of p-values at or below; dark: nulls, dashed: what chance gives, coloured: trained on the set{kind}"
     write(figure, 0.9, 4.75, key, size=8, colour=MUTED)
     return figure
