@@ -45,7 +45,7 @@ def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
         measured: a row for each set.
         jod: of each look.
     """
-    figure = new_figure(5.4)
+    figure = new_figure(5.6)
     title = "What is left of what the originals teach, by how visible the noise is"
     write(figure, MARGIN, MARGIN + 0.08, title, size=11, weight="bold")
     axes = chart(figure, 0.9, MARGIN + 0.45, WIDTH - 4.2, 3.9)
@@ -65,8 +65,8 @@ def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
         ends.append((points[-1][1], line.name, colour))
     for (_, name, colour), place in zip(sorted(ends), _apart([end for end, *_ in sorted(ends)]), strict=True):
         axes.annotate(name, (1.02, place), xycoords=("axes fraction", "data"), color=colour, fontsize=8, va="center")
-    write(figure, 0.9, 4.85, "JOD (ColorVideoVDP) of Kodak's photographs; 10 is identical", size=8, colour=INK)
-    write(figure, 0.9, 5.1, KEY, size=8, colour=MUTED)
+    write(figure, 0.9, 5.05, "JOD (ColorVideoVDP) of Kodak's photographs; 10 is identical", size=8, colour=INK)
+    write(figure, 0.9, 5.28, KEY, size=8, colour=MUTED)
     return figure
 
 

@@ -189,8 +189,9 @@ def table(name: str, page: Path) -> str:
             [{heading: _plain(row[key]) for heading, key in spec["columns"].items()} for row in measured]
         )
     seen = at(*spec["seen"].split(":")) if "seen" in spec else {}
+    short = spec.get("short", {})
     rows = [
-        {spec["rows"]: linked(line, page)}
+        {spec["rows"]: linked(line, page, short)}
         | {
             heading.format(**seen): cell(line, *what.partition(" of ")[::2])
             for heading, what in spec["columns"].items()
@@ -213,12 +214,13 @@ def lead(protected: list[Summary], control: list[Summary]) -> str:
     return f"{100 * ahead.mean():.1f} ± {100 * ahead.std(ddof=1):.1f} (p = {sign_flips(ahead).p:.2g})"
 
 
-def linked(line: Line, page: Path) -> str:
-    """The name of a row, which links to its scorecard, and its other files."""
+def linked(line: Line, page: Path, short: dict[str, str]) -> str:
+    """The name of a row, parts of it shortened, which links to its scorecard, and its other files."""
     card, *others = line.files.items()
-    places = [
-        (text, os.path.relpath(SCORECARDS / file, page.parent)) for text, file in ((line.name, card[1]), *others)
-    ]
+    name = line.name
+    for part, shorter in short.items():
+        name = name.replace(part, shorter)
+    places = [(text, os.path.relpath(SCORECARDS / file, page.parent)) for text, file in ((name, card[1]), *others)]
     return ", ".join(f"[{text}]({place})" for text, place in places)
 
 
