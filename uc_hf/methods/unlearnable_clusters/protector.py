@@ -37,7 +37,7 @@ OF_TEXTURES = ("distance", "goal", "steps", "epochs", "eot_scale", "canvas_size"
 
 @register
 class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clusters", "data-protection"]):
-    """Adds a learnt, bounded, cluster-wise noise to images so that models trained on them fail on clean images.
+    """Adds a bounded, cluster-wise noise to images, from which models trained on them learn less about clean images.
 
     Examples:
         >>> from uc_hf.data.generated import generated_dataset
