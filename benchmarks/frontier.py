@@ -14,7 +14,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.results import SCORECARDS, Line, at, lines
-from benchmarks.strength import mean_and_deviation
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.reports.page import CLUSTERS, INK, MARGIN, MUTED, WIDTH, chart, new_figure, write
 
@@ -27,15 +26,6 @@ DEFAULT = "balanced"
 """The look of the sets "protected" and "control-family"."""
 
 KEY = "dots: the looks; rings: waves of the default look that were drawn at random; dashed: half of it is left"
-
-
-def left(line: Line, set_name: str) -> float | None:
-    """The share of what the originals teach that a set still teaches; None where it was not trained on."""
-    draws = line.draws(set_name)
-    if not draws:
-        return None
-    clean, protected = (mean_and_deviation(of)[0] for of in (line.draws("clean"), draws))
-    return (protected - line.card.chance) / (clean - line.card.chance)
 
 
 def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
@@ -57,10 +47,10 @@ def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
         axes.axvline(place, color=MUTED, linewidth=0.4)
     ends = []
     for line, colour in zip(measured, CLUSTERS, strict=False):
-        shown = {look: left(line, "protected" if look == DEFAULT else look) for look in LOOKS}
+        shown = {look: line.left("protected" if look == DEFAULT else look) for look in LOOKS}
         points = [(IDENTICAL, 1.0), *((jod[look], share) for look, share in shown.items() if share is not None)]
         axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=1.6, markersize=5)
-        if (random := left(line, CONTROL)) is not None:
+        if (random := line.left(CONTROL)) is not None:
             axes.plot(jod[DEFAULT], random, "o", color="none", markeredgecolor=colour, markersize=8)
         ends.append((points[-1][1], line.name, colour))
     for (_, name, colour), place in zip(sorted(ends), _apart([end for end, *_ in sorted(ends)]), strict=True):

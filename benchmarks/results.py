@@ -76,6 +76,17 @@ class Line:
             and (of.counter_measure, of.target, of.protocol) == (self.counter_measure, *self.judge)
         ]
 
+    def left(self, set_name: str) -> float | None:
+        """The share of what the originals teach that a set still teaches; None where it was not trained on.
+
+        All of it where the originals teach nothing beyond guessing.
+        """
+        draws = self.draws(set_name)
+        if not draws:
+            return None
+        clean, taught = (mean_and_deviation(of)[0] - self.card.chance for of in (self.draws("clean"), draws))
+        return taught / clean if clean > 0 else 1.0
+
     def controls(self) -> list[list[Summary]]:
         """The draws of each control that was trained on."""
         names = dict.fromkeys(of.train_set.split(" (")[0] for of in self.card.summaries())
@@ -145,7 +156,7 @@ def lines(row: dict[str, Any], every_judge: bool = False) -> Iterator[Line]:
         yield from sorted(filter(_measured, found), key=_learnt, reverse=True)
     elif every_judge:
         found = [replace(line, name=f"{line.name}, {_judge(judge)}", judge=judge) for judge in judges]
-        yield from sorted(filter(_measured, found), key=_taken)
+        yield from sorted(filter(_measured, found), key=lambda line: line.left(line.protected) or 0.0, reverse=True)
     elif _measured(line):
         yield line
 
@@ -157,13 +168,6 @@ def _measured(line: Line) -> bool:
 def _learnt(line: Line) -> float:
     """What a scraper gets out of the protected set."""
     return statistics.mean(of.scraper for of in line.draws(line.protected))
-
-
-def _taken(line: Line) -> float:
-    """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
-    clean, protected = (mean_and_deviation(line.draws(name))[0] for name in ("clean", line.protected))
-    taught = clean - line.card.chance
-    return (clean - protected) / taught if taught > 0 else 0.0
 
 
 def _judge(judge: tuple[str, str]) -> str:

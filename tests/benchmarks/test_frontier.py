@@ -16,7 +16,7 @@ def measured(name: str) -> Line:
 
 def test_what_is_left_is_a_share_of_what_the_originals_teach_beyond_guessing() -> None:
     line = measured("set")
-    assert [frontier.left(line, of) for of in ("clean", "protected", "strong")] == [1.0, 0.5, None]
+    assert [line.left(of) for of in ("clean", "protected", "strong")] == [1.0, 0.5, None]
 
 
 def test_the_picture_has_a_line_for_each_set_through_the_looks_that_were_measured() -> None:
