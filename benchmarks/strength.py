@@ -31,7 +31,7 @@ from uc_hf.reports import markdown
 from uc_hf.reports.figures import percent
 from uc_hf.reports.page import CONTROLS, INK, MARGIN, MUTED, PAPER, PROTECTED, WIDTH, chart, new_figure, write
 from uc_hf.scoring import controls
-from uc_hf.scoring.recipes import Recipe
+from uc_hf.scoring.recipes import PROTOCOLS, Recipe
 from uc_hf.scoring.results import Scorecard, Summary, accuracy_text
 from uc_hf.scoring.scorecard import score
 
@@ -77,6 +77,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="scorecard JSON; what it holds is not trained again")
     args = parser.parse_args(words)
     args.method, args.judge = args.method or ["default"], args.judge or ["resnet-small"]
+    for judge in args.judge:
+        if judge.partition("=")[2] not in ("", *PROTOCOLS):
+            parser.error(f"--judge {judge}: write MODEL, or MODEL= and one of {', '.join(PROTOCOLS)}")
     return args
 
 

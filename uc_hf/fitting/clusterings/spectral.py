@@ -18,8 +18,7 @@ MORE = 2
 """Times as many eigenvectors are sought as are used: those sought beyond the last used one make it come sooner."""
 
 TOLERANCE, STEPS = 1e-4, 500
-"""Of the eigenvectors. Where they have not settled, each seed cuts elsewhere, and some cuts protect less
-(docs/log/settled.md)."""
+"""Of the eigenvectors. Where they have not settled, each seed cuts elsewhere (docs/log/settled.md)."""
 
 RESTARTS = 100
 """Of k-means in the few dimensions of the eigenvectors, where they cost little."""
