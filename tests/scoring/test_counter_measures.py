@@ -68,6 +68,16 @@ def test_gaussian_smoothing_is_scipys(pixels: Tensor) -> None:
     assert np.abs(stored.gaussian(pixels, 1.5).numpy() - expected).max() <= 0.51
 
 
+def test_a_gray_world_undoes_a_cast_and_keeps_a_balanced_picture(pixels: Tensor) -> None:
+    dim = 40 + pixels / 4
+    cast = dim * torch.tensor([1.3, 1.0, 0.8]).view(1, 3, 1, 1)
+    balanced, undone = (stored.grayworld(images.round().byte()).float() for images in (dim, cast))
+    means = undone.mean(dim=(2, 3))
+    assert (means.amax(dim=1) - means.amin(dim=1)).max() < 1
+    same = [images / images.mean(dim=(1, 2, 3), keepdim=True) for images in (balanced, undone)]
+    assert (same[0] - same[1]).abs().max() < 0.03
+
+
 def test_depth_reduction_leaves_evenly_spread_levels(pixels: Tensor) -> None:
     assert set(stored.bits(pixels, 2).unique().tolist()) == {0, 85, 170, 255}
     assert (stored.bits(pixels, 2).int() - pixels.int()).abs().max() <= 43

@@ -92,6 +92,11 @@ class KeyedNoise(Noise):
     Only the key's owner knows which phase of an image was published; that is the evidence of `uc_hf.scoring.trace`.
     """
 
+    @property
+    def testifies(self) -> bool:
+        """Whether another phase gives another image."""
+        return True
+
     @abstractmethod
     def opposite(self, picture: Picture, group: int) -> np.ndarray:
         """The noise half a turn further, which the key would have made just as likely: int8 [3, H, W]."""

@@ -10,8 +10,9 @@ from uc_hf import UCProtector
 from uc_hf.data.images import Picture, decode
 from uc_hf.errors import SettingError
 from uc_hf.fitting.secrets import secret_of, secret_stream
-from uc_hf.methods.unlearnable_clusters.families.wave import TURN, WaveNoise, draw_waves
+from uc_hf.methods.unlearnable_clusters.families.wave import TURN, WAVES, WaveNoise, draw_waves
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
+from uc_hf.protecting.noise import add
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,8 @@ def protector(tiles: Dataset, surrogate_folder: str) -> UCProtector:
 
 def noise_of(look: str, p: int = 10, secret: bytes = bytes(32)) -> WaveNoise:
     angles, periods, axes = draw_waves(LOOKS[look], p, secret_stream(secret))
-    return WaveNoise(angles, periods, 16 * axes, np.array(0), np.frombuffer(secret, dtype=np.uint8))
+    shape = np.array(WAVES.index(LOOKS[look].wave))
+    return WaveNoise(angles, periods, 16 * axes, shape, np.frombuffer(secret, dtype=np.uint8))
 
 
 def picture(height: int, width: int, seed: int = 0) -> Picture:
@@ -86,6 +88,31 @@ def test_the_opposite_copy_is_the_noise_half_a_turn_further():
     assert np.abs(published + opposite).max() <= 1  # in between, edges are rounded
 
 
+def test_a_tint_is_one_colour_for_each_cluster_whatever_the_picture():
+    noise = noise_of("tint")
+    one, other = noise.for_picture(picture(64, 64), 2), noise.for_picture(picture(31, 50, seed=1), 2)
+    assert one.reshape(3, -1).std(axis=1).tolist() == [0, 0, 0] and np.array_equal(one[:, 0, 0], other[:, 0, 0])
+    tints = noise.canvases(8)[:, :, 0, 0]
+    assert np.abs(tints).min() == 16 and len(np.unique(tints, axis=0)) == 6
+    assert not any(np.array_equal(tint, tint[::-1]) and len(set(tint.tolist())) == 1 for tint in tints)  # none is gray
+
+
+def test_tints_drawn_at_random_are_the_same_colours_in_another_order_with_the_same_quiet_cluster():
+    noise = noise_of("tint").weakened(3, 4)
+    control = noise.drawn_at_random(1)
+    assert np.array_equal(np.abs(control.colours).max(axis=1), np.abs(noise.colours).max(axis=1))
+    assert not np.array_equal(control.colours, noise.colours)
+
+
+def test_a_tint_is_taken_off_again_and_is_brightness_in_a_picture_that_is_stored_in_gray():
+    noise, original = noise_of("tint"), picture(40, 40)
+    protected = add(original, noise.for_picture(original, 1), 16)
+    assert np.array_equal(protected.pixels - noise.carried(protected, 1).transpose(1, 2, 0), original.pixels)
+    grey = Picture(**(vars(original) | {"mode": "L"}))
+    red, green, blue = noise.for_picture(grey, 1)
+    assert np.array_equal(red, blue) and np.array_equal(green, blue) and np.abs(blue).max() == 16
+
+
 def test_a_photograph_has_the_same_texture_at_any_size_once_it_is_shrunk():
     noise = noise_of("balanced")
     small, large = noise.at_phase((128, 128), 0, 0)[2], noise.at_phase((1024, 1024), 0, 0)[2]
@@ -140,7 +167,7 @@ def test_a_protector_is_a_small_table(protector: UCProtector, tiles: Dataset, tm
 
 
 def test_settings_that_waves_have_not_are_refused():
-    with pytest.raises(SettingError, match=r"look='loud' is not known\. Write 'quiet' or 'balanced' or 'strong'"):
+    with pytest.raises(SettingError, match=r"look='loud' is not known\. Write 'tint' or 'quiet' or 'balanced' or"):
         UCProtector(look="loud")
     with pytest.raises(SettingError, match="'goal' is a setting of parametrisation='direct' and 'generator', not of"):
         UCProtector(goal="next")

@@ -1,4 +1,4 @@
-"""How the noise looks: which colours and periods waves are drawn from."""
+"""How the noise looks: which colours, periods and shape waves are drawn from."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Look:
     Attributes:
         axes: what crests add to red, green and blue, as shares of epsilon in [-1, 1]; clusters take them by turns.
         periods: shortest and longest, in pixels of a picture whose short side is at most 128.
-        wave: "square" or "sine".
+        wave: "square", "sine", or "flat": the crest's colour everywhere, without a period or a phase.
         summary: in a few words, for the command line and the pages.
     """
 
@@ -20,7 +20,15 @@ class Look:
     summary: str
 
 
+SIGNS = (-1.0, 1.0)
+
 LOOKS = {
+    "tint": Look(
+        tuple((red, green, blue) for red in SIGNS for green in SIGNS for blue in SIGNS if not red == green == blue),
+        (4.0, 8.0),
+        "flat",
+        "a colour cast and no stripes: protects photographs, cannot testify",
+    ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
         (4.0, 8.0),
@@ -38,4 +46,5 @@ LOOKS = {
     ),
 }
 """At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light. Waves without
-edges are less visible, and protect less (docs/log/waves.md)."""
+edges are less visible, and protect less (docs/log/waves.md). A tint is a corner of the colour cube that is not gray:
+deep networks read it sooner than any texture (docs/log/tints.md)."""

@@ -59,6 +59,17 @@ def gray(pixels: Tensor) -> Tensor:
     return luma.byte()[:, None].expand_as(pixels).contiguous()
 
 
+@counter_measure("grayworld", "pixels")
+def grayworld(pixels: Tensor) -> Tensor:
+    """Scale each channel until its mean is the mean of all three: white balance by a gray world (Buchsbaum 1980)."""
+
+    def balance(images: Tensor) -> Tensor:
+        means = images.mean(dim=(2, 3), keepdim=True)  # [N, 3, 1, 1]
+        return images * means.mean(dim=1, keepdim=True) / means.clamp(min=1 / 255)
+
+    return _in_floats(pixels, balance)
+
+
 @counter_measure("bits", "pixels", "bits", 3, range(1, 9))
 def bits(pixels: Tensor, depth: int) -> Tensor:
     """Round each channel to `depth` bits, evenly spread from black to white (Xu et al. 2018, Feature Squeezing)."""

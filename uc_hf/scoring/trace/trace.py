@@ -140,10 +140,11 @@ def trace(
 
 
 def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
-    if not isinstance(protector.fitted.noise, KeyedNoise):
+    noise = protector.fitted.noise
+    if not (isinstance(noise, KeyedNoise) and noise.testifies):
         raise SettingError(
             f"this {type(protector).__name__} gives no picture a phase of its own, and a trace tests "
-            "phases. Sets that `uc-hf protect` makes now can be traced."
+            "phases. Sets that `uc-hf protect` makes now can be traced, but for those of look='tint'."
         )
     if budget < LEAST:
         raise SettingError(f"budget={budget} is too small: write at least {LEAST}, or no p-value can be small.")

@@ -17,7 +17,7 @@ from typing import Annotated, Self
 
 import numpy as np
 
-from uc_hf.data.images import GRAY, Picture
+from uc_hf.data.images import GRAY, LUMA, Picture
 from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.fitting.schema import Array
@@ -58,7 +58,9 @@ LARGEST_CHANGE = 127
 EDGE = 1.0
 """Width in pixels of a square wave's edges: sharp, and without staircases."""
 
-WAVES = ("square", "sine")
+FLAT = "flat"
+
+WAVES = ("square", "sine", FLAT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,8 @@ class WaveNoise(KeyedNoise):
             pictures, and with the longer side of pictures that are not square: all pictures that are squeezed to one
             square for training show one texture.
         colours: float64 [p, 3], what the crest adds to red, green and blue, in 8-bit levels; below one, one is added.
-        wave: int64, 0-d: the place in `WAVES`.
+        wave: int64, 0-d: the place in `WAVES`. A flat one is its crest's colour everywhere: a tint. Phases, angles and
+            periods change nothing of it.
         key: uint8 [32], the secret from which phases are computed.
     """
 
@@ -117,6 +120,16 @@ class WaveNoise(KeyedNoise):
             raise SettingError(f"noise.colours has a row without a change, or one beyond {LARGEST_CHANGE}/255.")
 
     @property
+    def testifies(self) -> bool:
+        """As `KeyedNoise.testifies`: a tint has no phase."""
+        return not self.flat
+
+    @property
+    def flat(self) -> bool:
+        """Whether the noise is a tint of each group."""
+        return WAVES[int(self.wave)] == FLAT
+
+    @property
     def size(self) -> int:
         """The side in pixels at which periods are what the table says."""
         return TRAINED_AT
@@ -130,7 +143,7 @@ class WaveNoise(KeyedNoise):
         return self._shown(picture, group, (self.phase(picture) + TURN // 2) % TURN)
 
     def _shown(self, picture: Picture, group: int, phase: int) -> np.ndarray:
-        noise = self if picture.mode not in GRAY else replace(self, colours=_as_brightness(self.colours))
+        noise = self if picture.mode not in GRAY else replace(self, colours=self._as_brightness())
         return noise.at_phase(picture.pixels.shape[:2], group, phase)
 
     def phase(self, picture: Picture) -> int:
@@ -144,6 +157,8 @@ class WaveNoise(KeyedNoise):
 
     def carried(self, picture: Picture, group: int) -> np.ndarray:
         """The wave that a protected picture carries: at the phase which the picture without it has by the key."""
+        if self.flat:
+            return self.for_picture(picture, group)
         guess, share = self._estimate(picture, group)
         noise = self._shown(picture, group, guess)
         if share < PRESENT:
@@ -158,7 +173,7 @@ class WaveNoise(KeyedNoise):
     def _estimate(self, picture: Picture, group: int) -> tuple[int, float]:
         """The likeliest phase of a group's wave in a picture, and how much of the wave is there: 1 for all of it."""
         height, width, _ = picture.pixels.shape
-        colours = _as_brightness(self.colours) if picture.mode in GRAY else self.colours
+        colours = self._as_brightness() if picture.mode in GRAY else self.colours
         strength = float(np.linalg.norm(colours[group]))
         across, down = self._phases((height, width), group)
         turns = 2 * np.pi / TURN
@@ -167,6 +182,14 @@ class WaveNoise(KeyedNoise):
         wave = np.exp(-1j * turns * down) @ seen @ np.exp(-1j * turns * across)
         share = abs(wave) / (height * width * strength * 2 / np.pi)
         return int(np.angle(1j * wave) / turns) % TURN, float(share)
+
+    def _as_brightness(self) -> np.ndarray:
+        """The largest change of each wave, in all three channels: colours of equal brightness are nothing in gray.
+
+        A tint becomes brighter or darker, as it is in colour.
+        """
+        largest = np.repeat(np.abs(self.colours).max(axis=1, keepdims=True), 3, axis=1)
+        return largest * np.sign(self.colours @ np.array(LUMA))[:, None] if self.flat else largest
 
     def at_phase(self, size: tuple[int, int], group: int, phase: int) -> np.ndarray:
         """A group's wave.
@@ -216,9 +239,15 @@ class WaveNoise(KeyedNoise):
         return replace(self, colours=self.colours * share)
 
     def drawn_at_random(self, seed: int) -> Self:
-        """The same colours, strengths and quiet cluster, with waves and phases that nobody designed."""
+        """The same colours, strengths and quiet cluster, with waves and phases that nobody designed.
+
+        Tints are drawn at random as they are: for them it is the same colours in another order.
+        """
         rng = np.random.default_rng(seed)
         p = len(self.angles)
+        if self.flat:
+            strengths = abs(self.colours).max(axis=1, keepdims=True)
+            return replace(self, colours=strengths * (self.colours / strengths)[rng.permutation(p)])
         shortest, longest = float(self.periods.min()), float(self.periods.max())
         periods = shortest * (longest / shortest) ** rng.random(p)
         key = rng.integers(256, size=len(self.key), dtype=np.uint8)
@@ -315,18 +344,15 @@ def _apart(phase: int, other: int) -> int:
     return min((phase - other) % TURN, (other - phase) % TURN)
 
 
-def _as_brightness(colours: np.ndarray) -> np.ndarray:
-    """The largest change of each wave, in all three channels: colours of equal brightness are nothing in gray."""
-    return np.repeat(np.abs(colours).max(axis=1, keepdims=True), 3, axis=1)
-
-
 def _steps(n: int, frequency: float) -> np.ndarray:
     """The phase at each of n pixels in steps of a turn, uint16 [n]."""
     return (np.rint(np.arange(n) * frequency % 1 * TURN).astype(np.int64) % TURN).astype(np.uint16)
 
 
 def _one_turn(wave: str, period: float) -> np.ndarray:
-    """One turn of a wave that rises through 0 at 0, float64 [ENTRIES] in [-1, 1]."""
+    """One turn of a wave that rises through 0 at 0, or of a flat one, float64 [ENTRIES] in [-1, 1]."""
+    if wave == FLAT:
+        return np.ones(ENTRIES)
     turns = (np.arange(ENTRIES) + 0.5) / ENTRIES
     if wave == "sine":
         return np.sin(2 * np.pi * turns)
