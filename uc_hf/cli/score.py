@@ -88,7 +88,8 @@ PRESETS = {
         protocols=list(PROTOCOLS),
         counter_measures=[
             "none",
-            *("jpeg-75", "jpeg-10", "gray", "bits-3", "resize-2", "gaussian-1", "median-3", "lowpass-0.5", "notch-3"),
+            *("jpeg-75", "jpeg-10", "gray", "grayworld", "bits-3", "resize-2"),
+            *("gaussian-1", "median-3", "lowpass-0.5", "notch-3"),
             *("averaging-10", "leaked-1", "leaked-3", "projection", "spectral-10", "restore-50", "tv-10"),
             *("mixup", "cutmix", "cutout", "erasing", "noise-8", "randaugment", "jitter", "staged+jitter"),
             *("pgd-1", "pgd-2", "pgd-4", "pgd-8", "ueraser", "early-stopping"),

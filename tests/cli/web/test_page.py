@@ -116,9 +116,9 @@ def test_photos_are_dropped_in_looked_at_protected_and_taken_along(
     said = page.inner_text("#photos")
     assert "3 photos" in said and "2 files were left out" in said and "3 images are few" in said
     assert "cut.jpg" in said and "truncated or damaged" in said and "not a picture" in said
-    assert page.locator("#levels img").count() == 3
+    assert page.locator("#levels img").count() == 4
     page.locator("#levels button").first.click()
-    page.wait_for_selector("#preview-said >> text=quiet:")
+    page.wait_for_selector("#preview-said >> text=tint:")
     page.locator("#strength").get_by_text("balanced:").click()
     page.wait_for_selector("#preview-said >> text=balanced:")
 
