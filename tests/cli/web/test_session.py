@@ -1,11 +1,13 @@
 """One user's work behind the page, without a browser."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from uc_hf.cli.web import work
 from uc_hf.cli.web.session import Session
 from uc_hf.cli.web.uploads import Limits
 from uc_hf.errors import DatasetError
@@ -50,6 +52,16 @@ def test_a_model_is_asked_whether_it_was_trained_on_the_published_photographs(se
     session.protect("strong")  # other copies, of which nothing has been asked
     finished(session)
     assert session.evidence is None
+
+
+def test_a_preview_is_whole_for_two_requests_at_once(session: Session, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    for _ in range(5):
+        shown = work.preview(session.levels["tint"], tmp_path / "large.png").before
+        with ThreadPoolExecutor(8) as requests:
+            seen = list(requests.map(lambda picture: np.asarray(picture.convert("RGB")), [shown] * 8))
+        assert all(np.array_equal(each, pixels) for each in seen)
 
 
 def test_a_server_asks_no_model_but_those_on_the_hub(session: Session):

@@ -190,8 +190,9 @@ def test_the_journal_does_not_tell_the_key(key, pictures, thief, tmp_path: Path)
 
 
 def test_a_protector_without_phases_is_refused(fitted, pictures, thief):
-    with pytest.raises(SettingError, match="phase of its own"):
-        trace(thief, protector=fitted.with_noise(fitted.canvases()), originals=pictures)
+    for without in (fitted.with_noise(fitted.canvases()), fitted.with_look("tint")):
+        with pytest.raises(SettingError, match="phase of its own"):
+            trace(thief, protector=without, originals=pictures)
 
 
 @pytest.mark.parametrize(

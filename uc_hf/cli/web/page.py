@@ -111,13 +111,14 @@ class Page:
 
     def _strength(self) -> None:
         with gr.Column(visible=False) as self.strength_part:
-            gr.Markdown("## 2. How strong?", elem_classes="uc-step")
-            self.strength = gr.Radio([], label="Stronger protects more, and shows more", elem_id="strength")
+            gr.Markdown("## 2. Which look?", elem_classes="uc-step")
+            label = "A colour cast, or stripes: the more they show, the more they protect"
+            self.strength = gr.Radio([], label=label, elem_id="strength")
             self.photo = gr.Dropdown([], label="On this photo", elem_id="photo")
             self.levels_said = gr.HTML(padding=False)
             self.levels = gr.Gallery(
                 show_label=False,
-                columns=3,
+                columns=4,
                 height="auto",
                 format="png",
                 allow_preview=False,

@@ -27,7 +27,7 @@ LOOKS = {
         tuple((red, green, blue) for red in SIGNS for green in SIGNS for blue in SIGNS if not red == green == blue),
         (4.0, 8.0),
         "flat",
-        "a colour cast and no stripes: protects photographs, cannot testify",
+        "a colour cast and no stripes: hinders large networks, too, and cannot testify",
     ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
