@@ -37,11 +37,12 @@ input[type=checkbox], input[type=radio] { border: 1.5px solid var(--neutral-500)
 #key { background: #c0392b !important; color: white !important; }
 #gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)) !important; }
 #gallery .grid-wrap, #levels .grid-wrap { min-height: 0 !important; }
-#levels .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+#levels .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
 .uc-verdict { font-size: 1.2em; font-weight: 600; }
 #levels .caption-label { max-width: 94%; font-size: 12px; padding: 2px 6px; }
 @media (min-width: 700px) {
   #gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+  #levels .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
 }
 """
 

@@ -112,7 +112,7 @@ class Page:
     def _strength(self) -> None:
         with gr.Column(visible=False) as self.strength_part:
             gr.Markdown("## 2. Which look?", elem_classes="uc-step")
-            label = "A colour cast, or stripes: the more they show, the more they protect"
+            label = "A colour cast, or stripes that protect more the more they show"
             self.strength = gr.Radio([], label=label, elem_id="strength")
             self.photo = gr.Dropdown([], label="On this photo", elem_id="photo")
             self.levels_said = gr.HTML(padding=False)
@@ -276,7 +276,7 @@ class Page:
             return gr.skip(), gr.skip()
         details = [(_as_shown(level.before, level.after, close=True)[1], word) for word, level in levels.items()]
         seen = "; ".join(f"{word}: {in_words(level.difference.flip)}" for word, level in levels.items())
-        return gr.Gallery(details), said(f"A detail at each strength, pixel by pixel. {seen}.")
+        return gr.Gallery(details), said(f"A detail of each look, pixel by pixel. {seen}.")
 
     def choose_level(self, token: str, event: gr.SelectData) -> str:
         """The strength whose detail was chosen."""
