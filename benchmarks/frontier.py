@@ -14,6 +14,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.results import SCORECARDS, Line, at, lines
+from uc_hf.methods.unlearnable_clusters.families.wave import FLAT
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.reports.page import CLUSTERS, INK, MARGIN, MUTED, WIDTH, chart, new_figure, write
 
@@ -25,11 +26,11 @@ CONTROL = "control-family"
 DEFAULT = "balanced"
 """The look of the sets "protected" and "control-family"."""
 
-KEY = "dots: the looks; rings: waves of the default look that were drawn at random; dashed: half of it is left"
+KEY = "dots: looks that are waves; squares: tints; rings: waves of the default look drawn at random; dashed: half is left"
 
 
 def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
-    """A line for each set, from the originals to the most visible look.
+    """A line for each set, from the originals to the most visible wave, and a mark for its tints.
 
     Args:
         measured: a row for each set.
@@ -48,8 +49,11 @@ def draw(measured: list[Line], jod: dict[str, float]) -> Figure:
     ends = []
     for line, colour in zip(measured, CLUSTERS, strict=False):
         shown = {look: line.left("protected" if look == DEFAULT else look) for look in LOOKS}
-        points = [(IDENTICAL, 1.0), *((jod[look], share) for look, share in shown.items() if share is not None)]
+        places = {look: (jod[look], share) for look, share in shown.items() if share is not None}
+        points = [(IDENTICAL, 1.0), *(place for look, place in places.items() if LOOKS[look].wave != FLAT)]
         axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=1.6, markersize=5)
+        for look in (look for look in places if LOOKS[look].wave == FLAT):
+            axes.plot(*places[look], "s", color=colour, markersize=7)
         if (random := line.left(CONTROL)) is not None:
             axes.plot(jod[DEFAULT], random, "o", color="none", markeredgecolor=colour, markersize=8)
         ends.append((points[-1][1], line.name, colour))

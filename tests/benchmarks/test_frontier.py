@@ -6,7 +6,8 @@ from uc_hf.scoring.results import Row, Scorecard
 
 
 JUDGE = ("resnet-small", "from-scratch")
-LASTS = {"clean": 0.9, "protected (tiny)": 0.5, "quiet (tiny)": 0.7, "control-family (tiny)": 0.6}
+LASTS = {"clean": 0.9, "tint (tiny)": 0.4, "protected (tiny)": 0.5, "quiet (tiny)": 0.7, "control-family (tiny)": 0.6}
+JOD = {"tint": 9.0, "quiet": 8.0, "balanced": 7.0, "strong": 6.0}
 
 
 def measured(name: str) -> Line:
@@ -20,8 +21,10 @@ def test_what_is_left_is_a_share_of_what_the_originals_teach_beyond_guessing() -
 
 
 def test_the_picture_has_a_line_for_each_set_through_the_looks_that_were_measured() -> None:
-    figure = frontier.draw([measured("one"), measured("two")], {"quiet": 8.0, "balanced": 7.0, "strong": 6.0})
+    figure = frontier.draw([measured("one"), measured("two")], JOD)
     [axes] = figure.axes
     paths = [line.get_xydata().round(2).tolist() for line in axes.lines if len(line.get_xydata()) == 3]
     assert paths == [[[10.0, 1.0], [8.0, 0.75], [7.0, 0.5]]] * 2
-    assert {text.get_text() for text in axes.texts} == {"one", "two", "quiet", "balanced", "strong"}
+    marks = [line.get_xydata().round(3).tolist() for line in axes.lines if line.get_marker() == "s"]
+    assert marks == [[[9.0, 0.375]]] * 2
+    assert {text.get_text() for text in axes.texts} == {"one", "two", *JOD}
