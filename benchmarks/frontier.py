@@ -26,7 +26,7 @@ CONTROL = "control-family"
 DEFAULT = "balanced"
 """The look of the sets "protected" and "control-family"."""
 
-KEY = "dots: looks that are waves; squares: tints; rings: waves of the default look drawn at random; dashed: half is left"
+KEY = "dots: waves; squares: tints; rings: waves of the default look that were drawn at random; dashed: half is left"
 
 
 def draw(measured: list[Line], jod: dict[str, float]) -> Figure:

@@ -268,6 +268,14 @@ def test_staged_training_stops_one_part_of_the_network_after_another(
     assert first == [True] * 4 + [False] * 3 and last == [True] * 7
 
 
+def test_who_trains_in_gray_asks_in_gray_and_who_compresses_does_not_compress_what_he_asks(pixels: Tensor) -> None:
+    test = LabelledImages(pixels, torch.arange(12) % 4)
+    assert torch.equal(find_counter_measure("gray+mixup").as_shown(test).pixels, stored.gray(pixels))
+    assert torch.equal(find_counter_measure("jpeg-75+grayworld").as_shown(test).pixels, stored.grayworld(pixels))
+    for name in ("none", "jpeg-75", "mixup"):
+        assert torch.equal(find_counter_measure(name).as_shown(test).pixels, pixels)
+
+
 def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
     measure = find_counter_measure("jpeg-50+gray+mixup+pgd-2")
     published = LabelledImages(pixels, torch.zeros(12, dtype=torch.int64))

@@ -224,11 +224,12 @@ class _Cell:
 def _train(
     cell: _Cell, train: LabelledImages, clean: LabelledImages, test: LabelledImages, n_classes: int, recipe: Recipe
 ) -> Row:
-    watched = {"test": test}
+    watched = {"test": cell.measure.as_shown(test)}
     if cell.measure.early_stopping:
         order = torch.randperm(len(clean), generator=Generator().manual_seed(cell.seed))
         held, kept = order.tensor_split([max(1, round(HELD_OUT * len(clean)))])
-        watched["held out"], train = clean.select(held), train.select(kept.sort().values)
+        watched["held out"] = cell.measure.as_shown(clean.select(held))
+        train = train.select(kept.sort().values)
     target = _target(cell.target, cell.protocol, n_classes, recipe, cell.seed)
     recipe = cell.protocol.adapt(recipe)
     curves = train_target(target, train, watched, recipe, cell.seed, _title(cell), cell.measure)

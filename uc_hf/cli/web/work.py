@@ -127,10 +127,10 @@ def preview(protector: Protector, photo: Path) -> Preview:
     before = images.encode(protector.as_stored(original), Container("png"))
     [after] = protector.protect([original])
     [difference] = differences([(before, after)])
-    shown = [images.open_image(each) for each in (before, after)]
-    for each in shown:
-        each.load()  # Pillow reads pixels when they are first asked for, which two requests at once would do twice
-    return Preview(*shown, difference)
+    shown = Preview(images.open_image(before), images.open_image(after), difference)
+    for picture in (shown.before, shown.after):
+        picture.load()  # Pillow reads pixels when they are first asked for, which two requests at once would do twice
+    return shown
 
 
 def protect(session: "Session") -> None:

@@ -41,6 +41,7 @@ class Known:
         default: the number if the name has none.
         allowed: whole numbers, or the ends of a range.
         needs_originals: whether it uses originals of the published rows.
+        in_use: whether the model is shown such images in use, too, and so in the test.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Known:
     default: float = 0
     allowed: range | tuple[float, float] = (0, 0)
     needs_originals: bool = False
+    in_use: bool = False
 
 
 def _on_pixels(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -69,6 +71,7 @@ def counter_measure(
     allowed: range | tuple[float, float] = (0, 0),
     *,
     needs_originals: bool = False,
+    in_use: bool = False,
 ) -> Callable[[_Function], _Function]:
     """A decorator that makes a function a counter-measure.
 
@@ -79,13 +82,13 @@ def counter_measure(
         default: see `Known`.
         allowed: see `Known`.
         needs_originals: see `Known`.
+        in_use: see `Known`.
     """
 
     def add(function: _Function) -> _Function:
-        if kind == "pixels":
-            KNOWN[name] = Known("stored", _on_pixels(function), parameter, default, allowed, needs_originals)
-        else:
-            KNOWN[name] = Known(kind, function, parameter, default, allowed, needs_originals)
+        apply = _on_pixels(function) if kind == "pixels" else function
+        acts: Kind = "stored" if kind == "pixels" else kind
+        KNOWN[name] = Known(acts, apply, parameter, default, allowed, needs_originals, in_use)
         return function
 
     return add

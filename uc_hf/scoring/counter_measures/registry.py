@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from uc_hf.errors import SettingError
 from uc_hf.scoring import counter_measures
-from uc_hf.scoring.counter_measures.known import KNOWN, Batch, File, Kind, Rate, Step, Stored
+from uc_hf.scoring.counter_measures.known import KNOWN, Batch, File, Kind, Known, Rate, Step, Stored
 from uc_hf.training.labelled import LabelledImages
 
 
@@ -21,6 +21,7 @@ class CounterMeasure:
         name: as the user wrote it; None for doing nothing.
         files: applied in this order to every image at its own size, once, before resizing.
         stored: applied in this order to the images at the training size, once, before training.
+        in_use: those of them that are applied to every image that the model is shown afterwards.
         batch: applied in this order to every batch, after the recipe's augmentation.
         step: applied in the training step, after all others.
         rate: factors for the learning rates of layers, multiplied.
@@ -31,6 +32,7 @@ class CounterMeasure:
     name: str | None = None
     files: tuple[File, ...] = ()
     stored: tuple[Stored, ...] = ()
+    in_use: tuple[Stored, ...] = ()
     batch: tuple[Batch, ...] = ()
     step: Step | None = None
     rate: tuple[Rate, ...] = ()
@@ -42,6 +44,12 @@ class CounterMeasure:
         for measure in self.stored:
             published = LabelledImages(measure(published, originals), published.labels)
         return published
+
+    def as_shown(self, images: LabelledImages) -> LabelledImages:
+        """Images that the model is tested on: whoever trains in gray asks in gray."""
+        for measure in self.in_use:
+            images = LabelledImages(measure(images, images), images.labels)
+        return images
 
 
 NONE = CounterMeasure()
@@ -68,23 +76,24 @@ def find_counter_measure(name: str) -> CounterMeasure:
         return NONE
     parts = name.split("+")
     chosen = [_parse(part) for part in parts if part != EARLY_STOPPING]
-    applied = {kind: tuple(apply for of, apply in chosen if of == kind) for kind in get_args(Kind)}
+    applied = {kind: tuple(apply for known, apply in chosen if known.kind == kind) for kind in get_args(Kind)}
     if len(applied["step"]) > 1:
         raise SettingError(f"counter-measure {name!r} changes the training step twice. Write one of the two.")
     return CounterMeasure(
         name=name,
         files=applied["files"],
         stored=applied["stored"],
+        in_use=tuple(apply for known, apply in chosen if known.in_use),
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,
         rate=applied["rate"],
         early_stopping=EARLY_STOPPING in parts,
-        needs_originals=any(part == EARLY_STOPPING or KNOWN[part.split("-")[0]].needs_originals for part in parts),
+        needs_originals=EARLY_STOPPING in parts or any(known.needs_originals for known, _ in chosen),
     )
 
 
-def _parse(text: str) -> tuple[str, Callable[..., Any]]:
-    """The kind of one counter-measure, and its function with the parameter filled in."""
+def _parse(text: str) -> tuple[Known, Callable[..., Any]]:
+    """One counter-measure, and its function with the parameter filled in."""
     match = re.fullmatch(r"([a-z]+)(?:-([0-9]+(?:\.[0-9]+)?))?", text)
     if match is None or match[1] not in KNOWN:
         names = ", ".join((*KNOWN, EARLY_STOPPING))
@@ -93,7 +102,7 @@ def _parse(text: str) -> tuple[str, Callable[..., Any]]:
     if known.parameter is None:
         if match[2] is not None:
             raise SettingError(f"counter-measure {text!r} takes no number. Write {match[1]!r}.")
-        return known.kind, known.apply
+        return known, known.apply
     value = float(match[2] or known.default)
     if isinstance(known.allowed, range):
         valid, value = value in known.allowed, int(value)
@@ -104,4 +113,4 @@ def _parse(text: str) -> tuple[str, Callable[..., Any]]:
         valid, limits = low <= value <= high, f"from {low:g} to {high:g}"
     if not valid:
         raise SettingError(f"counter-measure {text!r}: {known.parameter} has to be {limits}.")
-    return known.kind, lambda *arguments: known.apply(*arguments, value)
+    return known, lambda *arguments: known.apply(*arguments, value)

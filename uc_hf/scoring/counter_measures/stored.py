@@ -51,7 +51,7 @@ def jpeg(pixels: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous().to(pixels.device)
 
 
-@counter_measure("gray", "pixels")
+@counter_measure("gray", "pixels", in_use=True)
 def gray(pixels: Tensor) -> Tensor:
     """The luma of ITU-R 601 in all three channels, rounded as in Pillow's mode L (Liu et al. 2023)."""
     red, green, blue = pixels.int().unbind(dim=1)
@@ -59,7 +59,7 @@ def gray(pixels: Tensor) -> Tensor:
     return luma.byte()[:, None].expand_as(pixels).contiguous()
 
 
-@counter_measure("grayworld", "pixels")
+@counter_measure("grayworld", "pixels", in_use=True)
 def grayworld(pixels: Tensor) -> Tensor:
     """Scale each channel until its mean is the mean of all three: white balance by a gray world (Buchsbaum 1980)."""
 
