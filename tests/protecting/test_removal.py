@@ -36,6 +36,30 @@ def test_pixels_that_were_clipped_come_back_within_epsilon(fitted: UCProtector, 
     assert np.abs(restored - original).max() <= fitted.settings.levels
 
 
+def test_tints_are_taken_off_by_the_key_alone_and_not_from_what_was_changed_since(
+    tiles: Dataset, fitted: UCProtector, tmp_path: Path
+) -> None:
+    fitted.with_look("tint").save_key(tmp_path / "mine.uckey")
+    key = open_protector(str(tmp_path / "mine.uckey"))
+    restored = 0
+    for row in range(12):
+        original = np.array(tiles[row]["image"])
+        original[0, :2] = [[0, 0, 0], [255, 255, 255]]  # most pictures have something black, and something white
+        protected = key.transform(Image.fromarray(original))
+        try:
+            again = np.array(key.remove(protected))
+        except ImageError as error:
+            assert "of this key's tints" in str(error)
+            continue
+        unclipped = ~np.isin(np.array(protected), (0, 255))
+        assert (again == original)[unclipped].all()
+        restored += 1
+    assert restored > 8
+    changed = Image.fromarray(np.where(np.arange(64).reshape(8, 8, 1).repeat(3, 2) % 2, 0, 255).astype(np.uint8))
+    with pytest.raises(ImageError, match="none of this key's tints"):
+        key.remove(changed)
+
+
 def test_gray_pictures_come_back_too(tiles: Dataset, surrogate_folder: str) -> None:
     gray = tiles.map(lambda row: {"image": row["image"].convert("L")}).select(range(24))
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=16).fit(gray)

@@ -296,14 +296,15 @@ class Protector(Shared[FitT], ABC):
         """The original of a protected image, for the owner of this key.
 
         It is exact except where the noise was clipped at black or white; such a pixel comes back within epsilon. A
-        copy that was compressed as JPEG since keeps the traces of JPEG.
+        copy that was compressed as JPEG since keeps the traces of JPEG. With `look="tint"` the surrogate is asked for
+        the tint, only the file that was published will do, and an image that was never protected is not recognised.
 
         Args:
             image: the protected image.
 
         Raises:
             ImageError: the image was protected with another key or not at all, or its noise did not survive scaling or
-                compression.
+                compression; or it could be any of several tints.
         """
         return images.open_image(images.encode(original_of(self, image), Container("png")))
 

@@ -22,18 +22,21 @@ LEAST = 0.5
 def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
     """The original of a protected picture: less the one of the key's noises that it carries.
 
-    Which one that is shows in the picture itself; the surrogate, which the noise was made to mislead, is not asked.
+    Which one that is shows in the picture itself; the surrogate, which the noise was made to mislead, is not asked,
+    unless the noise is one colour all over, which no picture shows.
 
     Args:
         protector: that made it.
         protected: as it was published.
 
     Raises:
-        ImageError: it carries none of the protector's noises.
+        ImageError: it carries none of the protector's noises, or it cannot be said which.
     """
     picture = images.decode(protected)
     fit, levels = protector.fitted, protector.settings.levels
     added = [as_added(picture, fit.noise.carried(picture, group), levels) for group in range(len(fit.sizes))]
+    if all((noise == noise[0, 0]).all() for noise in added):
+        return _without_tint(protector, picture, added)
     strengths = [_strength(picture.pixels, noise) for noise in added]
     found = int(np.argmax(strengths))
     if strengths[found] < LEAST:
@@ -41,7 +44,30 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
             "it carries none of this key's noises: another key protected it, or none; or it was scaled or compressed "
             "too far. Take the file that was published first, and the key beside it."
         )
-    return replace(picture, pixels=add_levels(picture.pixels, -added[found]))
+    return _less(picture, added[found])
+
+
+def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.ndarray]) -> Picture:
+    """The one picture that becomes the protected one when the protector is asked for its group and adds the tint."""
+    tried = [_less(picture, tint) for tint in added]
+    whole = [
+        group
+        for group, (original, tint) in enumerate(zip(tried, added, strict=True))
+        if np.array_equal(add_levels(original.pixels, tint), picture.pixels)
+    ]
+    groups = protector.assign([tried[group] for group in whole]).tolist() if whole else []
+    found = {added[group].tobytes(): tried[group] for group, said in zip(whole, groups, strict=True) if group == said}
+    if len(found) != 1:
+        said = "none" if not found else f"any of {len(found)}"
+        raise ImageError(
+            f"it could carry {said} of this key's tints. Take the file that was published first, and the key beside "
+            "it; a tint cannot be seen in a picture that was compressed, scaled or cropped since."
+        )
+    return next(iter(found.values()))
+
+
+def _less(picture: Picture, noise: np.ndarray) -> Picture:
+    return replace(picture, pixels=add_levels(picture.pixels, -noise))
 
 
 def _strength(pixels: np.ndarray, noise: np.ndarray) -> float:
