@@ -166,7 +166,7 @@ class Bench:
             answers = self._ask(model, self.originals.pixels).argmax(dim=1)
             model = self._model(scenario, seed + 1)
             train_target(model, LabelledImages(self.originals.pixels, answers), {}, recipe, seed + 1, scenario)
-        right = accuracy(model, self.tested.pixels, labels[self.tested.labels], self.recipe)
+        right = accuracy(model, measure.as_shown(self.tested).pixels, labels[self.tested.labels], self.recipe)
         return lambda pictures: self._ask(model, self._squares(pictures)), right
 
     def evidence(self, suspect: Callable[..., Tensor], claim: "Claim") -> Evidence:

@@ -159,6 +159,18 @@ def test_waves_at_phases_of_their_own_are_one_pattern_for_each_cluster(clean: La
     assert torch.equal(noise_patterns(clean.pixels, public.pixels), clusters)
 
 
+def test_tints_are_patterns_of_their_own_and_a_few_leaked_pairs_take_most_of_them_off(clean: LabelledImages) -> None:
+    corners = 16.0 * torch.tensor([[1, 1, -1], [-1, -1, 1], [1, -1, 1], [-1, 1, -1]])
+    which = torch.arange(400) % len(corners)
+    public = published(clean, corners[:, :, None, None].expand(-1, 3, SIZE, SIZE), which)
+    assert torch.equal(noise_patterns(clean.pixels, public.pixels), which)
+
+    def cast(pixels: Tensor) -> Tensor:
+        return (pixels.float() - clean.pixels.float()).mean(dim=(2, 3)).abs().mean()
+
+    assert cast(leaked(public, clean, 3)) < cast(public.pixels) / 2
+
+
 def test_noise_of_each_images_own_is_no_cluster(clean: LabelledImages) -> None:
     own = 12.0 * (2 * torch.randint(2, (400, 3, SIZE, SIZE), generator=seeded(5)) - 1)
     public = published(clean, own, torch.arange(400))

@@ -147,6 +147,18 @@ def test_a_killed_run_resumes_without_training_a_finished_cell_again(
     assert Scorecard.load(tmp_path / "scorecard.json") == resumed
 
 
+def test_gray_trainings_that_were_tested_in_colour_are_run_again(
+    pair: dict[str, Dataset], tiles: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path, recipe = tmp_path / "scorecard.json", replace(QUICK, epochs=1)
+    card = score(pair, tiles, seeds=[0], recipe=recipe, counter_measures=["none", "gray"], resume=path)
+    conditions = {name: value for name, value in card.recipe.items() if name != "tests_in_use"}
+    replace(card, recipe=conditions, rows=[replace(row, last=0.123) for row in card.rows]).save(path)
+    again = score(pair, tiles, seeds=[0], recipe=recipe, counter_measures=["none", "gray"], resume=path)
+    assert {row.counter_measure for row in again.rows if row.last == 0.123} == {None}
+    assert "2 trainings of" in caplog.text
+
+
 def test_a_damaged_scorecard_is_set_aside_and_begun_again(
     pair: dict[str, Dataset], tiles: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

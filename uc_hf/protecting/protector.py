@@ -297,7 +297,7 @@ class Protector(Shared[FitT], ABC):
 
         It is exact except where the noise was clipped at black or white; such a pixel comes back within epsilon. A
         copy that was compressed as JPEG since keeps the traces of JPEG. With `look="tint"` the surrogate is asked for
-        the tint, only the file that was published will do, and an image that was never protected is not recognised.
+        the tint, and only the file that was published will do: any other may come back in a wrong colour.
 
         Args:
             image: the protected image.

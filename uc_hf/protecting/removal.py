@@ -35,7 +35,7 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
     picture = images.decode(protected)
     fit, levels = protector.fitted, protector.settings.levels
     added = [as_added(picture, fit.noise.carried(picture, group), levels) for group in range(len(fit.sizes))]
-    if all((noise == noise[0, 0]).all() for noise in added):
+    if all((noise == noise[0, 0]).all() for noise in added) and any(noise.any() for noise in added):
         return _without_tint(protector, picture, added)
     strengths = [_strength(picture.pixels, noise) for noise in added]
     found = int(np.argmax(strengths))
@@ -48,20 +48,27 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
 
 
 def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.ndarray]) -> Picture:
-    """The one picture that becomes the protected one when the protector is asked for its group and adds the tint."""
-    tried = [_less(picture, tint) for tint in added]
-    whole = [
-        group
-        for group, (original, tint) in enumerate(zip(tried, added, strict=True))
-        if np.array_equal(add_levels(original.pixels, tint), picture.pixels)
-    ]
-    groups = protector.assign([tried[group] for group in whole]).tolist() if whole else []
-    found = {added[group].tobytes(): tried[group] for group, said in zip(whole, groups, strict=True) if group == said}
+    """The one picture that becomes the protected one when the protector is asked for its group and adds the tint.
+
+    What a clipped pixel was nobody knows; whatever it was, the protector has to give the same answer.
+    """
+    found: dict[bytes, Picture] = {}
+    for group, tint in enumerate(added):
+        original = _less(picture, tint)
+        again = add_levels(original.pixels, tint)
+        if protector.settings.stored_as.lossless and not np.array_equal(again, picture.pixels):
+            continue
+        clipped = np.isin(picture.pixels, (0, 255))
+        fills = [np.where(clipped, add_levels(original.pixels, tint // part), original.pixels) for part in (1, 2)]
+        tried = [original, *(replace(original, pixels=fill) for fill in fills if clipped.any())]
+        if (protector.assign(tried) == group).all():
+            found[tint[0, 0].tobytes()] = original
     if len(found) != 1:
         said = "none" if not found else f"any of {len(found)}"
         raise ImageError(
-            f"it could carry {said} of this key's tints. Take the file that was published first, and the key beside "
-            "it; a tint cannot be seen in a picture that was compressed, scaled or cropped since."
+            f"it could carry {said} of this key's tints, which no picture shows. Take the file that was published "
+            "first, and the key beside it; a tint cannot be told in a picture that was compressed, scaled or cropped "
+            "since, or much of which is black or white."
         )
     return next(iter(found.values()))
 

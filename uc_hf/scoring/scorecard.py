@@ -41,6 +41,10 @@ HELD_OUT = 0.1
 OF_OLD_FILES = {"mixed_precision": "no"}
 """The precision of files that were written before it was recorded."""
 
+IN_USE = "tests_in_use"
+"""Condition of a scorecard whose test images are shown as the model sees images in use: in gray, after a training in
+gray. In older files they stayed in colour."""
+
 REMEDY = {
     "mixed_precision": "; ACCELERATE_MIXED_PRECISION=no or =bf16 decides it",
     "threads": "; OMP_NUM_THREADS decides it",
@@ -181,6 +185,7 @@ def score_images(
     conditions = asdict(recipe) | {
         "mixed_precision": mixed_precision(Accelerator()),
         "threads": torch.get_num_threads(),
+        IN_USE: True,
     }
     card = replace(begin(train_sets, test, conditions, resume), notes=list(dict.fromkeys(notes)))
     for name, protocol in product(targets, protocols):
@@ -284,7 +289,16 @@ def begin(
             f"{resume} was written with another recipe or other sets: {', '.join(changed)}. "
             "Name another file or folder, or remove it."
         )
-    return Scorecard(fresh.chance, saved.rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
+    rows = saved.rows
+    if IN_USE not in saved.recipe:
+        rows = [row for row in rows if not find_counter_measure(row.counter_measure or "none").in_use]
+        if len(rows) < len(saved.rows):
+            logger.warning(
+                "%d trainings of %s are run again: their test images had colours that the model does not see in use.",
+                len(saved.rows) - len(rows),
+                resume,
+            )
+    return Scorecard(fresh.chance, rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
 
 
 def _saved(path: Path | None) -> Scorecard | None:

@@ -102,6 +102,9 @@ def test_tints_drawn_at_random_are_the_same_colours_in_another_order_with_the_sa
     control = noise.drawn_at_random(1)
     assert np.array_equal(np.abs(control.colours).max(axis=1), np.abs(noise.colours).max(axis=1))
     assert not np.array_equal(control.colours, noise.colours)
+    pair = noise_of("tint", p=2)
+    assert all(not np.array_equal(pair.drawn_at_random(seed).colours, pair.colours) for seed in range(10))
+    assert noise_of("tint", p=1).drawn_at_random(0) is None
 
 
 def test_a_tint_is_taken_off_again_and_is_brightness_in_a_picture_that_is_stored_in_gray():

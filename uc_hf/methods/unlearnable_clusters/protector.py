@@ -151,7 +151,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         """A protector with the same clusters and another look, as a fit with it would give, without a new fit.
 
         Args:
-            look: as the setting of waves: "quiet", "balanced" or "strong".
+            look: as the setting of waves, a name in `LOOKS`.
 
         Raises:
             SettingError: there is no such look, or this protector's noise has none.

@@ -52,6 +52,9 @@ ROWS = 64
 TRAINED_AT = 128
 """Side in pixels to which a photograph is expected to be shrunk for training; periods are in its pixels."""
 
+TRIES = 100
+"""Orders that are tried for one that is another; of two tints every second one is."""
+
 LARGEST_CHANGE = 127
 """Of a colour, in 8-bit levels: the largest epsilon."""
 
@@ -158,7 +161,7 @@ class WaveNoise(KeyedNoise):
     def carried(self, picture: Picture, group: int) -> np.ndarray:
         """The wave that a protected picture carries: at the phase which the picture without it has by the key."""
         if self.flat:
-            return self.for_picture(picture, group)
+            return self._shown(picture, group, 0)
         guess, share = self._estimate(picture, group)
         noise = self._shown(picture, group, guess)
         if share < PRESENT:
@@ -238,16 +241,20 @@ class WaveNoise(KeyedNoise):
         """As `Noise.scaled`."""
         return replace(self, colours=self.colours * share)
 
-    def drawn_at_random(self, seed: int) -> Self:
+    def drawn_at_random(self, seed: int) -> Self | None:
         """The same colours, strengths and quiet cluster, with waves and phases that nobody designed.
 
-        Tints are drawn at random as they are: for them it is the same colours in another order.
+        Tints are drawn at random as they are: for them it is the same colours in another order; None if there is none.
         """
         rng = np.random.default_rng(seed)
         p = len(self.angles)
         if self.flat:
             strengths = abs(self.colours).max(axis=1, keepdims=True)
-            return replace(self, colours=strengths * (self.colours / strengths)[rng.permutation(p)])
+            tints = self.colours / strengths
+            orders = (rng.permutation(p) for _ in range(TRIES))
+            others = (order for order in orders if not np.array_equal(tints[order], tints))
+            order = next(others, None)
+            return None if order is None else replace(self, colours=strengths * tints[order])
         shortest, longest = float(self.periods.min()), float(self.periods.max())
         periods = shortest * (longest / shortest) ** rng.random(p)
         key = rng.integers(256, size=len(self.key), dtype=np.uint8)
