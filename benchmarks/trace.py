@@ -25,6 +25,7 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import datasets
 import numpy as np
@@ -181,20 +182,22 @@ class Bench:
             seed=claim.trial,
         )
 
-    def claims(self, training: int, share: float) -> Iterator["Claim"]:
-        """What a suspect is asked about: by each of its owners, and the nulls."""
+    def claims(self, training: int, share: float, scenario: str) -> Iterator["Claim"]:
+        """What a suspect is asked about: by each of its owners, and the nulls, each with a key that no other has."""
         protected = self.protected(training, share)
         for trial, rows in protected.items():
             for reference in (False, True)[: 1 + self.args.reference]:
                 yield Claim(OWN, trial, trial, rows, reference)
         clean = self.rows(training)[sum(map(len, protected.values())) :]
-        for number in range(self.args.nulls):
+        args = self.args
+        for number in range(args.nulls):
             kind = NULLS[number % len(NULLS)] if share else "trained on originals"
-            name, key = f"{kind}, {number}", OTHER_KEYS + number
+            asked = f"{scenario} {share} {args.target} {args.epochs} {args.owners} {training} {number}"
+            name, key = f"{kind}, {number}", OTHER_KEYS + crc32(asked.encode())
             if kind == NULLS[0]:
                 yield Claim(name, training, key, protected[training])
-            elif kind == NULLS[2] and len(clean) >= self.args.pictures:
-                yield Claim(name, training, training, np.random.default_rng(number).permutation(clean))
+            elif kind == NULLS[2] and len(clean) >= args.pictures:
+                yield Claim(name, training, training, np.random.default_rng(key).permutation(clean))
             else:
                 yield Claim(name, training, key, self.rows(key))
 
@@ -263,7 +266,7 @@ def measure(bench: Bench, trials: Trials) -> None:
         asked = {"share": share, "scenario": scenario, **shared}
         claims = [
             (line, claim)
-            for claim in bench.claims(training, share)
+            for claim in bench.claims(training, share, scenario)
             if key(line := asked | {"trial": claim.trial, "claim": claim.name, "reference": claim.reference})
             not in done
         ]

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from benchmarks.trace import Bench, arguments, measure
-from benchmarks.trials import OWN, Trials, draw, table
+from benchmarks.trials import OWN, PLAIN, Trials, draw, table
 
 
 WORDS = ["--dataset", "x", "--image-size", "16", "--epochs", "1", "--pictures", "10"]
@@ -44,7 +44,19 @@ def test_each_owner_protects_and_asks_about_rows_of_his_own(bench: Bench) -> Non
     changed = (published.pixels != bench.originals.pixels).flatten(1).any(dim=1).numpy()
     rows = bench.protected(4, share=0.25)
     assert set(np.flatnonzero(changed)) == set(np.concatenate([rows[4], rows[5]])) and len(rows[4]) == 15
-    own = [claim for claim in bench.claims(4, share=0.25) if claim.name == OWN and not claim.reference]
+    own = [claim for claim in bench.claims(4, share=0.25, scenario=PLAIN) if claim.name == OWN and not claim.reference]
     assert [(claim.trial, claim.key, list(claim.rows)) for claim in own] == [
         (owner, owner, list(rows[owner])) for owner in (4, 5)
     ]
+
+
+def test_no_two_suspects_are_asked_about_one_key_of_another(bench: Bench) -> None:
+    bench.args.nulls = 5
+    asked = [
+        claim.key
+        for training in (0, 1)
+        for scenario in (PLAIN, "gray")
+        for claim in bench.claims(training, 0.25, scenario)
+        if claim.name != OWN and not claim.name.startswith("its own key")
+    ]
+    assert len(asked) == len(set(asked)) > 4
