@@ -51,7 +51,10 @@ def test_a_model_is_asked_whether_it_was_trained_on_the_published_photographs(se
     assert Image.open(picture).width > 500
     session.protect("strong")  # other copies, of which nothing has been asked
     finished(session)
-    assert session.evidence is None
+    assert session.evidence is None and session.can_testify
+    session.protect("tint")  # which has no phases
+    finished(session)
+    assert not session.can_testify
 
 
 def test_a_preview_is_whole_for_two_requests_at_once(session: Session, tmp_path: Path):
