@@ -36,6 +36,12 @@ def test_well_separated_groups_are_found_exactly(cluster: Clustering):
 
 
 @both
+def test_a_seed_may_be_larger_than_faiss_takes(cluster: Clustering):
+    embeddings, _ = blobs(3)
+    assert cluster(embeddings, 3, 2**40 + 1).sizes.tolist() == [200] * 3
+
+
+@both
 def test_equal_seeds_give_equal_centroids(cluster: Clustering):
     embeddings = np.random.default_rng(1).normal(size=(300, 5)).astype(np.float32)
     first, second, other = (cluster(embeddings, 7, seed).centroids for seed in (3, 3, 4))

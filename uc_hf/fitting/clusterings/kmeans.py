@@ -37,7 +37,7 @@ def best_means(points: np.ndarray, n_clusters: int, seed: int, restarts: int) ->
         n_clusters,
         niter=ITERATIONS,
         nredo=restarts,
-        seed=seed,
+        seed=seed % 2**31,  # faiss takes no larger one
         init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
         max_points_per_centroid=10_000,
         min_points_per_centroid=1,
