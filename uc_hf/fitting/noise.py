@@ -31,6 +31,11 @@ class Noise(ABC):
     def size(self) -> int:
         """S, the side in pixels of the canvas on which it was learnt."""
 
+    @property
+    def testifies(self) -> bool:
+        """Whether images have phases of their own, so that a trace can ask about them (`KeyedNoise`)."""
+        return False
+
     @abstractmethod
     def for_picture(self, picture: Picture, group: int) -> np.ndarray:
         """The noise of an image at its own size: a function of the two arguments alone.
@@ -94,7 +99,7 @@ class KeyedNoise(Noise):
 
     @property
     def testifies(self) -> bool:
-        """Whether another phase gives another image."""
+        """As `Noise.testifies`."""
         return True
 
     @abstractmethod

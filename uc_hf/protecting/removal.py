@@ -53,12 +53,12 @@ def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.
     What a clipped pixel was nobody knows; whatever it was, the protector has to give the same answer.
     """
     found: dict[bytes, Picture] = {}
+    clipped = np.isin(picture.pixels, (0, 255))
     for group, tint in enumerate(added):
         original = _less(picture, tint)
         again = add_levels(original.pixels, tint)
         if protector.settings.stored_as.lossless and not np.array_equal(again, picture.pixels):
             continue
-        clipped = np.isin(picture.pixels, (0, 255))
         fills = [np.where(clipped, add_levels(original.pixels, tint // part), original.pixels) for part in (1, 2)]
         tried = [original, *(replace(original, pixels=fill) for fill in fills if clipped.any())]
         if (protector.assign(tried) == group).all():

@@ -18,8 +18,6 @@ from uc_hf.data.progress import warnings_heard
 from uc_hf.data.sources import image_folder
 from uc_hf.errors import DatasetError, shown
 from uc_hf.files import write_whole
-from uc_hf.methods.unlearnable_clusters.families.wave import FLAT
-from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.imperceptibility import Difference
 from uc_hf.scoring.results import Scorecard
@@ -282,13 +280,14 @@ class Session:
 
     @property
     def can_testify(self) -> bool:
-        """Whether photographs may have been published with this key: it made copies here, or came from before.
+        """Whether photographs may have been published with this key, and their noise testifies.
 
-        A tint has no phase, and so testifies of nothing.
+        The key made copies here, or came from before.
         """
-        look = LOOKS.get(self.facts.strength or self.usual or "")
-        known = bool(self.photos) and self.has_key and (bool(self.measured) or self.facts.old_key)
-        return known and (look is None or look.wave != FLAT)
+        if not (self.photos and self.has_key and (self.measured or self.facts.old_key)):
+            return False
+        level = self.levels.get(self.facts.strength or self.usual or "")
+        return level is not None and level.fitted.noise.testifies
 
     @property
     def evidence(self) -> tuple[str, Path] | None:

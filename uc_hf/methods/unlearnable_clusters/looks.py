@@ -1,6 +1,7 @@
 """How the noise looks: which colours, periods and shape waves are drawn from."""
 
 from dataclasses import dataclass
+from itertools import product
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,9 @@ class Look:
     summary: str
 
 
-SIGNS = (-1.0, 1.0)
-
 LOOKS = {
     "tint": Look(
-        tuple((red, green, blue) for red in SIGNS for green in SIGNS for blue in SIGNS if not red == green == blue),
+        tuple((red, green, blue) for red, green, blue in product((-1.0, 1.0), repeat=3) if not red == green == blue),
         (4.0, 8.0),
         "flat",
         "a colour cast and no stripes: hinders large networks, too, and cannot testify",

@@ -13,7 +13,6 @@ from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_names, image_column, label_column
 from uc_hf.data.images import Picture
 from uc_hf.errors import DatasetError, SettingError
-from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.protecting.commitment import digest
 from uc_hf.protecting.protector import Protector
 from uc_hf.scoring.trace.answers import Suspect
@@ -140,8 +139,7 @@ def trace(
 
 
 def _check(protector: Protector, budget: int, stop_at: float | None) -> None:
-    noise = protector.fitted.noise
-    if not (isinstance(noise, KeyedNoise) and noise.testifies):
+    if not protector.fitted.noise.testifies:
         raise SettingError(
             f"this {type(protector).__name__} gives no picture a phase of its own, and a trace tests "
             "phases. Sets that `uc-hf protect` makes now can be traced, but for those of look='tint'."

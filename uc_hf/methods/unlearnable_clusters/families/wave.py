@@ -124,7 +124,7 @@ class WaveNoise(KeyedNoise):
 
     @property
     def testifies(self) -> bool:
-        """As `KeyedNoise.testifies`: a tint has no phase."""
+        """As `Noise.testifies`: a tint has no phase."""
         return not self.flat
 
     @property
