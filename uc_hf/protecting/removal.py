@@ -50,9 +50,11 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
 def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.ndarray]) -> Picture:
     """The one picture that becomes the protected one when the protector is asked for its group and adds the tint.
 
-    What a clipped pixel was nobody knows; whatever it was, the protector has to give the same answer.
+    What a clipped pixel was nobody knows: where its guesses let the protector answer one thing and another, it cannot
+    be said.
     """
     found: dict[bytes, Picture] = {}
+    sure = True
     clipped = np.isin(picture.pixels, (0, 255))
     for group, tint in enumerate(added):
         original = _less(picture, tint)
@@ -61,10 +63,12 @@ def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.
             continue
         fills = [np.where(clipped, add_levels(original.pixels, tint // part), original.pixels) for part in (1, 2)]
         tried = [original, *(replace(original, pixels=fill) for fill in fills if clipped.any())]
-        if (protector.assign(tried) == group).all():
+        answers = protector.assign(tried) == group
+        if answers.any():
             found[tint[0, 0].tobytes()] = original
-    if len(found) != 1:
-        said = "none" if not found else f"any of {len(found)}"
+            sure = sure and bool(answers.all())
+    if len(found) != 1 or not sure:
+        said = f"any of {len(found)}" if len(found) > 1 else "one or none" if found else "none"
         raise ImageError(
             f"it could carry {said} of this key's tints, which no picture shows. Take the file that was published "
             "first, and the key beside it; a tint cannot be told in a picture that was compressed, scaled or cropped "

@@ -34,7 +34,7 @@ from uc_hf.errors import SurrogateError, first_line
 Interpolation = Literal["bilinear", "bicubic"]
 
 BUILT_IN = "uc_hf/tiny"
-_TIMM_REMEDY = 'pip install "uc_hf[timm]"'
+_TIMM_REMEDY = 'pip install "uc_hf[timm] @ git+https://github.com/uc-hf/uc_hf"'
 
 
 Size = int | Sequence[int]

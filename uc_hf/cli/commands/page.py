@@ -19,7 +19,7 @@ def app(
 ) -> None:
     r"""Open a page in your browser on which you protect photos: drop them in, compare, download.
 
-    It runs on this machine and can only be reached from it. Needs gradio: pip install 'uc_hf\[app]'.
+    It runs on this machine and can only be reached from it. Needs gradio: pip install 'uc_hf\[app] @ git+https://github.com/uc-hf/uc_hf'.
     """
     from uc_hf.cli import console
     from uc_hf.cli.web.serve import serve

@@ -171,7 +171,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="|".join(FAMILIES),
-            help="Family of the noise; direct and generator are the paper's.",
+            help="Family of the noise; generator is the paper's.",
             show_default="wave",
             rich_help_panel=EXPERT,
         ),

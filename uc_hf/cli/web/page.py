@@ -49,7 +49,7 @@ ADVICE = (
 WITNESS = (
     "The noise is also a witness. Later, drop in the same originals and the key from that time, and name a model: it "
     "is shown each photo as you published it, and as you could have published it. Only a model that was trained on "
-    "your photos can tell which is which. Twenty photos or more are needed, and some hundreds are good."
+    "your photos can tell which is which. Some hundreds of photos are needed: a few dozen hardly ever show it, and a tint never does."
 )
 ANYWHERE = (
     "its name on the Hub, its folder on this machine, or an endpoint's address (your protected photos are sent there)"
@@ -112,7 +112,7 @@ class Page:
     def _strength(self) -> None:
         with gr.Column(visible=False) as self.strength_part:
             gr.Markdown("## 2. Which look?", elem_classes="uc-step")
-            label = "A colour cast, or stripes that protect more the more they show"
+            label = "A colour cast, or stripes from soft to strong"
             self.strength = gr.Radio([], label=label, elem_id="strength")
             self.photo = gr.Dropdown([], label="On this photo", elem_id="photo")
             self.levels_said = gr.HTML(padding=False)
@@ -157,8 +157,8 @@ class Page:
     def _test(self) -> None:
         with gr.Column(visible=False) as self.test_part:
             gr.Markdown(
-                "## Does it work on these?\nYour photos lie in folders, so they have labels. Small networks are "
-                "trained on the originals and on the protected copies, and tested on photos that they have not seen. "
+                "## Does it work on these?\nYour photos lie in folders, so they have labels. Small networks, "
+                "which read this noise best, are trained on the originals and on the protected copies, and tested on photos that they have not seen. "
                 "This takes minutes, and goes on when you close the page.",
                 elem_classes="uc-step",
             )
@@ -372,6 +372,6 @@ def _uploaded(space: str | None) -> str:
     )
     return (
         f"**Your originals are uploaded to this server.** Whoever runs it could read them.{copy or ' Better'} or run "
-        "the page on your own machine: `pip install 'uc_hf[app]'`, then `uc-hf app`. Photos, copies and keys are "
+        "the page on your own machine: `pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'`, then `uc-hf app`. Photos, copies and keys are "
         "deleted here an hour after you last used the page, or at once by the last button on it."
     )

@@ -96,7 +96,7 @@ class Levels:
     """How visible the noise may be.
 
     Attributes:
-        protectors: what makes each, the least visible first.
+        protectors: what makes each, in the order of `LOOKS`.
         usual: the one that the key was fitted with.
     """
 

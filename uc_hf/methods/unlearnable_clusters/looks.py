@@ -26,13 +26,13 @@ LOOKS = {
         tuple((red, green, blue) for red, green, blue in product((-1.0, 1.0), repeat=3) if not red == green == blue),
         (4.0, 8.0),
         "flat",
-        "a colour cast and no stripes: hinders large networks, too, and cannot testify",
+        "a colour cast and no stripes: hinders a ResNet-18 most on photographs, and cannot testify",
     ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
         (4.0, 8.0),
         "sine",
-        "soft waves of blue and a little red: least visible, protects least",
+        "soft waves of blue and a little red: the least visible stripes, protects least",
     ),
     "balanced": Look(
         ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "square", "blue against red at equal brightness: the default"
@@ -41,9 +41,9 @@ LOOKS = {
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
         (6.0, 12.0),
         "square",
-        "green against blue and against red: most visible, protects most",
+        "coarse green against blue and against red: the most visible stripes",
     ),
 }
 """At the same epsilon. The eye sees fine blue least, and sees blue against red as colour, not as light. Waves without
 edges are less visible, and protect less (docs/log/waves.md). A tint is a corner of the colour cube that is not gray:
-deep networks read it sooner than any texture (docs/log/tints.md)."""
+a ResNet-18 reads it sooner than fine waves (docs/log/tints.md)."""

@@ -53,7 +53,7 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         fit_to: fit at once to this dataset, so that `ds.map(UCProtector(fit_to=ds))` is one line.
         device: where networks work, as `to`.
         **settings: above all `epsilon`, the largest change of a pixel (16 / 255); `look`, how visible the noise is
-            ("quiet", "balanced", "strong"); `n_clusters`; `seed`.
+            ("tint", "quiet", "balanced", "strong"); `n_clusters`; `seed`.
             `uc_hf.methods.unlearnable_clusters.settings.Settings` lists every one with its default; a family of noise
             may have more.
 

@@ -26,7 +26,7 @@ class Settings(CommonSettings):
             "direct" learns the pixels of each noise by gradient; "generator" one ResNet per cluster (section 3.3).
             Each has settings of its own beside these.
         quiet_cluster: one cluster, the tightest, gets a quarter of its noise. A clean picture then looks like one of
-            it, and a network that was trained on the set answers with its labels. Ours, not the paper's.
+            it, and a small network that was trained on the set answers with its labels. Ours, not the paper's.
     """
 
     clustering: str | None = None
