@@ -49,7 +49,8 @@ ADVICE = (
 WITNESS = (
     "The noise is also a witness. Later, drop in the same originals and the key from that time, and name a model: it "
     "is shown each photo as you published it, and as you could have published it. Only a model that was trained on "
-    "your photos can tell which is which. Some hundreds of photos are needed: a few dozen hardly ever show it, and a tint never does."
+    "your photos can tell which is which. Some hundreds of photos are needed: a few dozen hardly ever show it, and a "
+    "tint never does."
 )
 ANYWHERE = (
     "its name on the Hub, its folder on this machine, or an endpoint's address (your protected photos are sent there)"
@@ -157,9 +158,9 @@ class Page:
     def _test(self) -> None:
         with gr.Column(visible=False) as self.test_part:
             gr.Markdown(
-                "## Does it work on these?\nYour photos lie in folders, so they have labels. Small networks, "
-                "which read this noise best, are trained on the originals and on the protected copies, and tested on photos that they have not seen. "
-                "This takes minutes, and goes on when you close the page.",
+                "## Does it work on these?\nYour photos lie in folders, so they have labels. Small networks, which "
+                "read this noise best, are trained on the originals and on the protected copies, and tested on photos "
+                "that they have not seen. This takes minutes, and goes on when you close the page.",
                 elem_classes="uc-step",
             )
             self.test = gr.Button("Test it", elem_id="test")
@@ -372,6 +373,6 @@ def _uploaded(space: str | None) -> str:
     )
     return (
         f"**Your originals are uploaded to this server.** Whoever runs it could read them.{copy or ' Better'} or run "
-        "the page on your own machine: `pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'`, then `uc-hf app`. Photos, copies and keys are "
-        "deleted here an hour after you last used the page, or at once by the last button on it."
+        "the page on your own machine: `pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'`, then `uc-hf "
+        "app`. Photos, copies and keys are deleted here an hour after you last used the page, or at once by the last button on it."
     )

@@ -48,7 +48,9 @@ def start(*, surrogate: str, port: int | None = None, browser: bool = True) -> "
     try:
         import gradio  # noqa: F401
     except ModuleNotFoundError as error:
-        raise SettingError("the page needs gradio. Write pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'.") from error
+        raise SettingError(
+            "the page needs gradio. Write pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'."
+        ) from error
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 

@@ -1,8 +1,8 @@
 """The default family: each cluster has a coloured wave, and each picture has it at a phase of its own.
 
 Noise that is tied to its place dies under random crops; a regular texture does not, and a small network reads it
-before it reads pictures. It reads the texture and not its phase, so the phase of each picture is a pure function of its pixels and a
-secret key: without the key, the noise of one picture says nothing about where another's begins.
+before it reads pictures. It reads the texture and not its phase, so the phase of each picture is a pure function of
+its pixels and a secret key: without the key, the noise of one picture says nothing about where another's begins.
 
 A texture is a handful of numbers: the direction and period of a wave, and what its crest adds to red, green and blue.
 So a protector keeps a small table, and the noise is rendered at each picture's own size.
