@@ -374,5 +374,6 @@ def _uploaded(space: str | None) -> str:
     return (
         f"**Your originals are uploaded to this server.** Whoever runs it could read them.{copy or ' Better'} or run "
         "the page on your own machine: `pip install 'uc_hf[app] @ git+https://github.com/uc-hf/uc_hf'`, then `uc-hf "
-        "app`. Photos, copies and keys are deleted here an hour after you last used the page, or at once by the last button on it."
+        "app`. Photos, copies and keys are deleted here an hour after you last used the page, or at once by the last "
+        "button on it."
     )
