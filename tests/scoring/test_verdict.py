@@ -1,5 +1,7 @@
 """A scorecard in one word: by the target that the noise stops least, with the rule and the best control beside it."""
 
+from dataclasses import replace
+
 import pytest
 
 from uc_hf.scoring.results import Row, Scorecard
@@ -40,6 +42,14 @@ def test_the_target_that_the_noise_stops_least_decides():
     verdict = judge(card)
     assert verdict is not None and verdict.word == "not protected" and verdict.judge == "resnet-18, finetune"
     assert card.headline().startswith("A resnet-18 trained on the protected set reaches 80.0 %")
+
+
+def test_one_network_alone_is_said_to_be_one():
+    alone = card_of(clean=0.7, protected=0.15)
+    other = [replace(row, target="resnet-18") for row in alone.rows]
+    of_one, of_two = judge(alone), judge(Scorecard(0.1, [*alone.rows, *other]))
+    assert of_one is not None and "Only this network was asked" in of_one.why
+    assert of_two is not None and "Only this network was asked" not in of_two.why
 
 
 def test_the_best_control_stands_beside_it():

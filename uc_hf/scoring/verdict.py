@@ -72,6 +72,8 @@ def judge(card: Scorecard) -> Verdict | None:
     )
     if control is not None and control_share is not None:
         why += f" {_beside(control, control_share, worst.protected)}"
+    if word != NOT_PROTECTED and len(judged) == 1:
+        why += " Only this network was asked; a larger or a pretrained one may learn more."
     return Verdict(word, share, None if control is None else control.train_set, control_share, name, why)
 
 
