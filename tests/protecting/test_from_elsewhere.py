@@ -136,6 +136,7 @@ WRONG: list[tuple[str, Callable[[Config, Arrays], object], str]] = [
         ("colours", spoilt(1e9)), ("colours", lambda colours: colours * 0),
         ("colours", lambda colours: colours[:, :1]), ("periods", lambda periods: periods[:1]),
         ("wave", lambda wave: wave + 7), ("wave", lambda wave: wave - 1), ("wave", lambda wave: wave[None]),
+        ("small", lambda small: small - 64), ("small", lambda small: small[None]),
         ("key", lambda key: key[:4]), ("key", lambda key: key[:0]), ("key", lambda key: key.astype(np.float64)),
     )],
     *[("clusters", array("noise", change), "noise") for change in (

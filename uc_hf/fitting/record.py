@@ -14,7 +14,7 @@ from uc_hf.fitting.noise import CanvasNoise, Noise
 from uc_hf.fitting.schema import Items, check
 
 
-ALGORITHM = 15
+ALGORITHM = 16
 """Goes up whenever equal settings would give other pixels, so that a cached map is not served for them: `datasets`
 hashes a library's class by its name alone."""
 

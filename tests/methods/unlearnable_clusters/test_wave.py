@@ -1,5 +1,6 @@
 """The default family: coloured waves at each picture's own size, with a keyed phase for every picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from uc_hf import UCProtector
 from uc_hf.data.images import Picture, decode
 from uc_hf.errors import SettingError
 from uc_hf.fitting.secrets import secret_of, secret_stream
-from uc_hf.methods.unlearnable_clusters.families.wave import TURN, WAVES, WaveNoise, draw_waves
+from uc_hf.methods.unlearnable_clusters.families.wave import SMALL, TURN, WAVES, WaveNoise, draw_waves
 from uc_hf.methods.unlearnable_clusters.looks import LOOKS
 from uc_hf.protecting.noise import add
 
@@ -23,7 +24,7 @@ def protector(tiles: Dataset, surrogate_folder: str) -> UCProtector:
 def noise_of(look: str, p: int = 10, secret: bytes = bytes(32)) -> WaveNoise:
     angles, periods, axes = draw_waves(LOOKS[look], p, secret_stream(secret))
     shape = np.array(WAVES.index(LOOKS[look].wave))
-    return WaveNoise(angles, periods, 16 * axes, shape, np.frombuffer(secret, dtype=np.uint8))
+    return WaveNoise(angles, periods, np.array(SMALL), 16 * axes, shape, np.frombuffer(secret, dtype=np.uint8))
 
 
 def picture(height: int, width: int, seed: int = 0) -> Picture:
@@ -122,6 +123,16 @@ def test_a_photograph_has_the_same_texture_at_any_size_once_it_is_shrunk():
     assert dominant(large) == dominant(small)
     wide = noise.at_phase((256, 512), 0, 0)[2]
     assert dominant(wide) == dominant(small)  # in periods across each side: as one square, they are one texture
+
+
+def test_waves_that_were_saved_without_a_side_are_those_of_128_pixels():
+    noise = noise_of("balanced")
+    saved = noise.arrays()
+    assert np.array_equal(WaveNoise.restore(saved).at_phase((256, 256), 0, 0), noise.at_phase((256, 256), 0, 0))
+    saved.pop("wave.small")
+    old = WaveNoise.restore(saved).at_phase((256, 256), 0, 0)
+    assert np.array_equal(old, replace(noise, small=np.array(128)).at_phase((256, 256), 0, 0))
+    assert dominant(old[2]) != dominant(noise.at_phase((256, 256), 0, 0)[2])
 
 
 def test_waves_differ_even_where_pictures_are_flipped():

@@ -1,4 +1,4 @@
-"""How the noise looks: which colours, periods and shape waves are drawn from."""
+"""How the noise looks: which colours and shape waves are drawn from."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -10,13 +10,11 @@ class Look:
 
     Attributes:
         axes: what crests add to red, green and blue, as shares of epsilon in [-1, 1]; clusters take them by turns.
-        periods: shortest and longest, in pixels of a picture whose short side is at most 128.
         wave: "square", "sine", or "flat": the crest's colour everywhere, without a period or a phase.
         summary: in a few words, for the command line and the pages.
     """
 
     axes: tuple[tuple[float, float, float], ...]
-    periods: tuple[float, float]
     wave: str
     summary: str
 
@@ -24,22 +22,19 @@ class Look:
 LOOKS = {
     "tint": Look(
         tuple((red, green, blue) for red, green, blue in product((-1.0, 1.0), repeat=3) if not red == green == blue),
-        (4.0, 8.0),
         "flat",
         "a colour cast and no stripes: hinders a ResNet-18 most on photographs, and cannot testify",
     ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
-        (4.0, 8.0),
         "sine",
         "soft waves of blue and a little red: the least visible stripes, protects least",
     ),
     "balanced": Look(
-        ((-12 / 16, 3 / 16, 1.0),), (4.0, 8.0), "square", "blue against red at equal brightness: the default"
+        ((-12 / 16, 3 / 16, 1.0),), "square", "blue against red at equal brightness: the default"
     ),
     "strong": Look(
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
-        (6.0, 12.0),
         "square",
         "coarse green against blue and against red: the most visible stripes",
     ),

@@ -49,8 +49,16 @@ ENTRIES = 1 << 12
 ROWS = 64
 """Rows that are rendered together, so that a large picture takes no more memory than its noise."""
 
-TRAINED_AT = 128
-"""Side in pixels to which a photograph is expected to be shrunk for training; periods are in its pixels."""
+PERIODS = 4.0, 8.0
+"""Shortest and longest, in pixels of a picture of at most `SMALL` pixels a side."""
+
+SMALL = 64
+"""Up to this side in pixels a picture is trained on at its own size; the waves of larger ones grow with them. Their
+periods are 8 to 16 px at 128 px: finer ones do as much to a small ResNet, and a ResNet-18 hardly reads them
+(docs/log/coarser.md)."""
+
+SMALL_BEFORE = 128
+"""`SMALL` of protectors that do not say theirs: those of algorithms before 16."""
 
 TRIES = 100
 """Orders that are tried for one that is another; of two tints every second one is."""
@@ -98,9 +106,10 @@ class WaveNoise(KeyedNoise):
 
     Attributes:
         angles: float64 [p], direction of the wave in half turns, [0, 1).
-        periods: float64 [p], in pixels of a picture whose short side is at most `TRAINED_AT`. They grow with larger
+        periods: float64 [p], in pixels of a picture whose short side is at most `small`. They grow with larger
             pictures, and with the longer side of pictures that are not square: all pictures that are squeezed to one
             square for training show one texture.
+        small: int64, 0-d, in pixels.
         colours: float64 [p, 3], what the crest adds to red, green and blue, in 8-bit levels; below one, one is added.
         wave: int64, 0-d: the place in `WAVES`. A flat one is its crest's colour everywhere: a tint. Phases, angles and
             periods change nothing of it.
@@ -109,6 +118,7 @@ class WaveNoise(KeyedNoise):
 
     angles: Annotated[np.ndarray, Array("float64", ("p",))]
     periods: Annotated[np.ndarray, Array("float64", ("p",))]
+    small: Annotated[np.ndarray, Array("int64", ())]
     colours: Annotated[np.ndarray, Array("float64", ("p", 3))]
     wave: Annotated[np.ndarray, Array("int64", ())]
     key: Annotated[np.ndarray, Array("uint8", (32,))]
@@ -117,6 +127,8 @@ class WaveNoise(KeyedNoise):
         """As `Noise.check`."""
         if not 0 <= self.wave < len(WAVES):
             raise SettingError(f"noise.wave={self.wave} is none of the {len(WAVES)} waves.")
+        if self.small < 1:
+            raise SettingError(f"noise.small={self.small} is no side of a picture.")
         if not (self.periods >= 1).all():
             raise SettingError(f"noise.periods has {self.periods.min()}, which is less than a pixel.")
         if not ((abs(self.colours).max(axis=1) > 0) & (abs(self.colours).max(axis=1) <= LARGEST_CHANGE)).all():
@@ -135,7 +147,7 @@ class WaveNoise(KeyedNoise):
     @property
     def size(self) -> int:
         """The side in pixels at which periods are what the table says."""
-        return TRAINED_AT
+        return int(self.small)
 
     def for_picture(self, picture: Picture, group: int) -> np.ndarray:
         """The wave at the picture's own phase, as brightness in a picture that is stored in gray: int8 [3, H, W]."""
@@ -217,7 +229,7 @@ class WaveNoise(KeyedNoise):
         return noise.transpose(2, 0, 1)
 
     def _period(self, size: tuple[int, int], group: int) -> float:
-        return float(self.periods[group] * max(1.0, min(size) / TRAINED_AT))
+        return float(self.periods[group] * max(1.0, min(size) / self.small))
 
     def _phases(self, size: tuple[int, int], group: int) -> tuple[np.ndarray, np.ndarray]:
         """What each column and each row adds to the phase, uint16 [W] and [H]."""
@@ -267,7 +279,8 @@ class WaveNoise(KeyedNoise):
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """The noise from its `arrays`."""
-        return cls(**{name.removeprefix("wave."): np.asarray(array) for name, array in arrays.items()})
+        named = {name.removeprefix("wave."): np.asarray(array) for name, array in arrays.items()}
+        return cls(**{"small": np.array(SMALL_BEFORE), **named})
 
 
 class Wave(Family[WaveSettings]):
@@ -290,6 +303,7 @@ def drawn(settings: WaveSettings, centroids: np.ndarray) -> WaveNoise:
     return WaveNoise(
         angles=angles,
         periods=periods,
+        small=np.array(SMALL),
         colours=settings.levels * axes,
         wave=np.array(WAVES.index(look.wave)),
         key=np.frombuffer(secret_of("phases", settings.seed, centroids), dtype=np.uint8),
@@ -322,7 +336,7 @@ def draw_waves(look: Look, p: int, stream: np.random.Generator) -> tuple[np.ndar
     the longer half of the range by turns. Jitter, quadrants and order come from the stream.
 
     Args:
-        look: colours and periods.
+        look: its colours.
         p: number of clusters.
         stream: of the secret.
 
@@ -336,7 +350,7 @@ def draw_waves(look: Look, p: int, stream: np.random.Generator) -> tuple[np.ndar
     angles = np.where(stream.integers(2, size=p), 1 - folded, folded) % 1
     half = (slot + axis + stream.integers(2)) % 2
     along = (half + stream.random(p)) / 2
-    shortest, longest = look.periods
+    shortest, longest = PERIODS
     order = stream.permutation(p)
     return angles[order], (shortest * (longest / shortest) ** along)[order], every_axis[axis[order]]
 
