@@ -149,7 +149,7 @@ def summary(measured: Sequence[Difference]) -> Imperceptibility:
 
 
 VISIBLE = ((0.08, "hardly visible"), (0.13, "visible on a close look"), (0.2, "visible"), (1.0, "plainly visible"))
-"""Words for a FLIP of at most so much; on Kodak, quiet has 0.11, balanced 0.15, strong 0.31, tint 0.33."""
+"""Words for a FLIP of at most so much; on Kodak, quiet has 0.12, balanced 0.16, strong 0.31, tint 0.33."""
 
 
 def in_words(flip: float) -> str:
