@@ -420,7 +420,7 @@ def test_processors_that_cannot_be_mirrored_are_refused(tmp_path: Path):
 def test_a_timm_model_without_timm_names_the_extra(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {}}))
     for name in ("timm/resnet18.a1_in1k", tmp_path):
-        with pytest.raises(SurrogateError, match=r'pip install "uc_hf\[timm\]"'):
+        with pytest.raises(SurrogateError, match=r'pip install "uc_hf\[timm\] @ git'):
             load_surrogate(name)
 
 
