@@ -30,9 +30,7 @@ LOOKS = {
         "sine",
         "soft waves of blue and a little red: the least visible stripes, protects least",
     ),
-    "balanced": Look(
-        ((-12 / 16, 3 / 16, 1.0),), "square", "blue against red at equal brightness: the default"
-    ),
+    "balanced": Look(((-12 / 16, 3 / 16, 1.0),), "square", "blue against red at equal brightness: the default"),
     "strong": Look(
         ((0.0, 1.0, -1.0), (-1.0, 1.0, 0.0)),
         "square",
