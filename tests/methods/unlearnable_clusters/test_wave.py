@@ -135,6 +135,15 @@ def test_waves_that_were_saved_without_a_side_are_those_of_128_pixels():
     assert dominant(old[2]) != dominant(noise.at_phase((256, 256), 0, 0)[2])
 
 
+def test_the_looks_of_an_older_key_grow_with_pictures_as_its_own_waves_do(protector: UCProtector):
+    noise = replace(protector.fitted.noise, small=np.array(128))
+    older = protector.restored(protector.settings, replace(protector.fitted, noise=noise), None)
+    large = picture(256, 256)
+    own = older.with_look("balanced").fitted.noise.for_picture(large, 0)
+    assert np.array_equal(own, noise.for_picture(large, 0))
+    assert older.with_look("quiet").fitted.noise.small == 128
+
+
 def test_waves_differ_even_where_pictures_are_flipped():
     for seed in range(20):
         noise = noise_of("balanced", secret=secret_of("test", seed, np.zeros(1)))

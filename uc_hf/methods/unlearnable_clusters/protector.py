@@ -161,6 +161,8 @@ class UCProtector(Protector[ClusterFit], tags=["unlearnable", "unlearnable-clust
         learnt, settings = self.fitted, self.settings
         if not isinstance(settings, WaveSettings) or not isinstance(learnt.noise, WaveNoise):
             raise SettingError("this protector's noise is of a family that has no looks: fit a new one.")
+        if look == settings.look:
+            return self  # as it was made, perhaps by an earlier algorithm
         other = settings.changed(look=look)
         noise = drawn_anew(learnt.noise, settings, other, learnt.centroids)
         return self.restored(other, replace(learnt, noise=noise), self._surrogate)

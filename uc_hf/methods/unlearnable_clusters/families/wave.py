@@ -313,6 +313,8 @@ def drawn(settings: WaveSettings, centroids: np.ndarray) -> WaveNoise:
 def drawn_anew(noise: WaveNoise, before: WaveSettings, after: WaveSettings, centroids: np.ndarray) -> WaveNoise:
     """The waves of another look, as a fit with it would have drawn them; who was weakened is as weak again.
 
+    They grow with pictures as the fit's own do, which an earlier algorithm may have made.
+
     Args:
         noise: of the fit.
         before: its settings.
@@ -322,7 +324,7 @@ def drawn_anew(noise: WaveNoise, before: WaveSettings, after: WaveSettings, cent
     strengths = (np.linalg.norm(waves.colours, axis=1) for waves in (noise, drawn(before, centroids)))
     shares = np.divide(*strengths)
     waves = drawn(after, centroids)
-    return replace(waves, colours=waves.colours * shares[:, None])
+    return replace(waves, colours=waves.colours * shares[:, None], small=noise.small)
 
 
 FAMILIES["wave"] = Wave()
