@@ -60,6 +60,20 @@ def test_tints_are_taken_off_by_the_key_alone_and_not_from_what_was_changed_sinc
         key.remove(changed)
 
 
+def test_a_tint_that_all_groups_share_is_taken_off_whatever_group_a_clipped_picture_is_in(
+    tiles: Dataset, fitted: UCProtector
+) -> None:
+    tint = np.array([16, -16, 16], dtype=np.int8).reshape(3, 1, 1)
+    shared = fitted.with_noise(np.broadcast_to(tint, (4, 3, 32, 32)).copy())
+    for row in range(12):
+        blend = np.array(tiles[row]["image"]).astype(int) + np.array(tiles[(row + 1) % 12]["image"])
+        original = np.clip(4 * (blend - 250), 0, 255).astype(np.uint8)
+        protected = shared.transform(Image.fromarray(original))
+        clipped = np.isin(np.array(protected), (0, 255))
+        assert clipped.any()
+        assert (np.array(shared.remove(protected)) == original)[~clipped].all()
+
+
 def test_gray_pictures_come_back_too(tiles: Dataset, surrogate_folder: str) -> None:
     gray = tiles.map(lambda row: {"image": row["image"].convert("L")}).select(range(24))
     protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=16).fit(gray)

@@ -48,25 +48,25 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
 
 
 def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.ndarray]) -> Picture:
-    """The one picture that becomes the protected one when the protector is asked for its group and adds the tint.
+    """The one picture that becomes the protected one when the protector is asked for its tint and adds it.
 
     What a clipped pixel was nobody knows: where its guesses let the protector answer one thing and another, it cannot
     be said.
     """
-    found: dict[bytes, Picture] = {}
+    found: list[Picture] = []
     sure = True
     clipped = np.isin(picture.pixels, (0, 255))
-    for group, tint in enumerate(added):
+    for tint in {noise.tobytes(): noise for noise in added}.values():  # groups may share one
         original = _less(picture, tint)
         again = add_levels(original.pixels, tint)
         if protector.settings.stored_as.lossless and not np.array_equal(again, picture.pixels):
             continue
         fills = [np.where(clipped, add_levels(original.pixels, tint // part), original.pixels) for part in (1, 2)]
         tried = [original, *(replace(original, pixels=fill) for fill in fills if clipped.any())]
-        answers = protector.assign(tried) == group
-        if answers.any():
-            found[tint[0, 0].tobytes()] = original
-            sure = sure and bool(answers.all())
+        answers = [np.array_equal(added[group], tint) for group in protector.assign(tried)]
+        if any(answers):
+            found.append(original)
+            sure = sure and all(answers)
     if len(found) != 1 or not sure:
         said = f"any of {len(found)}" if len(found) > 1 else "one or none" if found else "none"
         raise ImageError(
@@ -74,7 +74,7 @@ def _without_tint(protector: "Protector[Any]", picture: Picture, added: list[np.
             "first, and the key beside it; a tint cannot be told in a picture that was compressed, scaled or cropped "
             "since, or much of which is black or white."
         )
-    return next(iter(found.values()))
+    return found[0]
 
 
 def _less(picture: Picture, noise: np.ndarray) -> Picture:
