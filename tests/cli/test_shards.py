@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, Image, load_dataset
 
 from tests.commands import DEADLINE, invoke, start, succeed
 from tests.stored import contents, flip_a_bit
 from uc_hf import UCProtector
 from uc_hf.publishing import dataset
 from uc_hf.publishing.manifest import Manifest
+
+
+NONE = {"bytes": b"none", "path": None}
 
 
 @pytest.fixture(autouse=True)
@@ -162,18 +165,21 @@ def test_bad_images_are_named_as_in_the_whole_and_left_out_of_the_merged_output(
     kind: str, key: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     source = request.getfixturevalue(kind)
-    if kind == "photos":
-        (source / "train" / "b" / "25.png").write_bytes(b"none")
-    else:
-        table = load_dataset("parquet", data_files=str(source / "train.parquet"), split="train")
-        broken = table.select([40]).map(lambda row: {"image": {"bytes": b"none", "path": None}})
-        parts = [table.select(range(40)), broken.cast(table.features), table.select(range(41, 50))]
-        concatenate_datasets(parts).to_parquet(source / "train.parquet")
+    last = 25 if kind == "photos" else 40
+    for split, places in {"train": [3, 11, last], "test": [27 if kind == "photos" else 1]}.items():
+        if kind == "photos":
+            for place in places:
+                (source / split / "ab"[place % 2] / f"{place}.png").write_bytes(b"none")
+            continue
+        file = str(source / f"{split}.parquet")
+        table = load_dataset("parquet", data_files=file, split="train").cast_column("image", Image(decode=False))
+        broken = table.map(lambda row, place: row if place not in places else {"image": NONE}, with_indices=True)
+        broken.cast_column("image", Image()).to_parquet(file)
     words = ["--protector", key, "--out", tmp_path / "out"]
-    refused = invoke("protect", source, *words, "--shard", "2/2")
+    refused = invoke("protect", source, *words, "--shard", "3/3")
     assert ("train/b/25.png" if kind == "photos" else "row 40 of the split 'train'") in refused.stderr
-    codes = [invoke("protect", source, *words, "--skip-bad", "--shard", part).exit_code for part in ("1/2", "2/2")]
-    assert codes == [0, 3] and invoke("merge", tmp_path / "out", "--protector", key).exit_code == 3
+    codes = {invoke("protect", source, *words, "--skip-bad", "--shard", f"{part}/3").exit_code for part in (1, 2, 3)}
+    assert 3 in codes and invoke("merge", tmp_path / "out", "--protector", key).exit_code == 3
     invoke("protect", source, "--protector", key, "--out", tmp_path / "alone", "--skip-bad")
     assert contents(tmp_path / "out") | {"README.md": b""} == contents(tmp_path / "alone") | {"README.md": b""}
 

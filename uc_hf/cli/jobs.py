@@ -239,15 +239,22 @@ class DatasetJob:
         return {BAD: [str(image) for image in self.bad]} if self.bad else {}
 
     def without(self, bad: Sequence[BadImage]) -> "DatasetJob":
-        """The job without some of its rows."""
-        left_out = {(image.split, image.place) for image in bad}
+        """The job without some of its rows; those of other parts are none of its own."""
+        own = [
+            (split, image)
+            for image in bad
+            if (split := image.split or "") in self.splits
+            and isinstance(image.place, int)
+            and image.place >= self.first.get(split, 0)
+        ]
+        left_out = {(split, image.place) for split, image in own}
         splits = {
             split: part.select([row for row in range(len(part)) if (split, row) not in left_out])
             if isinstance(part, datasets.Dataset)
             else part
             for split, part in self.splits.items()
         }
-        stored = [image for image in bad if isinstance(self.splits[image.split or ""], datasets.Dataset)]
+        stored = [image for split, image in own if isinstance(self.splits[split], datasets.Dataset)]
         return replace(self, splits=splits, bad=stored)
 
     def part(self, part: Part) -> "DatasetJob":
