@@ -120,6 +120,10 @@ def test_exif_is_kept_on_request_alone(tiles: Dataset, quick: list[str], tmp_pat
         succeed("protect", tmp_path / "photos", "--out", tmp_path / out, *quick, *words)
         with PILImage.open(tmp_path / out / "3.png") as picture:
             assert dict(picture.getexif()) == kept
+    words = ["protect", tmp_path / "photos", "--out", tmp_path / "again", "--protector", tmp_path / "with.protector"]
+    for more in (["--dry-run"], []):
+        said = succeed(*words, *more)
+        assert "EXIF" in said and "the protector was made with --keep-exif" in said
 
 
 def test_other_settings_than_the_saved_protectors_are_refused(

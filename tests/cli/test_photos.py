@@ -76,14 +76,16 @@ def test_a_rehearsal_looks_at_all_and_writes_nothing(
 ) -> None:
     monkeypatch.setattr(UCProtector, "fit", None)
     if bad:
-        (photos / "0.jpg").write_bytes((photos / "0.jpg").read_bytes()[:300])
+        for row in range(7):
+            (photos / f"{row}.jpg").write_bytes((photos / f"{row}.jpg").read_bytes()[:300])
     before = contents(photos.parent)
     result = invoke("protect", photos, "--dry-run", *quick)
     assert contents(photos.parent) == before and not photos.with_name("photos-protected").exists()
     if bad:
         assert result.exit_code == 1 and "0.jpg: truncated or damaged" in result.stderr
         result = invoke("protect", photos, "--dry-run", "--skip-bad", *quick)
-        assert "This would protect 11 images" in result.stdout and "0.jpg" in result.stdout
+        assert "This would protect 5 images" in result.stdout and "0.jpg" in result.stdout
+        assert contents(photos.parent) == before
     else:
         assert result.exit_code == 0 and "This would protect 12 images, and nothing is written now" in result.stdout
         assert "photos-protected.protector (to be fitted, with surrogate" in result.stdout

@@ -61,6 +61,23 @@ def test_it_goes_along_to_a_folder_and_to_the_hub(hub: MiniHub, album: Path, tmp
     assert len(strangers) == 2 and strangers["gps"][0] == 52.1
 
 
+def test_what_an_earlier_run_has_published_of_it_is_named(album: Path, tmp_path: Path, key: Path) -> None:
+    (album / "metadata.csv").write_text(CSV)
+    words = ["protect", album, "--out", tmp_path / "out", "--protector", key]
+    succeed(*words, "--metadata")
+    assert (tmp_path / "out" / "metadata.csv").is_file()
+    assert "1 file of an earlier run that this one would not write (the first: metadata.csv)" in succeed(*words)
+
+
+def test_names_from_windows_are_understood_and_rows_of_no_picture_are_named(
+    album: Path, tmp_path: Path, key: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (album / "metadata.csv").write_text("file_name,text\ntrips\\c.jpg,of me\nold.jpg,x\n")
+    succeed("protect", album, "--out", tmp_path / "out", "--protector", key, "--metadata")
+    assert (tmp_path / "out" / "metadata.csv").read_text() == "file_name,text\ntrips/c.png,of me\n"
+    assert "metadata.csv describes 1 pictures that are not there; the first is old.jpg" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_files_of_every_kind_and_in_any_folder_describe_what_lies_beside_them(
     album: Path, tmp_path: Path, key: Path, kind: str
@@ -96,6 +113,8 @@ def test_its_labels_are_read_by_a_score_and_no_column_points_to_a_file(album: Pa
         ("metadata.csv", "picture,text\na.jpg,x\n", "needs a column 'file_name', .*it has picture, text"),
         ("metadata.csv", "file_name,image\na.jpg,x\n", "none that is called 'image'"),
         ("metadata.csv", "file_name,text\na.jpg,x\n./a.jpg,y\n", r"describes a\.jpg a second time"),
+        ("metadata.csv", "file_name,text\nb.jpg,x\n", r"names none of the pictures .*is b\.jpg in its first row"),
+        ("metadata.csv", "file_name,text\na.jpg,x,\n", "line 2 has 3 fields, and the header 2"),
         ("metadata.csv", "", r"metadata\.csv cannot be read: No columns"),
         ("metadata.csv", 'file_name\n"a.jpg', r"metadata\.csv cannot be read"),
         ("metadata.jsonl", "{", r"metadata\.jsonl cannot be read"),

@@ -141,10 +141,13 @@ class FolderJob:
     def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the protected copies into a folder."""
         outcome = protect_folder(self.folder, out, protector, manifest, splits=self.chosen, check=False)
+        orphans = [] if self.picked else list(outcome.orphans)
         if self.metadata is not None:
             copies = self.folder.copies(protector.settings.stored_as, self._clean)
             write_metadata(self.folder.root, self.folder.described, copies, out)
-        return replace(outcome, noted=self._noted, orphans=[] if self.picked else outcome.orphans)
+        else:
+            orphans += [str(file) for file in self.folder.described if (out / file).is_file()]
+        return replace(outcome, noted=self._noted, orphans=orphans)
 
     def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""

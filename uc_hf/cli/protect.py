@@ -114,7 +114,8 @@ def protect(
             job.check(column, protector.settings, None if dry_run else places.out, manifest, verify=verify)
         except BadImages as error:
             if not skip_bad:
-                raise BadImages(error.found, error.looked_at, _ways_out(error, places)) from error
+                listed = None if dry_run else _list([str(image) for image in error.found], places)
+                raise BadImages(error.found, error.looked_at, _ways_out(listed)) from error
             bad, job = error.found, job.without(error.found)
         if dry_run:
             return Rehearsal(places, job.images, job.left_out, protector, fitted=saved is not None, push_to=push_to)
@@ -183,8 +184,7 @@ def report(places: Places, protector: Protector, outcome: Outcome, start: float)
     )
 
 
-def _ways_out(error: BadImages, places: Places) -> str:
-    listed = _list([str(image) for image in error.found], places)
+def _ways_out(listed: Path | None) -> str:
     named = "" if listed is None else f"All are listed in {listed}. "
     return f"{named}Mend them, or write --skip-bad: the others are protected then, and these are left out."
 

@@ -14,6 +14,9 @@ from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, in_words
 
 
+KEPT = "kept, camera, time and place among it: the protector was made with --keep-exif"
+
+
 @dataclass(frozen=True)
 class Result:
     """What `protect` reports.
@@ -115,7 +118,7 @@ def say_rehearsal(rehearsal: Rehearsal) -> None:
     facts = {"out": str(places.out or rehearsal.push_to), "protector": key, "epsilon": rehearsal.protector.limit}
     if places.out is not None and rehearsal.push_to is not None:
         facts["push to"] = rehearsal.push_to
-    say_lines(facts | {"stored as": str(settings.stored_as)})
+    say_lines(facts | {"stored as": str(settings.stored_as)} | ({"EXIF": KEPT} if settings.keep_exif else {}))
     for reason, names in rehearsal.left_out.items():
         say_text(f"Not published: {reason}: {summary(names)}", fg="yellow")
 
@@ -132,7 +135,7 @@ def say(result: Result) -> None:
         facts["made again"] = f"{outcome.again:,}, whose originals or copies have changed since"
     if outcome.orphans:
         facts["left over"] = (
-            f"{counted(len(outcome.orphans), 'file')} whose original is gone or has another copy now (the first: "
+            f"{counted(len(outcome.orphans), 'file')} of an earlier run that this one would not write (the first: "
             f"{shown(outcome.orphans[0])}); remove what nobody should see"
         )
     if outcome.carried:
@@ -140,6 +143,8 @@ def say(result: Result) -> None:
     if outcome.ignored:
         kinds = ", ".join(f"{count} {shown(suffix)}" for suffix, count in sorted(outcome.ignored.items()))
         facts["ignored"] = f"{sum(outcome.ignored.values())} files that are not images ({kinds})"
+    if protector.settings.keep_exif:
+        facts["EXIF"] = KEPT
     facts["epsilon"] = protector.limit
     if measured is not None:
         facts["largest change"] = (

@@ -6,8 +6,9 @@ A score reads it. It is published on request alone: it can say who took a pictur
 import csv
 import io
 import json
+import logging
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 from uc_hf.errors import DatasetError, first_line, shown
 from uc_hf.files import write_whole
 
+
+logger = logging.getLogger(__name__)
 
 NAMES = frozenset(("metadata.csv", "metadata.jsonl", "metadata.parquet"))
 
@@ -58,7 +61,7 @@ def read_metadata(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -
         pictures: in it.
 
     Raises:
-        DatasetError: a file that cannot be read, names no pictures, or describes one twice.
+        DatasetError: a file that cannot be read, names none of the pictures, or describes one twice.
     """
     known, tables = set(pictures), []
     rows: dict[Path, int] = {}
@@ -69,12 +72,19 @@ def read_metadata(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -
                 f"{shown(root / file)} needs a column {FILE_NAME!r}, and none that is called 'image'; it has "
                 f"{', '.join(map(shown, table.column_names))}."
             )
-        places = [_picture(file, name) for name in table[FILE_NAME].to_pylist()]
-        kept = [row for row, place in enumerate(places) if place in known]
-        for row in kept:
-            if places[row] in rows:
-                raise DatasetError(f"{shown(root / file)} describes {shown(places[row])} a second time. Keep one row.")
-            rows[places[row]] = len(rows)
+        names = table[FILE_NAME].to_pylist()
+        places = [_picture(file, name, known) for name in names]
+        _say_unknown(
+            root / file, [name for name, place in zip(names, places, strict=True) if place is None], len(names)
+        )
+        kept = []
+        for row, place in enumerate(places):
+            if place is None:
+                continue
+            if place in rows:
+                raise DatasetError(f"{shown(root / file)} describes {shown(place)} a second time. Keep one row.")
+            rows[place] = len(rows)
+            kept.append(row)
         tables.append(table.drop_columns(FILE_NAME).take(pa.array(kept, pa.int64())))
     try:
         whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
@@ -98,8 +108,8 @@ def write_metadata(root: Path, files: Sequence[Path], copies: Mapping[Path, Path
     """
 
     def renamed(file: Path, name: object) -> str | None:
-        copy = copies.get(_picture(file, name))
-        return None if copy is None else posixpath.relpath(copy.as_posix(), file.parent.as_posix())
+        picture = _picture(file, name, copies)
+        return None if picture is None else posixpath.relpath(copies[picture].as_posix(), file.parent.as_posix())
 
     for file in files:
         if file.suffix == ".parquet":
@@ -119,14 +129,30 @@ def write_metadata(root: Path, files: Sequence[Path], copies: Mapping[Path, Path
         write_whole(out / file, (_csv(rows) if file.suffix == ".csv" else _jsonl(rows)).encode())
 
 
-def _picture(file: Path, name: object) -> Path:
-    """The picture that a row of a metadata file means, from the folder that both lie in."""
-    return Path(posixpath.normpath(posixpath.join(file.parent.as_posix(), str(name))))
+def _picture(file: Path, name: object, known: Container[Path]) -> Path | None:
+    """The picture that a row of a metadata file means, from their folder; Windows writes backslashes."""
+    written = (str(name), str(name).replace("\\", "/"))
+    places = (Path(posixpath.normpath(posixpath.join(file.parent.as_posix(), name))) for name in written)
+    return next((place for place in places if place in known), None)
+
+
+def _say_unknown(file: Path, names: Sequence[object], n_rows: int) -> None:
+    """Name what is described and not there; refuse a file of which that is all."""
+    if not names:
+        return
+    first = shown(names[0])
+    if len(names) == n_rows:
+        raise DatasetError(
+            f"{shown(file)} names none of the pictures beside it: {FILE_NAME} is {first} in its first row. Write each "
+            "picture's name as it is in the folder, or take the file away."
+        )
+    logger.warning("%s describes %d pictures that are not there; the first is %s.", shown(file), len(names), first)
 
 
 def _read(file: Path) -> pa.Table:
     try:
         if file.suffix == ".csv":
+            _check_fields(file)
             table = pa.Table.from_pandas(pd.read_csv(file), preserve_index=False)
             kinds = [(field.name, _usual(field.type)) for field in table.schema]
             table = table.cast(pa.schema(kinds))
@@ -140,6 +166,16 @@ def _read(file: Path) -> pa.Table:
     except (OSError, ValueError, TypeError, LookupError, pa.ArrowException) as error:
         raise DatasetError(f"{shown(file)} cannot be read: {first_line(error)}. Mend it, or take it away.") from error
     return table
+
+
+def _check_fields(file: Path) -> None:
+    """Refuse a row with more fields than the header, whose first pandas would take for a name of the row."""
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        lines = csv.reader(text)
+        width = len(next(lines, ()))
+        for fields in lines:
+            if len(fields) > width:
+                raise ValueError(f"line {lines.line_num} has {len(fields)} fields, and the header {width}")
 
 
 def _usual(kind: pa.DataType) -> pa.DataType:

@@ -25,7 +25,7 @@ class Outcome:
         images: number of protected images in the output.
         already: how many of them an earlier run had written.
         again: how many were written again because they or their originals had changed since an earlier run.
-        orphans: copies of an earlier run whose original is gone or has another copy now.
+        orphans: files of an earlier run that this one would not write: copies of what is gone, descriptions.
         ignored: number of files that are not images, by suffix.
         left_out: reason -> paths or rows of images, or of folders that may hold some, that have no copy.
         noted: reason -> other paths that were not followed; no image is missing because of them.
