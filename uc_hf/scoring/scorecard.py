@@ -201,9 +201,9 @@ def score_images(
                 continue
             if measure.files and read is not None:
                 published = read(name, measure)
-            train = measure.clean(published, clean)
+            train, shown = measure.clean(published, clean), measure.as_shown(test)
             for cell in missing:
-                row = _train(cell, train, clean, test, n_classes, recipe)
+                row = _train(cell, train, clean, shown, n_classes, recipe)
                 card.rows.append(row)
                 logger.info("%s: last %.3f, peak %.3f", _title(cell), row.last, row.peak)
                 if resume is not None:
@@ -229,7 +229,7 @@ class _Cell:
 def _train(
     cell: _Cell, train: LabelledImages, clean: LabelledImages, test: LabelledImages, n_classes: int, recipe: Recipe
 ) -> Row:
-    watched = {"test": cell.measure.as_shown(test)}
+    watched = {"test": test}
     if cell.measure.early_stopping:
         order = torch.randperm(len(clean), generator=Generator().manual_seed(cell.seed))
         held, kept = order.tensor_split([max(1, round(HELD_OUT * len(clean)))])
