@@ -96,12 +96,17 @@ def check_key(source: str, key: Path) -> None:
         key: the protector's folder.
 
     Raises:
-        OutputError: it lies within the source, is a file, or is filled with what is no protector.
+        OutputError: it lies within the source or an earlier output, is a file, or is filled with what is no protector.
     """
     if Path(source).is_dir() and Path(source).resolve() in key.resolve().parents:
         raise OutputError(
             f"the protector {key} would lie within the source {source}, and the picture of its noise would become one "
             "of the images. Choose another --protector."
+        )
+    if (around := _output_around(key)) is not None:
+        raise OutputError(
+            f"the protector {key} would lie within {shown(around)}, copies of an earlier run, and be published with "
+            "them: it is the key that removes the noise. Choose another --protector."
         )
     if key.exists() and not key.is_dir():
         raise OutputError(f"{key} is a file. Choose another name.")
@@ -118,7 +123,7 @@ def check_places(source: str, out: Path, key: Path) -> None:
         key: the protector's folder.
 
     Raises:
-        OutputError: one lies within another, is a file, or holds what this job has not written.
+        OutputError: one lies within another or an earlier output, is a file, or holds what this job has not written.
     """
     inside, place = out.resolve(), key.resolve()
     if Path(source).exists():
@@ -132,6 +137,11 @@ def check_places(source: str, out: Path, key: Path) -> None:
         )
     if (out.exists() and not out.is_dir()) or is_image_file(out):
         raise OutputError(f"copies go into a folder, and {out} is a file. Choose another --out.")
+    if (around := _output_around(out)) is not None:
+        raise OutputError(
+            f"the output {out} would lie within {shown(around)}, copies of an earlier run that another key may have "
+            "made. Choose another --out."
+        )
     if Path(source).is_dir() and _is_output(Path(source)):
         raise OutputError(f"{source} holds protected copies, made by the protector beside it. Name the originals.")
 
@@ -139,8 +149,16 @@ def check_places(source: str, out: Path, key: Path) -> None:
 def _is_output(folder: Path) -> bool:
     """Whether the protector that lies beside a folder has made what it holds."""
     place = folder.resolve()
-    manifests = (place.with_name(f"{place.name}{KEY_SUFFIX}") / OUTPUTS).glob("*.jsonl")
+    try:
+        manifests = [*(place.parent / f"{place.name}{KEY_SUFFIX}" / OUTPUTS).glob("*.jsonl")]
+    except OSError:
+        return False  # a name that is too long for a key's, or what may not be read
     return any(lists_files_of(manifest, place) for manifest in manifests)
+
+
+def _output_around(place: Path) -> Path | None:
+    """The output of an earlier run in which a place lies."""
+    return next((folder for folder in place.resolve().parents if _is_output(folder)), None)
 
 
 def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:
