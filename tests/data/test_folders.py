@@ -138,6 +138,25 @@ def key(fitted: UCProtector, tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
+def test_a_key_of_any_name_is_never_taken_for_pictures(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "photos", "a.jpg", "deep/b.jpg")
+    key.rename(root / "deep" / "mine")
+    folder = list_folder(root)
+    assert [str(path) for path in folder.pictures] == ["a.jpg", "deep/b.jpg"]
+    assert folder.noted == {folders.KEYS: [Path("deep/mine")]}
+    for source in (root / "deep" / "mine", root / "deep" / "mine" / "noise.png"):
+        result = invoke("protect", source, "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny")
+        assert result.exit_code == 1 and "noise. Name " in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_new_key_does_not_go_among_pictures_under_a_name_like_theirs(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a.jpg")
+    words = ["protect", root / "a.jpg", "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny", "--protector"]
+    result = invoke(*words, root / "mine")
+    assert result.exit_code == 1 and f"{root / 'mine'} would lie among the pictures in {root}" in result.stderr
+    succeed(*words, root / "mine.protector")
+
+
 def test_the_command_says_what_it_left_out_and_exits_3(tmp_path: Path, key: Path) -> None:
     root = tree(tmp_path / "photos", "a.jpg", "b.jpg")
     words = ["protect", root, "--out", tmp_path / "out", "--protector", key]

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from uc_hf.data.folders import KEY_SUFFIX, is_image_file, pick
+from uc_hf.data.folders import is_image_file, pick
+from uc_hf.data.made import KEY_SUFFIX, is_key
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
@@ -58,6 +59,7 @@ def decide(source: str | Sequence[Path], out: Path | None, key: Path | None, pus
         root = pick(source).root
         if out is not None and out.resolve() == root.resolve():
             raise OutputError(f"the output {out} holds the originals. Choose another --out.")
+        _check_new_key(source, folder)
         source = f"pictures in {root}"
     if out is not None:
         check_places(source, out, folder)
@@ -86,6 +88,20 @@ def beside_output(out: Path | None, push_to: str | None) -> Path:
     if not named.name:
         raise OutputError(f"the output {out} is a whole disk. Name a folder on it.")
     return named.with_name(f"{named.name}{KEY_SUFFIX}")
+
+
+def _check_new_key(pictures: Sequence[Path], key: Path) -> None:
+    """Refuse to put a protector among pictures where its name does not tell it from a folder of theirs.
+
+    Raises:
+        OutputError: it would lie there.
+    """
+    among = [file.parent for file in pictures if file.parent.resolve() in key.resolve().parents]
+    if among and not key.name.endswith(KEY_SUFFIX) and not is_key(key):
+        raise OutputError(
+            f"the protector {key} would lie among the pictures in {among[0]}, and the picture of its noise could be "
+            f"taken for one of them. Choose another --protector, or a name that ends in {KEY_SUFFIX}."
+        )
 
 
 def check_key(source: str, key: Path) -> None:

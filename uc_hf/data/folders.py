@@ -19,15 +19,13 @@ from uc_hf.data.checks import Look
 from uc_hf.data.container import Container
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.images import file_bytes
+from uc_hf.data.made import is_key, made_here
 from uc_hf.data.metadata import NAMES, Metadata, read_metadata
 from uc_hf.data.splits import TEST_SPLITS
 from uc_hf.errors import BadImage, DatasetError, ImageError, shown
 
 
 logger = logging.getLogger(__name__)
-
-KEY_SUFFIX = ".protector"
-"""Of the folder with the protector, beside the output that is named as it is without."""
 
 IMAGE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
@@ -193,8 +191,10 @@ def list_folder(root: Path) -> Folder:
     """Walk a folder. Links to files and folders are followed, each folder once; no file is opened.
 
     Raises:
-        DatasetError: the folder itself cannot be read.
+        DatasetError: the folder itself cannot be read, or is a protector's.
     """
+    if is_key(root):
+        raise DatasetError(f"{shown(root)} is a protector: its pictures show the noise. Name the originals.")
     walk = _Walk(root)
     walk.run()
     found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
@@ -207,7 +207,7 @@ def pick(files: Sequence[Path]) -> Folder:
     """Pictures that are named one by one, as a folder that holds nothing else: the one in which all of them lie.
 
     Raises:
-        DatasetError: one is not there, or is no picture by its name.
+        DatasetError: one is not there, is no picture by its name, or shows a protector's noise.
     """
     for file in files:
         if not file.is_file():
@@ -215,6 +215,8 @@ def pick(files: Sequence[Path]) -> Folder:
             raise DatasetError(f"{shown(file)} {kind}. Several sources are files of pictures, each of them.")
         if not is_image_file(file):
             raise DatasetError(f"{shown(file)} is no picture by its name. Several sources are files of pictures.")
+        if is_key(file.parent):
+            raise DatasetError(f"{shown(file)} lies in a protector and shows its noise. Name originals.")
     places = sorted({file.parent.resolve() / file.name for file in files})
     root = Path(os.path.commonpath([place.parent for place in places]))
     return Folder(root, [place.relative_to(root) for place in places], [], left_out={}, noted={}, linked=[])
@@ -264,7 +266,7 @@ class _Walk:
             except OSError:
                 self.found[UNREADABLE].append(folder)
                 continue
-            if made := _made_here(entries):
+            if made := made_here(entries):
                 self.found[KEYS] += [folder / entry.name for entry in entries if entry.name in made]
                 entries = [entry for entry in entries if entry.name not in made]
             pending += [path for entry in entries if (path := self._enter(entry, folder / entry.name)) is not None]
@@ -290,12 +292,6 @@ class _Walk:
         else:
             self.found[SPECIAL if is_image_file(path) else PIPES].append(path)
         return None
-
-
-def _made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
-    """The names of protectors' folders, whose pictures show the noise, and of the outputs that they lie beside."""
-    keys = [at.name for at in entries if at.name.endswith(KEY_SUFFIX) and Path(at.path, "config.json").is_file()]
-    return {*keys, *(key.removesuffix(KEY_SUFFIX) for key in keys)}
 
 
 def is_image_file(path: Path) -> bool:
