@@ -149,6 +149,21 @@ def test_a_key_of_any_name_is_never_taken_for_pictures(tmp_path: Path, key: Path
         assert result.exit_code == 1 and "noise. Name " in result.stderr and not (tmp_path / "out").exists()
 
 
+def test_originals_beside_a_key_that_is_called_after_them_are_not_left_aside(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "all", "photos/a.png", "photos/b.png", "loose.png")
+    key = key.rename(root / "photos.protector")
+    succeed("protect", root / "photos", "--protector", key, "--out", tmp_path / "copies")
+    assert [str(path) for path in list_folder(root).pictures] == ["loose.png", "photos/a.png", "photos/b.png"]
+    # Nor is an original a copy that has its name and size.
+    copy, original = tmp_path / "copies" / "a.png", root / "photos" / "a.png"
+    original.write_bytes(original.read_bytes().ljust(copy.stat().st_size, b"\0"))
+    assert Path("photos/a.png") in list_folder(root).pictures
+    (tmp_path / "copies").rename(root / "photos" / "new")
+    (root / "photos").rename(root / "old")
+    (root / "old" / "new").rename(root / "photos")
+    assert [str(path) for path in list_folder(root).pictures] == ["loose.png", "old/a.png", "old/b.png"]
+
+
 def test_a_new_key_does_not_go_among_pictures_under_a_name_like_theirs(tmp_path: Path) -> None:
     root = tree(tmp_path / "photos", "a.jpg")
     words = ["protect", root / "a.jpg", "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny", "--protector"]

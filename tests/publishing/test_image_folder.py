@@ -14,10 +14,11 @@ from tests.stored import DAMAGE, contents, flip_a_bit, snapshot
 from uc_hf import UCProtector
 from uc_hf.data.folders import list_folder
 from uc_hf.data.images import Container
+from uc_hf.data.made import State
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.publishing import image_folder
 from uc_hf.publishing.image_folder import unfinished
-from uc_hf.publishing.manifest import Manifest, State, digest_of
+from uc_hf.publishing.manifest import Manifest, digest_of
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import compare

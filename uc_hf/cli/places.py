@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uc_hf.data.folders import is_image_file, pick
-from uc_hf.data.made import KEY_SUFFIX, is_key
+from uc_hf.data.made import KEY_SUFFIX, OUTPUTS, is_key, is_output
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.manifest import lists_files_of
 from uc_hf.publishing.parts import FOLDER, Part
-
-
-OUTPUTS = "outputs"
-"""The folder beside a protector's files that holds the manifest of each output which it has written."""
 
 
 UNPACKING = 60
@@ -158,23 +153,13 @@ def check_places(source: str, out: Path, key: Path) -> None:
             f"the output {out} would lie within {shown(around)}, copies of an earlier run that another key may have "
             "made. Choose another --out."
         )
-    if Path(source).is_dir() and _is_output(Path(source)):
+    if Path(source).is_dir() and is_output(Path(source)):
         raise OutputError(f"{source} holds protected copies, made by the protector beside it. Name the originals.")
-
-
-def _is_output(folder: Path) -> bool:
-    """Whether the protector that lies beside a folder has made what it holds."""
-    place = folder.resolve()
-    try:
-        manifests = [*(place.parent / f"{place.name}{KEY_SUFFIX}" / OUTPUTS).glob("*.jsonl")]
-    except OSError:
-        return False  # a name that is too long for a key's, or what may not be read
-    return any(lists_files_of(manifest, place) for manifest in manifests)
 
 
 def _output_around(place: Path) -> Path | None:
     """The output of an earlier run in which a place lies."""
-    return next((folder for folder in place.resolve().parents if _is_output(folder)), None)
+    return next((folder for folder in place.resolve().parents if is_output(folder)), None)
 
 
 def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:

@@ -11,12 +11,13 @@ from uc_hf.data import images
 from uc_hf.data.batches import in_batches
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.folders import Folder, check_folder, list_folder
+from uc_hf.data.made import Seen, State
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import ImageError, OutputError, shown
 from uc_hf.files import write_whole
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.manifest import Manifest, Seen, State, digest_of
+from uc_hf.publishing.manifest import Manifest, digest_of
 from uc_hf.publishing.outcome import Outcome, spread
 
 

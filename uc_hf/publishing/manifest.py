@@ -8,55 +8,12 @@ that is damaged, or belongs to another protector, is ignored, and its copy is ma
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
+from uc_hf.data.made import Entry, Seen, State, digest_of_file, read_entries
 from uc_hf.files import cannot_write, sync, write_whole
 from uc_hf.publishing.marks import Work
-
-
-class State(NamedTuple):
-    """Properties of a file that are known without reading it.
-
-    Attributes:
-        size: in bytes.
-        modified: time of the last write in nanoseconds; programs can set it back.
-        changed: time of the last change of any kind in nanoseconds; it cannot be set back.
-    """
-
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The state of a file now."""
-        told = path.stat()
-        return cls(told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-
-
-class Seen(NamedTuple):
-    """A file at some time: the digest of its bytes, and its state."""
-
-    digest: str
-    state: State
-
-    def again(self, path: Path, digest: Callable[[Path], str], *, verify: bool) -> "Seen | None":
-        """The file now; None if its bytes have changed. With an unchanged state they are only read to `verify`."""
-        now = State.of(path)
-        if now == self.state and not verify:
-            return self
-        same = now.size == self.state.size and digest(path) == self.digest
-        return Seen(self.digest, now) if same else None
-
-
-class Entry(NamedTuple):
-    """A finished copy, its original if that is a file, and whether the copy carries the noise."""
-
-    copy: Seen
-    original: Seen | None
-    protected: bool
 
 
 class Manifest:
@@ -72,7 +29,7 @@ class Manifest:
 
     def __init__(self, path: Path, work: Work) -> None:
         self._path, self._work = path, work
-        self._entries = dict(_read(path, self._mark))
+        self._entries = dict(read_entries(path, self._mark))
         self._lines: list[str] = []
         self.changed: set[str] = set()
 
@@ -194,36 +151,3 @@ class Manifest:
 def digest_of(data: bytes) -> str:
     """The digest of a copy's bytes, which are public."""
     return hashlib.sha256(data).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """The digest of a copy of any size, read in parts."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def lists_files_of(path: Path, folder: Path) -> bool:
-    """Whether a protected copy that a manifest of any protector lists lies in a folder, by its name and size."""
-    return any(
-        entry.protected and (folder / name).is_file() and State.of(folder / name).size == entry.copy.state.size
-        for name, entry in _read(path)
-    )
-
-
-def _read(path: Path, mark: str | None = None) -> Iterator[tuple[str, Entry]]:
-    """The entries of one protector, or of any, in the order in which they were written."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                of, name, copy, original, protected = json.loads(line)
-                if mark in (None, of):
-                    yield str(name), Entry(_seen(copy), original and _seen(original), protected)
-            except (TypeError, ValueError):
-                continue  # damaged, or empty
-
-
-def _seen(values: list) -> Seen:
-    digest, *state = values
-    return Seen(digest, State(*state))
