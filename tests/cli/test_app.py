@@ -256,6 +256,20 @@ def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles:
     assert "--test" in result.stderr
 
 
+@pytest.mark.parametrize("within", ["out", "out/report", "tiles/report"])
+def test_no_report_is_written_into_a_set(
+    protected: tuple[Path, dict], saved: Path, tmp_path: Path, within: str
+) -> None:
+    out = (protected[0] if within.startswith("out") else saved).parent / within
+    before = contents(out.parent)
+    score = ["score", protected[0], "--clean", saved]
+    trace = ["trace", "uc_hf/tiny", "--protector", protected[0].with_name("out.protector"), "--originals", saved]
+    for words in (score, trace):
+        result = invoke(*words, "--out", out)
+        assert result.exit_code == 1 and f"the report {out} would lie within " in result.stderr
+    assert contents(out.parent) == before
+
+
 def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict], tmp_path: Path) -> None:
     key = protected[0].with_name("out.protector")
     facts = json.loads(succeed("inspect", key, "--json", "--picture", tmp_path / "noise.png"))

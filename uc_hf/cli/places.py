@@ -114,7 +114,7 @@ def check_key(source: str, key: Path) -> None:
             f"the protector {key} would lie within the source {source}, and the picture of its noise would become one "
             "of the images. Choose another --protector."
         )
-    if (around := _output_around(key)) is not None:
+    if (around := output_around(key)) is not None:
         raise OutputError(
             f"the protector {key} would lie within {shown(around)}, copies of an earlier run, and be published with "
             "them: it is the key that removes the noise. Choose another --protector."
@@ -148,7 +148,7 @@ def check_places(source: str, out: Path, key: Path) -> None:
         )
     if (out.exists() and not out.is_dir()) or is_image_file(out):
         raise OutputError(f"copies go into a folder, and {out} is a file. Choose another --out.")
-    if (around := _output_around(out)) is not None:
+    if (around := output_around(out)) is not None:
         raise OutputError(
             f"the output {out} would lie within {shown(around)}, copies of an earlier run that another key may have "
             "made. Choose another --out."
@@ -157,7 +157,7 @@ def check_places(source: str, out: Path, key: Path) -> None:
         raise OutputError(f"{source} holds protected copies, made by the protector beside it. Name the originals.")
 
 
-def _output_around(place: Path) -> Path | None:
+def output_around(place: Path) -> Path | None:
     """The output of an earlier run in which a place lies."""
     return next((folder for folder in place.resolve().parents if is_output(folder)), None)
 

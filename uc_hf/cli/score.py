@@ -14,6 +14,7 @@ from rich.table import Table
 
 from uc_hf.cli.console import cell, say_text
 from uc_hf.cli.places import only_run_in
+from uc_hf.cli.sets import check_report
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
@@ -136,6 +137,7 @@ def score_sets(
     Raises:
         UCError: of any kind, with the remedy.
     """
+    check_report(out, {"protected": protected, "--clean": clean, "--test": test})
     with nullcontext() if out is None else only_run_in(out, SCORECARD, REPORT):
         originals, copies = open_dataset(clean), open_dataset(protected)
         train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
