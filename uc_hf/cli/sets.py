@@ -1,10 +1,11 @@
-"""The sets that a measurement reads: no report lies within one that is published."""
+"""The sets that a measurement reads: none stands in for another, and no report lies within one that is published."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from uc_hf.cli.places import output_around
-from uc_hf.errors import OutputError, shown
+from uc_hf.data.made import is_output
+from uc_hf.errors import DatasetError, OutputError, shown
 
 
 def check_report(out: Path | None, sets: Mapping[str, str | None]) -> None:
@@ -28,3 +29,35 @@ def check_report(out: Path | None, sets: Mapping[str, str | None]) -> None:
             f"the report {out} would lie within {shown(around)}. It tells of the originals and the key, and would be "
             "published with what lies there. Choose another --out."
         )
+
+
+def check_apart(sets: Mapping[str, str | None]) -> None:
+    """Refuse one set under two names, as `check_report` takes them.
+
+    Raises:
+        DatasetError: two are the same.
+    """
+    seen: dict[str | Path, str] = {}
+    for name, source in sets.items():
+        if source is not None and (other := seen.setdefault(place_of(source), name)) != name:
+            raise DatasetError(f"{other} and {name} are the same, {shown(source)}. Name two sets.")
+
+
+def check_clean(option: str, source: str | None, key: str | None) -> None:
+    """Refuse protected copies where clean images are wanted.
+
+    Args:
+        option: with which they are named.
+        source: as the user wrote it.
+        key: the protector that may have made them, besides the one beside them.
+
+    Raises:
+        DatasetError: they are copies.
+    """
+    if source is not None and is_output(Path(source), None if key is None else Path(key)):
+        raise DatasetError(f"{option} {shown(source)} holds protected copies. Name clean images with {option}.")
+
+
+def place_of(source: str) -> str | Path:
+    """What two names of one set have in common."""
+    return Path(source).resolve() if Path(source).exists() else source
