@@ -36,10 +36,17 @@ class State(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A file at some time: the digest of its bytes, and its state."""
+    """A file at some time.
+
+    Attributes:
+        digest: of its bytes.
+        state: then.
+        named: keyed digest of an original's name; None of a copy, and of what earlier versions noted down.
+    """
 
     digest: str
     state: State
+    named: str | None = None
 
     def again(self, path: Path, digest: Callable[[Path], str], *, verify: bool) -> "Seen | None":
         """The file now; None if its bytes have changed. With an unchanged state they are only read to `verify`."""
@@ -47,7 +54,7 @@ class Seen(NamedTuple):
         if now == self.state and not verify:
             return self
         same = now.size == self.state.size and digest(path) == self.digest
-        return Seen(self.digest, now) if same else None
+        return self._replace(state=now) if same else None
 
 
 class Entry(NamedTuple):
@@ -123,5 +130,5 @@ def read_entries(path: Path, mark: str | None = None) -> Iterator[tuple[str, Ent
 
 
 def _seen(values: list) -> Seen:
-    digest, *state = values
-    return Seen(digest, State(*state))
+    digest, size, modified, changed, *named = values
+    return Seen(digest, State(size, modified, changed), *named)

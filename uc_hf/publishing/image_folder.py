@@ -130,7 +130,7 @@ def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
         data = images.file_bytes(root / name)
     except (ImageError, OSError) as error:
         raise ImageError(f"{shown(name)}: {error}") from error
-    return manifest.seen(data, state), data
+    return manifest.seen(root / name, data, state), data
 
 
 def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:
