@@ -189,6 +189,37 @@ def test_the_command_says_what_it_left_out_and_exits_3(tmp_path: Path, key: Path
     assert told.exit_code == 3 and r"d\\x1b[2J.dng" in told.stdout and "\x1b" not in told.stdout
 
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_all_images_that_would_share_a_copy_are_named_at_once(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "photos", *(f"{name}.{kind}" for name in "abcdefg" for kind in ("jpg", "webp")), "a.bmp")
+    result = invoke("protect", root, "--out", tmp_path / "out", "--protector", key)
+    assert result.exit_code == 1 and "7 copies would be those of several images each:" in result.stderr
+    assert "  a.bmp, a.jpg and a.webp would all become a.png\n" in result.stderr
+    assert "  e.jpg and e.webp would both become e.png\n  and 2 more\n" in result.stderr
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_images_that_are_left_out_share_no_copy_with_others(tmp_path: Path, key: Path, parts: int) -> None:
+    root = tree(tmp_path / "photos", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    for name in ("c.heic", "d.heic"):
+        (root / name).write_bytes(HEIC)
+    words = ["protect", root, "--out", tmp_path / "out", "--protector", key]
+    refused = invoke(*words)
+    assert refused.exit_code == 1 and "c.heic and c.jpg would both become c.png" in refused.stderr
+    for options in [["--shard", f"{part + 1}/{parts}"] for part in range(parts)] or [[]]:
+        result = invoke(*words, "--skip-bad", *options)
+        assert result.exit_code == 3 and "c.heic" in result.stdout, result.output
+    if parts:
+        result = invoke("merge", tmp_path / "out", "--protector", key)
+        assert result.exit_code == 3 and "images that cannot be protected: 2 (the first: c.heic" in result.stdout
+    assert {path.name for path in (tmp_path / "out").glob("*.*")} == {"a.png", "b.png", "c.png", "d.png"}
+    (root / "d.png").write_bytes((root / "a.jpg").read_bytes())
+    again = invoke(*words, "--skip-bad")
+    assert again.exit_code == 1 and "d.jpg and d.png would both become d.png" in again.stderr
+
+
 def test_check_out_push_and_score_mean_the_same_pictures(hub: MiniHub, tmp_path: Path, key: Path) -> None:
     from datasets import load_dataset
 
