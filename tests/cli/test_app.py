@@ -37,6 +37,20 @@ def protected(saved: Path, quick: list[str], tmp_path_factory: pytest.TempPathFa
     return out, json.loads(succeed("protect", saved, "--out", out, *quick, "--json"))
 
 
+@pytest.fixture(scope="module")
+def swapped(tiles: Dataset, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled originals C and D, the copies P of C, and Q of C by the key `mine`."""
+    root = tmp_path_factory.mktemp("swapped")
+    for row in range(12):
+        for name in "CD":
+            file = root / name / "ab"[row % 2] / f"{row}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tiles[row]["image"].save(file)
+    succeed("protect", root / "C", "--out", root / "P", *quick)
+    succeed("protect", root / "C", "--out", root / "Q", "--protector", root / "mine", *quick)
+    return root
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -258,6 +272,52 @@ def test_score_says_which_test_set_it_lacks(protected: tuple[Path, dict], tiles:
     same = invoke("score", protected[0], "--clean", tmp_path / "clean.parquet", "--test", "train")
     assert same.exit_code == 1 and "networks are trained on it" in same.stderr
     assert "--test" in result.stderr
+
+
+@pytest.mark.parametrize("within", ["out", "out/report", "tiles/report"])
+def test_no_report_is_written_into_a_set(
+    protected: tuple[Path, dict], saved: Path, tmp_path: Path, within: str
+) -> None:
+    out = (protected[0] if within.startswith("out") else saved).parent / within
+    before = contents(out.parent)
+    score = ["score", protected[0], "--clean", saved]
+    trace = ["trace", "uc_hf/tiny", "--protector", protected[0].with_name("out.protector"), "--originals", saved]
+    for words in (score, trace):
+        result = invoke(*words, "--out", out)
+        assert result.exit_code == 1 and f"the report {out} would lie within " in result.stderr
+    assert contents(out.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("score C --clean C", "the protected set and --clean are the same"),
+        ("score P --clean P", "the protected set and --clean are the same"),
+        ("score C --clean P", "--clean P holds protected copies"),
+        ("score P --clean C --test C", "--clean and --test are the same"),
+        ("score C --clean D --test C", "the protected set and --test are the same"),
+        ("score C --clean D --test P", "--test P holds protected copies"),
+        ("trace M --protector P.protector --originals P", "--originals P holds protected copies"),
+        ("trace M --protector mine --originals Q", "--originals Q holds protected copies"),
+        ("trace M --protector mine --originals C --published C", "--originals and --published are the same"),
+        ("trace M --protector mine --originals C --unseen C", "--originals and --unseen are the same"),
+        ("trace M --protector mine --originals C --unseen Q", "--unseen Q holds protected copies"),
+    ],
+)
+def test_swapped_and_equal_sets_are_not_measured(
+    swapped: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(swapped)
+    result = invoke(*words.split())
+    assert result.exit_code == 1 and said in result.stderr, result.output
+
+
+def test_a_test_split_that_lies_in_the_protected_set_may_test(
+    protected: tuple[Path, dict], tiles: Dataset, tmp_path: Path
+) -> None:
+    tiles.select(range(64)).to_parquet(tmp_path / "clean.parquet")
+    short = ["--seeds", "1", "--epochs", "1", "--image-size", "16", "--test", protected[0]]
+    succeed("score", protected[0], "--clean", tmp_path / "clean.parquet", *short)
 
 
 def test_inspect_shows_settings_clusters_and_noise(protected: tuple[Path, dict], tmp_path: Path) -> None:

@@ -72,6 +72,20 @@ def test_a_name_that_has_no_room_for_its_copys_suffix_is_told_before_the_fit(
     assert result.exit_code == 1 and "File name too long" in result.stderr
 
 
+@pytest.mark.parametrize("words", [["--out", "out/more"], ["--out", "more", "--protector", "out/deep/key"]])
+def test_nothing_is_written_into_the_output_of_an_earlier_run(
+    photos: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    succeed("protect", photos, "--out", "out", *quick)
+    before = contents(tmp_path)
+    result = invoke("protect", photos, *words, *quick)
+    assert result.exit_code == 1 and f"would lie within {tmp_path / 'out'}, copies of an earlier run" in result.stderr
+    assert contents(tmp_path) == before
+    (tmp_path / "out.protector").rename(tmp_path / "elsewhere")  # what is no output any more
+    succeed("protect", photos, *words, *quick)
+
+
 def test_the_working_directory_is_an_output_with_its_protector_beside_it(
     photos: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,40 @@ def key(fitted: UCProtector, tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
+def test_a_key_of_any_name_is_never_taken_for_pictures(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "photos", "a.jpg", "deep/b.jpg")
+    key.rename(root / "deep" / "mine")
+    folder = list_folder(root)
+    assert [str(path) for path in folder.pictures] == ["a.jpg", "deep/b.jpg"]
+    assert folder.noted == {folders.KEYS: [Path("deep/mine")]}
+    for source in (root / "deep" / "mine", root / "deep" / "mine" / "noise.png"):
+        result = invoke("protect", source, "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny")
+        assert result.exit_code == 1 and "noise. Name " in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_originals_beside_a_key_that_is_called_after_them_are_not_left_aside(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "all", "photos/a.png", "photos/b.png", "loose.png")
+    key = key.rename(root / "photos.protector")
+    succeed("protect", root / "photos", "--protector", key, "--out", tmp_path / "copies")
+    assert [str(path) for path in list_folder(root).pictures] == ["loose.png", "photos/a.png", "photos/b.png"]
+    # Nor is an original a copy that has its name and size.
+    copy, original = tmp_path / "copies" / "a.png", root / "photos" / "a.png"
+    original.write_bytes(original.read_bytes().ljust(copy.stat().st_size, b"\0"))
+    assert Path("photos/a.png") in list_folder(root).pictures
+    (tmp_path / "copies").rename(root / "photos" / "new")
+    (root / "photos").rename(root / "old")
+    (root / "old" / "new").rename(root / "photos")
+    assert [str(path) for path in list_folder(root).pictures] == ["loose.png", "old/a.png", "old/b.png"]
+
+
+def test_a_new_key_does_not_go_among_pictures_under_a_name_like_theirs(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", "a.jpg")
+    words = ["protect", root / "a.jpg", "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny", "--protector"]
+    result = invoke(*words, root / "mine")
+    assert result.exit_code == 1 and f"{root / 'mine'} would lie among the pictures in {root}" in result.stderr
+    succeed(*words, root / "mine.protector")
+
+
 def test_the_command_says_what_it_left_out_and_exits_3(tmp_path: Path, key: Path) -> None:
     root = tree(tmp_path / "photos", "a.jpg", "b.jpg")
     words = ["protect", root, "--out", tmp_path / "out", "--protector", key]
@@ -153,6 +187,37 @@ def test_the_command_says_what_it_left_out_and_exits_3(tmp_path: Path, key: Path
     assert "Not published: links that lead nowhere: 1 (gone.jpg)" in result.stdout
     told = invoke(*words, "--json")
     assert told.exit_code == 3 and r"d\\x1b[2J.dng" in told.stdout and "\x1b" not in told.stdout
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_all_images_that_would_share_a_copy_are_named_at_once(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "photos", *(f"{name}.{kind}" for name in "abcdefg" for kind in ("jpg", "webp")), "a.bmp")
+    result = invoke("protect", root, "--out", tmp_path / "out", "--protector", key)
+    assert result.exit_code == 1 and "7 copies would be those of several images each:" in result.stderr
+    assert "  a.bmp, a.jpg and a.webp would all become a.png\n" in result.stderr
+    assert "  e.jpg and e.webp would both become e.png\n  and 2 more\n" in result.stderr
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_images_that_are_left_out_share_no_copy_with_others(tmp_path: Path, key: Path, parts: int) -> None:
+    root = tree(tmp_path / "photos", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    for name in ("c.heic", "d.heic"):
+        (root / name).write_bytes(HEIC)
+    words = ["protect", root, "--out", tmp_path / "out", "--protector", key]
+    refused = invoke(*words)
+    assert refused.exit_code == 1 and "c.heic and c.jpg would both become c.png" in refused.stderr
+    for options in [["--shard", f"{part + 1}/{parts}"] for part in range(parts)] or [[]]:
+        result = invoke(*words, "--skip-bad", *options)
+        assert result.exit_code == 3 and "c.heic" in result.stdout, result.output
+    if parts:
+        result = invoke("merge", tmp_path / "out", "--protector", key)
+        assert result.exit_code == 3 and "images that cannot be protected: 2 (the first: c.heic" in result.stdout
+    assert {path.name for path in (tmp_path / "out").glob("*.*")} == {"a.png", "b.png", "c.png", "d.png"}
+    (root / "d.png").write_bytes((root / "a.jpg").read_bytes())
+    again = invoke(*words, "--skip-bad")
+    assert again.exit_code == 1 and "d.jpg and d.png would both become d.png" in again.stderr
 
 
 def test_check_out_push_and_score_mean_the_same_pictures(hub: MiniHub, tmp_path: Path, key: Path) -> None:

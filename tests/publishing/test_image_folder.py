@@ -1,6 +1,7 @@
 """Protected folders on disk: the same tree, the same names, and a job that goes on where it stopped."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,12 +13,13 @@ from PIL import Image as PILImage
 
 from tests.stored import DAMAGE, contents, flip_a_bit, snapshot
 from uc_hf import UCProtector
-from uc_hf.data.folders import list_folder
+from uc_hf.data.folders import Folder, list_folder, pick
 from uc_hf.data.images import Container
+from uc_hf.data.made import State
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.publishing import image_folder
 from uc_hf.publishing.image_folder import unfinished
-from uc_hf.publishing.manifest import Manifest, State, digest_of
+from uc_hf.publishing.manifest import Manifest, digest_of
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import compare
@@ -30,7 +32,7 @@ def manifest_of(out: Path, protector: UCProtector) -> Manifest:
     return Manifest(out.with_name(f"{out.name}.jsonl"), Work.of(protector, "album"))
 
 
-def protect_folder(source: Path, out: Path, protector: UCProtector, **options: object) -> Outcome:
+def protect_folder(source: Path | Folder, out: Path, protector: UCProtector, **options: object) -> Outcome:
     """As a run of its own does it: all that it knows of earlier ones is on the disk."""
     manifest = manifest_of(out, protector)
     manifest.begin()
@@ -158,7 +160,8 @@ def test_to_verify_reads_what_looks_finished(album: Path, tmp_path: Path, fitted
     copies = folder.copies(Container("png"))
     # As a failing disk leaves it: other bytes, and nothing else that is not as it was noted.
     flip_a_bit(out / "web.png")
-    original = manifest.seen((album / "web.webp").read_bytes(), State.of(album / "web.webp"))
+    webp = album / "web.webp"
+    original = manifest.seen(webp, webp.read_bytes(), State.of(webp))
     manifest.add("web.png", out / "web.png", digest_of(b"what was written"), original)
     assert unfinished(folder, [], copies, out, manifest) == []
     assert unfinished(folder, [], copies, out, manifest, verify=True) == [Path("web.webp")]
@@ -229,6 +232,33 @@ def test_two_files_that_would_become_one_are_refused(album: Path, tmp_path: Path
     with pytest.raises(DatasetError, match=r"first\.jpg and first\.png would both become first\.png"):
         protect_folder(album, tmp_path / "out", fitted)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_copy_of_one_original_is_not_replaced_by_that_of_another(
+    album: Path, tmp_path: Path, fitted: UCProtector
+) -> None:
+    out = tmp_path / "out"
+    protect_folder(pick([album / "first.jpg"]), out, fitted)
+    before = contents(out)
+    PILImage.new("RGB", (30, 30), "navy").save(album / "first.png")
+    with pytest.raises(DatasetError, match=r"first\.png is the copy of .*first\.jpg, and .*first\.png would take its"):
+        protect_folder(pick([album / "first.png"]), out, fitted)
+    assert contents(out) == before and protect_folder(pick([album / "first.jpg"]), out, fitted).already == 1
+    (album / "first.jpg").unlink()  # the photo was edited, and stored as another kind of file
+    assert protect_folder(pick([album / "first.png"]), out, fitted).again == 1
+
+
+def test_manifests_of_earlier_versions_are_read_and_learn_the_names_of_originals(
+    album: Path, tmp_path: Path, fitted: UCProtector
+) -> None:
+    out, manifest = tmp_path / "out", tmp_path / "out.jsonl"
+    protect_folder(pick([album / "first.jpg"]), out, fitted)
+    mark, name, copy, original, protected = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps([mark, name, copy, original[:4], protected]) + "\n")
+    assert protect_folder(pick([album / "first.jpg"]), out, fitted).already == 1
+    PILImage.new("RGB", (30, 30), "navy").save(album / "first.png")
+    with pytest.raises(DatasetError, match="is the copy of"):
+        protect_folder(pick([album / "first.png"]), out, fitted)
 
 
 def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: Path, fitted: UCProtector) -> None:

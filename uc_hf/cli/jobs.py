@@ -1,6 +1,5 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,11 @@ from uc_hf.data.metadata import NAMES, Metadata, write_metadata
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import BadImage, SettingError
-from uc_hf.files import check_writable
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Made, Splits, common_features, protect_dataset
 from uc_hf.publishing.destination import Destination, Store
-from uc_hf.publishing.image_folder import protect_folder, unfinished
+from uc_hf.publishing.image_folder import check_copies, protect_folder
 from uc_hf.publishing.local import LocalFolder
 from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.marks import JUDGED, Work
@@ -41,6 +39,8 @@ class FolderJob:
     metadata: Metadata | None = None
     picked: bool = False
     """Whether its pictures were named one by one: what else lies in the output is not left over then."""
+    skip_bad: bool = False
+    """Whether images that cannot be protected are left out."""
 
     def check(
         self,
@@ -64,15 +64,7 @@ class FolderJob:
             DatasetError: two images that would have the same copy.
             ImageError: images that cannot be protected, named by their path.
         """
-        container = settings.stored_as
-        copies = self.folder.copies(container, self._clean)
-        ahead = list(copies)
-        if out is not None:
-            check_writable(out, max((copy.name for copy in copies.values()), key=lambda name: len(os.fsencode(name))))
-        if out is not None and manifest is not None:
-            ahead = unfinished(self.folder, self._clean, copies, out, manifest, verify=verify)
-        clean = {name for split in self._clean for name in self.folder.splits[split]}
-        check_folder(self.folder.root, ahead, container, clean, keep_exif=settings.keep_exif)
+        check_copies(self.folder, self.chosen, settings, out, manifest, verify=verify, skip_bad=self.skip_bad)
 
     @property
     def images(self) -> int:
@@ -396,7 +388,7 @@ def open_job(
         described = folder.metadata() if metadata else None
         if metadata and described is None:
             raise SettingError(f"--metadata: the folder {source} holds none of {', '.join(sorted(NAMES))}.")
-        return FolderJob(folder, choose_splits(parts, splits), described, picked)
+        return FolderJob(folder, choose_splits(parts, splits), described, picked, skip_bad)
     if metadata:
         raise SettingError("--metadata is for folders of images; all columns of a dataset go along.")
     opened = open_dataset(str(source), streaming=streaming)

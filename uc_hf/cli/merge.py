@@ -51,6 +51,7 @@ def merge(out: Path, key: Path | None = None) -> Result:
                 for part in parts
             ]
             bad = [*_bad_clean(job, protector, said), *(image for part in parts for image in asked[part].bad)]
+            bad = list(dict.fromkeys(bad))  # all parts name those whose copy would be that of another image
             try:
                 outcome = job.join(finished, bad, out, protector, manifest)
             except PartError as error:

@@ -7,18 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from uc_hf.data.folders import KEY_SUFFIX, is_image_file, pick
+from uc_hf.data.folders import is_image_file, pick
+from uc_hf.data.made import KEY_SUFFIX, OUTPUTS, is_key, is_output
 from uc_hf.data.sources import image_folder, open_dataset
 from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.manifest import lists_files_of
 from uc_hf.publishing.parts import FOLDER, Part
-
-
-OUTPUTS = "outputs"
-"""The folder beside a protector's files that holds the manifest of each output which it has written."""
 
 
 UNPACKING = 60
@@ -58,6 +54,7 @@ def decide(source: str | Sequence[Path], out: Path | None, key: Path | None, pus
         root = pick(source).root
         if out is not None and out.resolve() == root.resolve():
             raise OutputError(f"the output {out} holds the originals. Choose another --out.")
+        _check_new_key(source, folder)
         source = f"pictures in {root}"
     if out is not None:
         check_places(source, out, folder)
@@ -88,6 +85,20 @@ def beside_output(out: Path | None, push_to: str | None) -> Path:
     return named.with_name(f"{named.name}{KEY_SUFFIX}")
 
 
+def _check_new_key(pictures: Sequence[Path], key: Path) -> None:
+    """Refuse to put a protector among pictures where its name does not tell it from a folder of theirs.
+
+    Raises:
+        OutputError: it would lie there.
+    """
+    among = [file.parent for file in pictures if file.parent.resolve() in key.resolve().parents]
+    if among and not key.name.endswith(KEY_SUFFIX) and not is_key(key):
+        raise OutputError(
+            f"the protector {key} would lie among the pictures in {among[0]}, and the picture of its noise could be "
+            f"taken for one of them. Choose another --protector, or a name that ends in {KEY_SUFFIX}."
+        )
+
+
 def check_key(source: str, key: Path) -> None:
     """Refuse a protector's folder that holds something else, or lies within the source and would be published.
 
@@ -96,12 +107,17 @@ def check_key(source: str, key: Path) -> None:
         key: the protector's folder.
 
     Raises:
-        OutputError: it lies within the source, is a file, or is filled with what is no protector.
+        OutputError: it lies within the source or an earlier output, is a file, or is filled with what is no protector.
     """
     if Path(source).is_dir() and Path(source).resolve() in key.resolve().parents:
         raise OutputError(
             f"the protector {key} would lie within the source {source}, and the picture of its noise would become one "
             "of the images. Choose another --protector."
+        )
+    if (around := output_around(key)) is not None:
+        raise OutputError(
+            f"the protector {key} would lie within {shown(around)}, copies of an earlier run, and be published with "
+            "them: it is the key that removes the noise. Choose another --protector."
         )
     if key.exists() and not key.is_dir():
         raise OutputError(f"{key} is a file. Choose another name.")
@@ -118,7 +134,7 @@ def check_places(source: str, out: Path, key: Path) -> None:
         key: the protector's folder.
 
     Raises:
-        OutputError: one lies within another, is a file, or holds what this job has not written.
+        OutputError: one lies within another or an earlier output, is a file, or holds what this job has not written.
     """
     inside, place = out.resolve(), key.resolve()
     if Path(source).exists():
@@ -132,15 +148,18 @@ def check_places(source: str, out: Path, key: Path) -> None:
         )
     if (out.exists() and not out.is_dir()) or is_image_file(out):
         raise OutputError(f"copies go into a folder, and {out} is a file. Choose another --out.")
-    if Path(source).is_dir() and _is_output(Path(source)):
+    if (around := output_around(out)) is not None:
+        raise OutputError(
+            f"the output {out} would lie within {shown(around)}, copies of an earlier run that another key may have "
+            "made. Choose another --out."
+        )
+    if Path(source).is_dir() and is_output(Path(source)):
         raise OutputError(f"{source} holds protected copies, made by the protector beside it. Name the originals.")
 
 
-def _is_output(folder: Path) -> bool:
-    """Whether the protector that lies beside a folder has made what it holds."""
-    place = folder.resolve()
-    manifests = (place.with_name(f"{place.name}{KEY_SUFFIX}") / OUTPUTS).glob("*.jsonl")
-    return any(lists_files_of(manifest, place) for manifest in manifests)
+def output_around(place: Path) -> Path | None:
+    """The output of an earlier run in which a place lies."""
+    return next((folder for folder in place.resolve().parents if is_output(folder)), None)
 
 
 def check_links(linked: Sequence[Path], out: Path | None, key: Path) -> None:

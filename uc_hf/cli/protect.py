@@ -16,7 +16,8 @@ from uc_hf.cli.parts import Asked, part_of
 from uc_hf.cli.places import Places, check_links, decide, manifest_path, only_run_of, save_protector, unpack_key
 from uc_hf.cli.results import Rehearsal, Result
 from uc_hf.cli.sheet import draw_sheet, sheet_of
-from uc_hf.data.folders import BAD, KEY_SUFFIX
+from uc_hf.data.folders import BAD
+from uc_hf.data.made import KEY_SUFFIX
 from uc_hf.data.progress import Bar, warnings_heard
 from uc_hf.errors import BadImage, BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole

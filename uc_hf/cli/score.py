@@ -14,6 +14,7 @@ from rich.table import Table
 
 from uc_hf.cli.console import cell, say_text
 from uc_hf.cli.places import only_run_in
+from uc_hf.cli.sets import check_apart, check_clean, check_report
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column as find_image_column
@@ -136,10 +137,13 @@ def score_sets(
     Raises:
         UCError: of any kind, with the remedy.
     """
+    check_report(out, {"protected": protected, "--clean": clean, "--test": test})
+    check_apart({"the protected set": protected, "--clean": clean})
+    check_clean("--clean", clean, protector)
     with nullcontext() if out is None else only_run_in(out, SCORECARD, REPORT):
         originals, copies = open_dataset(clean), open_dataset(protected)
         train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
-        tested = _test_set(originals, clean, test)
+        tested = _test_set(originals, clean, test, protected, protector)
         key = None if protector is None else open_protector(protector)
         if key is not None:
             train_sets = with_controls(key, train_sets["clean"], train_sets["protected"])
@@ -209,10 +213,17 @@ def _train_name(splits: datasets.DatasetDict, source: str) -> str:
     return "train" if "train" in splits else names[0]
 
 
-def _test_set(clean: datasets.DatasetDict, source: str, test: str | None) -> datasets.Dataset:
+def _test_set(
+    clean: datasets.DatasetDict, source: str, test: str | None, protected: str, protector: str | None
+) -> datasets.Dataset:
     if test is not None and test not in clean:
         other = open_dataset(test)
-        return other[next((name for name in TEST_SPLITS if name in other), next(iter(other)))]
+        kept_back = next((name for name in TEST_SPLITS if name in other), None)
+        if kept_back is None:
+            check_apart({"--clean": source, "--test": test})
+            check_apart({"the protected set": protected, "--test": test})
+            check_clean("--test", test, protector)
+        return other[kept_back or next(iter(other))]
     name = test or next((name for name in TEST_SPLITS if name in clean), None)
     if name is None:
         raise DatasetError(

@@ -11,6 +11,7 @@ from huggingface_hub import DatasetCard
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from uc_hf.cli.console import say_lines
+from uc_hf.cli.sets import check_apart, check_clean, check_report
 from uc_hf.data.sources import open_dataset
 from uc_hf.data.splits import TEST_SPLITS, choose_splits
 from uc_hf.errors import SettingError
@@ -61,6 +62,11 @@ def trace(
     Raises:
         UCError: of any kind, with the remedy.
     """
+    sets = {"--originals": originals, "--published": published, "--unseen": unseen}
+    check_report(out, sets)
+    check_apart(sets)
+    for option in ("--originals", "--unseen"):
+        check_clean(option, sets[option], protector)
     key = open_protector(protector)
     clean = open_dataset(originals)
     others = _unseen(clean, unseen)

@@ -19,15 +19,13 @@ from uc_hf.data.checks import Look
 from uc_hf.data.container import Container
 from uc_hf.data.exif import without_metadata
 from uc_hf.data.images import file_bytes
+from uc_hf.data.made import is_key, made_here
 from uc_hf.data.metadata import NAMES, Metadata, read_metadata
 from uc_hf.data.splits import TEST_SPLITS
-from uc_hf.errors import BadImage, DatasetError, ImageError, shown
+from uc_hf.errors import BadImage, BadImages, DatasetError, ImageError, shown
 
 
 logger = logging.getLogger(__name__)
-
-KEY_SUFFIX = ".protector"
-"""Of the folder with the protector, beside the output that is named as it is without."""
 
 IMAGE_SUFFIXES = frozenset(
     ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
@@ -122,19 +120,23 @@ class Folder:
         Raises:
             DatasetError: there is no image, or two images would have the same copy.
         """
-        keep = {path for split, paths in self.splits.items() if split in clean for path in paths}
-        copies: dict[Path, Path] = {}
-        originals: dict[Path, Path] = {}
-        for path in self.pictures:
-            copy = path if path in keep else path.with_suffix(container.suffix)
-            if copy in originals:
-                raise DatasetError(
-                    f"{shown(originals[copy])} and {shown(path)} would both become {shown(copy)}. Rename one of them."
-                )
-            copies[path], originals[copy] = copy, path
+        copies = self._named(container, clean)
+        if twins := self.twins(container, clean):
+            raise DatasetError(_too_many(twins))
         if not copies:
             raise DatasetError(f"the folder {self.root} holds no images: there is nothing to protect.")
         return copies if self.only is None else {path: copies[path] for path in copies if path in self.only}
+
+    def twins(self, container: Container, clean: Sequence[str] = ()) -> dict[Path, list[Path]]:
+        """The copies that several images would have, and these images; arguments as of `copies`."""
+        originals: dict[Path, list[Path]] = defaultdict(list)
+        for path, copy in self._named(container, clean).items():
+            originals[copy].append(path)
+        return {copy: paths for copy, paths in originals.items() if len(paths) > 1}
+
+    def _named(self, container: Container, clean: Sequence[str]) -> dict[Path, Path]:
+        keep = {path for split, paths in self.splits.items() if split in clean for path in paths}
+        return {path: path if path in keep else path.with_suffix(container.suffix) for path in self.pictures}
 
     @cached_property
     def classes(self) -> tuple[list[str], dict[Path, int | None]]:
@@ -193,8 +195,10 @@ def list_folder(root: Path) -> Folder:
     """Walk a folder. Links to files and folders are followed, each folder once; no file is opened.
 
     Raises:
-        DatasetError: the folder itself cannot be read.
+        DatasetError: the folder itself cannot be read, or is a protector's.
     """
+    if is_key(root):
+        raise DatasetError(f"{shown(root)} is a protector: its pictures show the noise. Name the originals.")
     walk = _Walk(root)
     walk.run()
     found = {kind: sorted(paths) for kind, paths in sorted(walk.found.items())}
@@ -207,7 +211,7 @@ def pick(files: Sequence[Path]) -> Folder:
     """Pictures that are named one by one, as a folder that holds nothing else: the one in which all of them lie.
 
     Raises:
-        DatasetError: one is not there, or is no picture by its name.
+        DatasetError: one is not there, is no picture by its name, or shows a protector's noise.
     """
     for file in files:
         if not file.is_file():
@@ -215,6 +219,8 @@ def pick(files: Sequence[Path]) -> Folder:
             raise DatasetError(f"{shown(file)} {kind}. Several sources are files of pictures, each of them.")
         if not is_image_file(file):
             raise DatasetError(f"{shown(file)} is no picture by its name. Several sources are files of pictures.")
+        if is_key(file.parent):
+            raise DatasetError(f"{shown(file)} lies in a protector and shows its noise. Name originals.")
     places = sorted({file.parent.resolve() / file.name for file in files})
     root = Path(os.path.commonpath([place.parent for place in places]))
     return Folder(root, [place.relative_to(root) for place in places], [], left_out={}, noted={}, linked=[])
@@ -264,7 +270,7 @@ class _Walk:
             except OSError:
                 self.found[UNREADABLE].append(folder)
                 continue
-            if made := _made_here(entries):
+            if made := made_here(entries):
                 self.found[KEYS] += [folder / entry.name for entry in entries if entry.name in made]
                 entries = [entry for entry in entries if entry.name not in made]
             pending += [path for entry in entries if (path := self._enter(entry, folder / entry.name)) is not None]
@@ -292,12 +298,6 @@ class _Walk:
         return None
 
 
-def _made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
-    """The names of protectors' folders, whose pictures show the noise, and of the outputs that they lie beside."""
-    keys = [at.name for at in entries if at.name.endswith(KEY_SUFFIX) and Path(at.path, "config.json").is_file()]
-    return {*keys, *(key.removesuffix(KEY_SUFFIX) for key in keys)}
-
-
 def is_image_file(path: Path) -> bool:
     """Whether a file is an image by its suffix."""
     return path.suffix.lower() in IMAGE_SUFFIXES
@@ -311,19 +311,28 @@ def check_folder(
     *,
     keep_exif: bool = False,
 ) -> None:
-    """Check every image of a folder before time is spent on any.
-
-    Args:
-        root: the folder.
-        names: names of its images.
-        container: format in which they will be stored.
-        clean: images that will be copied without protection and without their EXIF.
-        keep_exif: whether the EXIF of copied images stays.
+    """Check every image of a folder before time is spent on any; arguments as of `look_at`.
 
     Raises:
         BadImages: some images cannot be protected, or not be copied.
     """
     look = Look(container)
+    look_at(look, root, names, clean, keep_exif=keep_exif)
+    look.end()
+
+
+def look_at(
+    look: Look, root: Path, names: Sequence[Path], clean: Collection[Path] = (), *, keep_exif: bool = False
+) -> None:
+    """Check images of a folder, with others that the look has seen.
+
+    Args:
+        look: for the format in which they will be stored.
+        root: the folder.
+        names: names of its images.
+        clean: images that will be copied without protection and without their EXIF.
+        keep_exif: whether the EXIF of copied images stays.
+    """
     protected = [name for name in names if name not in clean]
     look.at(((BadImage(name, shown(name), ""), root / name) for name in protected), len(protected))
     for name in (name for name in names if name in clean and not keep_exif):
@@ -331,7 +340,20 @@ def check_folder(
             without_metadata(file_bytes(root / name))
         except ImageError as error:
             look.bad.append(BadImage(name, shown(name), str(error)))
-    look.end()
+
+
+def _too_many(twins: Mapping[Path, Sequence[Path]]) -> str:
+    """What is wrong with images that would have the same copies."""
+    said = [
+        f"{', '.join(map(shown, paths[:-1]))} and {shown(paths[-1])} would {'both' if len(paths) == 2 else 'all'} "
+        f"become {shown(copy)}"
+        for copy, paths in twins.items()
+    ]
+    if len(said) == 1:
+        return f"{said[0]}. Rename one of them."
+    more = [f"  and {len(said) - BadImages.SHOWN} more"] if len(said) > BadImages.SHOWN else []
+    named = "\n".join([*(f"  {line}" for line in said[: BadImages.SHOWN]), *more])
+    return f"{len(said):,} copies would be those of several images each:\n{named}\nRename all but one of each."
 
 
 def summary(paths: Sequence[Path | str]) -> str:

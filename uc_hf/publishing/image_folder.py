@@ -3,20 +3,24 @@
 A copy is finished if the manifest lists it and neither it nor its original has changed since. Datasets: `dataset`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uc_hf.data import images
 from uc_hf.data.batches import in_batches
+from uc_hf.data.checks import Look
 from uc_hf.data.exif import without_metadata
-from uc_hf.data.folders import Folder, check_folder, list_folder
+from uc_hf.data.folders import Folder, check_folder, list_folder, look_at
+from uc_hf.data.made import Seen, State
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import ImageError, OutputError, shown
-from uc_hf.files import write_whole
+from uc_hf.files import check_writable, write_whole
+from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.manifest import Manifest, Seen, State, digest_of
+from uc_hf.publishing.manifest import Manifest, digest_of
 from uc_hf.publishing.outcome import Outcome, spread
 
 
@@ -90,6 +94,54 @@ def protect_folder(
     )
 
 
+def check_copies(
+    folder: Folder,
+    chosen: Sequence[str],
+    settings: CommonSettings,
+    out: Path | None,
+    manifest: Manifest | None,
+    *,
+    verify: bool = False,
+    skip_bad: bool = False,
+) -> None:
+    """Check every image that has no finished copy, before the first is written.
+
+    Args:
+        folder: the originals.
+        chosen: splits that are protected; the others are copied clean.
+        settings: the protector's.
+        out: the folder of the copies; None if they are only pushed.
+        manifest: the finished files of an earlier run in `out`; None if there was none.
+        verify: read all finished files, even if sizes and times are unchanged.
+        skip_bad: of images that would have the same copy, those that cannot be protected count for none.
+
+    Raises:
+        DatasetError: there is no image, or two images would have the same copy.
+        BadImages: images that cannot be protected, named by their path.
+    """
+    container, look = settings.stored_as, Look(settings.stored_as)
+
+    def carried() -> list[str]:
+        return [split for split in folder.splits if split not in chosen]
+
+    def check(names: Sequence[Path]) -> None:
+        clean = {name for split in carried() for name in folder.splits[split]}
+        look_at(look, folder.root, names, clean, keep_exif=settings.keep_exif)
+
+    twins = [name for names in folder.twins(container, carried()).values() for name in names] if skip_bad else []
+    if twins:
+        check(twins)
+        folder = folder.without(look.bad)
+    copies = folder.copies(container, carried())
+    ahead = list(copies)
+    if out is not None:
+        check_writable(out, max((copy.name for copy in copies.values()), key=lambda name: len(os.fsencode(name))))
+    if out is not None and manifest is not None:
+        ahead = unfinished(folder, carried(), copies, out, manifest, verify=verify)
+    check([name for name in ahead if name not in twins])
+    look.end()
+
+
 def unfinished(
     folder: Folder,
     clean: Sequence[str],
@@ -129,7 +181,7 @@ def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
         data = images.file_bytes(root / name)
     except (ImageError, OSError) as error:
         raise ImageError(f"{shown(name)}: {error}") from error
-    return manifest.seen(data, state), data
+    return manifest.seen(root / name, data, state), data
 
 
 def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from uc_hf.data.made import digest_of_file
 from uc_hf.files import put, write_whole
 from uc_hf.publishing.destination import CARD
-from uc_hf.publishing.manifest import Manifest, digest_of_file
+from uc_hf.publishing.manifest import Manifest
 
 
 class LocalFolder:

@@ -1,62 +1,21 @@
 """The finished files of an output: a copy counts only while it and its original are unchanged.
 
 The manifest is stored in the protector's folder, which is private. The output will be published, so it must not hold
-the times of originals or anything that confirms a guess of them; digests of originals are keyed by the noise as well.
-A line is appended for each copy, so the cost does not grow with their number. The last line of a name is valid. A line
-that is damaged, or belongs to another protector, is ignored, and its copy is made again.
+the times of originals or anything that confirms a guess of them; digests of originals and of their names are keyed by
+the noise as well. A line is appended for each copy, so the cost does not grow with their number. The last line of a
+name is valid. A line that is damaged, or belongs to another protector, is ignored, and its copy is made again.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import os
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
+from uc_hf.data.made import Entry, Seen, State, digest_of_file, read_entries
+from uc_hf.errors import DatasetError, shown
 from uc_hf.files import cannot_write, sync, write_whole
 from uc_hf.publishing.marks import Work
-
-
-class State(NamedTuple):
-    """Properties of a file that are known without reading it.
-
-    Attributes:
-        size: in bytes.
-        modified: time of the last write in nanoseconds; programs can set it back.
-        changed: time of the last change of any kind in nanoseconds; it cannot be set back.
-    """
-
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The state of a file now."""
-        told = path.stat()
-        return cls(told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-
-
-class Seen(NamedTuple):
-    """A file at some time: the digest of its bytes, and its state."""
-
-    digest: str
-    state: State
-
-    def again(self, path: Path, digest: Callable[[Path], str], *, verify: bool) -> "Seen | None":
-        """The file now; None if its bytes have changed. With an unchanged state they are only read to `verify`."""
-        now = State.of(path)
-        if now == self.state and not verify:
-            return self
-        same = now.size == self.state.size and digest(path) == self.digest
-        return Seen(self.digest, now) if same else None
-
-
-class Entry(NamedTuple):
-    """A finished copy, its original if that is a file, and whether the copy carries the noise."""
-
-    copy: Seen
-    original: Seen | None
-    protected: bool
 
 
 class Manifest:
@@ -72,7 +31,7 @@ class Manifest:
 
     def __init__(self, path: Path, work: Work) -> None:
         self._path, self._work = path, work
-        self._entries = dict(_read(path, self._mark))
+        self._entries = dict(read_entries(path, self._mark))
         self._lines: list[str] = []
         self.changed: set[str] = set()
 
@@ -116,11 +75,16 @@ class Manifest:
             original: file of the original, if it is a file.
             protected: whether the copy has to carry the noise.
             verify: read both even if their states are unchanged.
+
+        Raises:
+            DatasetError: it is the copy of another original, which is still there.
         """
         entry = self._entries.get(name)
         if entry is None:
             return False
         now = self._again(entry, copy, original, verify) if entry.protected == protected else None
+        if now is None and original is not None:
+            self._refuse_another(name, entry.original, original)
         if now is None:
             del self._entries[name]
             self.changed.add(name)
@@ -133,15 +97,32 @@ class Manifest:
             finished, source = entry.copy.again(copy, digest_of_file, verify=verify), entry.original
             if source is not None and original is not None:
                 source = source.again(original, self._digest_of_original, verify=verify)
+                source = source and source._replace(named=self._name_of(original))
         except OSError:
             return None  # missing, or unreadable, which the next read reports
         if finished is None or (source is None and original is not None):
             return None
         return entry._replace(copy=finished, original=source)
 
+    def _refuse_another(self, name: str, before: Seen | None, original: Path) -> None:
+        """Refuse to replace the copy of an original by that of another one with the same stem beside it."""
+        if before is None or before.named in (None, self._name_of(original)):
+            return
+        for other in original.parent.iterdir():
+            if other.stem == original.stem and self._name_of(other) == before.named:
+                raise DatasetError(
+                    f"{shown(name)} is the copy of {shown(other)}, and {shown(original)} would take its place. Rename "
+                    "one of the two, or choose another --out."
+                )
+
+    def _name_of(self, original: Path) -> str:
+        return self._work.original(os.fsencode(original.name))
+
     def _note(self, name: str, entry: Entry) -> None:
         self._entries[name] = entry
-        files = [file and [file.digest, *file.state] for file in (entry.copy, entry.original)]
+        files = [
+            file and [file.digest, *file.state, *filter(None, [file.named])] for file in (entry.copy, entry.original)
+        ]
         self._lines.append(json.dumps([self._mark, name, *files, entry.protected]) + "\n")
 
     def add(self, name: str, copy: Path, digest: str, original: Seen | None = None, *, protected: bool = True) -> None:
@@ -167,9 +148,9 @@ class Manifest:
         entry = other._entries[name]
         self.add(name, copy, entry.copy.digest, entry.original, protected=entry.protected)
 
-    def seen(self, data: bytes, state: State) -> Seen:
+    def seen(self, original: Path, data: bytes, state: State) -> Seen:
         """An original with these bytes, for `add`; `state` was taken before it was read."""
-        return Seen(self._work.original(data), state)
+        return Seen(self._work.original(data), state, self._name_of(original))
 
     def _digest_of_original(self, path: Path) -> str:
         return self._work.original(path.read_bytes())
@@ -194,36 +175,3 @@ class Manifest:
 def digest_of(data: bytes) -> str:
     """The digest of a copy's bytes, which are public."""
     return hashlib.sha256(data).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """The digest of a copy of any size, read in parts."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def lists_files_of(path: Path, folder: Path) -> bool:
-    """Whether a protected copy that a manifest of any protector lists lies in a folder, by its name and size."""
-    return any(
-        entry.protected and (folder / name).is_file() and State.of(folder / name).size == entry.copy.state.size
-        for name, entry in _read(path)
-    )
-
-
-def _read(path: Path, mark: str | None = None) -> Iterator[tuple[str, Entry]]:
-    """The entries of one protector, or of any, in the order in which they were written."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                of, name, copy, original, protected = json.loads(line)
-                if mark in (None, of):
-                    yield str(name), Entry(_seen(copy), original and _seen(original), protected)
-            except (TypeError, ValueError):
-                continue  # damaged, or empty
-
-
-def _seen(values: list) -> Seen:
-    digest, *state = values
-    return Seen(digest, State(*state))
