@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.folders import BAD, DESCRIBED, Folder, check_folder, pick
@@ -222,6 +223,7 @@ class DatasetJob:
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
             if split in self.chosen:
+                part = refuse_arrays(part, column, self.keep_clean)
                 look.at_rows(part, column, split, first)
             look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None, first)
         look.end()
@@ -321,7 +323,7 @@ class DatasetJob:
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 
     def _readable(self, settings: CommonSettings, column: str) -> tuple[Splits, list[Skipping]]:
-        """The splits, and the guards that collect the skipped rows of streams."""
+        """The splits, without arrays in streams that may be pictures, and the guards that collect their bad rows."""
         guards = {
             split: Skipping(
                 part.features, split, column if split in self.chosen else None, settings.stored_as, settings.keep_exif
@@ -329,7 +331,11 @@ class DatasetJob:
             for split, part in self.splits.items()
             if self.skip_bad and isinstance(part, datasets.IterableDataset)
         }
-        splits = {split: guards[split].over(part) if split in guards else part for split, part in self.splits.items()}
+        splits = dict(self.splits)
+        for split, part in splits.items():
+            if isinstance(part, datasets.IterableDataset):
+                part = refuse_arrays(part, column, self.keep_clean) if split in self.chosen else part
+                splits[split] = guards[split].over(part) if split in guards else part
         return splits, list(guards.values())
 
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
