@@ -223,8 +223,7 @@ class DatasetJob:
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
             if split in self.chosen:
-                part = refuse_arrays(part, column, self.keep_clean)
-                look.at_rows(part, column, split, first)
+                look.at_rows(refuse_arrays(part, column, self.keep_clean), column, split, first)
             look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None, first)
         look.end()
 
