@@ -132,6 +132,22 @@ def test_arrays_of_numbers_with_two_long_sides_may_be_pictures(
     assert written.with_format("arrow")["more"][:].to_pylist() == rows.with_format("arrow")["more"][:].to_pylist()
 
 
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_stream_from_the_hub_ends_at_the_first_row_with_an_array_that_may_be_a_picture(
+    hub: MiniHub, tmp_path: Path, fitted: UCProtector, skip_bad: bool
+) -> None:
+    features = {"image": Image(), "pixel_values": Array3D((40, 40, 3), "float32")}
+    table(features, image=pictures(3), pixel_values=[None, None, levels() / 255]).push_to_hub("me/clean")
+    fitted.save_pretrained(tmp_path / "key")
+    out = f"me/out-{skip_bad}"
+    words = ["protect", "me/clean", "--push-to", out, "--protector", tmp_path / "key", *["--skip-bad"] * skip_bad]
+    result = invoke(*words)
+    assert result.exit_code == 1 and "column 'pixel_values' (row 2: numbers" in " ".join(result.stderr.split())
+    assert not [name for name in hub.files("datasets", out) if name.endswith(".parquet")]
+    succeed(*words, "--keep-clean", "pixel_values")
+    assert load_dataset(out, split="train").column_names == ["image", "pixel_values"]
+
+
 @pytest.mark.parametrize("labels", [[0, -1, 1], [0, None, 1]], ids=["-1", "None"])
 def test_a_row_without_a_label_is_named_and_nothing_is_written(tmp_path: Path, labels: list[int | None]) -> None:
     features = {"image": Image(), "label": ClassLabel(names=["a", "b"])}
