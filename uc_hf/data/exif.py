@@ -1,7 +1,7 @@
 """Remove from encoded images what reveals their owner: EXIF, XMP, comments, previews. Pixels and colours stay.
 
-Parts are cut out of the files of the usual formats; what cannot be cut is encoded again, losslessly. Of an animation
-the first frame stays.
+Parts are cut out of JPEG, PNG and WebP files; the first picture of others is encoded again, losslessly. Of an
+animation the first frame stays.
 """
 
 import io
@@ -11,10 +11,8 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from uc_hf.data import cut
-from uc_hf.data.tiff import first_picture
 from uc_hf.errors import ImageError
 
 
@@ -25,16 +23,17 @@ _PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP m
 _WEBP_STILL = (b"VP8 ", b"VP8L", b"ALPH")
 _WEBP_KEPT = (*_WEBP_STILL, b"VP8X", b"ANIM", b"ICCP")
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
-_CUT = {
-    "TIFF": first_picture,
-    "GIF": cut.gif,
-    "BMP": cut.bmp,
-    "PPM": cut.pnm,
-    "TGA": cut.tga,
-    "JPEG2000": cut.jpeg_2000,
-    "AVIF": cut.avif,
-}
-_IN_PNG = frozenset(("1", "L", "LA", "P", "RGB", "RGBA", "I;16"))
+_LOSSLESS = frozenset(("TIFF", "GIF", "BMP", "PPM"))
+"""Formats that stay; of others a PNG takes the place, under the same name."""
+
+_TIFF_KEPT = frozenset(
+    int(tag)
+    for tag in (
+        "254 255 256 257 258 259 262 263 264 265 266 273 274 277 278 279 280 281 282 283 284 290 291 292 293 296 297 "
+        "301 317 318 319 320 321 322 323 324 325 326 327 328 332 334 336 338 339 340 341 347 529 530 531 532 34675"
+    ).split()
+)
+"""Sides, samples, compression, strips and tiles, orientation, resolution, page number, colours and their profile."""
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -149,37 +148,40 @@ def _webp_chunks(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _other(data: bytes) -> bytes:
-    """A file of another format, cut, or its first picture encoded anew where that fails or the format is not known."""
+    """A file of another format: its first picture encoded anew, in a format that keeps every pixel."""
     with Image.open(io.BytesIO(data)) as image:
-        left = _cut(data, image.format or "")
-        if left == data:
+        if _holds_nothing(image):
             return data
-        if left is not None and _same(left, image):
-            return left
         image.load()  # turns a TIFF upright
         exif = Image.Exif()
         if orientation := image.getexif().get(ExifTags.Base.Orientation):
             exif[ExifTags.Base.Orientation] = orientation
-        plain, stored = image.copy(), io.BytesIO()
+        plain = image.copy()
         plain.info = {name: value for name, value in image.info.items() if name in ("icc_profile", "transparency")}
-        kind = "PNG" if image.format != "TIFF" and image.mode in _IN_PNG else "TIFF"
-        plain.save(stored, kind, exif=exif, icc_profile=image.info.get("icc_profile"))
-    return stored.getvalue()
+        for kind in (*_LOSSLESS.intersection([image.format]), "PNG", "TIFF"):
+            stored = io.BytesIO()
+            try:
+                plain.save(stored, kind, exif=exif, icc_profile=image.info.get("icc_profile"))
+            except (KeyError, OSError, ValueError):  # Pillow does not write this format, or not this mode in it
+                continue
+            if _same(stored.getvalue(), image):
+                return stored.getvalue()
+    raise ValueError("no format that Pillow writes holds its pixels")
 
 
-def _cut(data: bytes, kind: str) -> bytes | None:
-    try:
-        return _CUT[kind](data) if kind in _CUT else None
-    except (ValueError, IndexError, KeyError, struct.error):  # unusual, or damaged, as Pillow will say
-        return None
+def _holds_nothing(image: Image.Image) -> bool:
+    """Whether a TIFF or an AVIF has one picture and nothing that says more than how to show it."""
+    if getattr(image, "n_frames", 1) > 1:
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _TIFF_KEPT.issuperset(image.tag_v2)
+    return image.format == "AVIF" and not {"exif", "xmp"} & image.info.keys()
 
 
 def _same(data: bytes, image: Image.Image) -> bool:
     """Whether a file shows what the first frame of an image does."""
     with Image.open(io.BytesIO(data)) as other:
-        return (other.format, other.mode, other.size) == (image.format, image.mode, image.size) and (
-            np.array_equal(np.asarray(other), np.asarray(image))
-        )
+        return other.mode == image.mode and np.array_equal(np.asarray(other), np.asarray(image))
 
 
 def _orientation_alone(exif: bytes) -> bytes:
