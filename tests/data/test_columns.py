@@ -1,7 +1,9 @@
 """Columns of a dataset: which holds the images, what would stay clean beside them, and which rows have no label."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Array2D, Array3D, ClassLabel, Dataset, Features, Image, List, Value, load_dataset
 from PIL import Image as PILImage
@@ -9,6 +11,7 @@ from PIL import Image as PILImage
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from uc_hf import UCProtector, publish
+from uc_hf.data.arrays import picture_arrays
 from uc_hf.data.columns import class_names, image_column, other_images, refuse_clean_twins
 from uc_hf.errors import DatasetError
 from uc_hf.publishing.export import export_folders
@@ -81,6 +84,68 @@ def test_raw_bytes_and_arrays_of_levels_may_be_pictures(feature: object, refused
     if refused:
         with pytest.raises(DatasetError, match=r"column 'raw' \(\w+\) may hold images, too, .*--keep-clean raw"):
             refuse_clean_twins(features, "image")
+
+
+def levels(size: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3))
+
+
+BOXES = {"bbox": List(List(Value("float32"), length=4)), "category": List(Value("int64"))}
+POLYGONS = List(List(List(Value("float32"))))
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "refused"),
+    [
+        (Array3D((40, 40, 3), "float32"), levels() / 255, True),
+        (Array3D((3, 40, 40), "float32"), levels().transpose(2, 0, 1) / 255, True),
+        (Array2D((40, 40), "float64"), levels()[..., 0], True),
+        (List(List(List(Value("int64")))), levels().tolist(), True),
+        (List(List(Value("float16"), length=8), length=8), levels(8)[..., 0].tolist(), True),
+        (List({"view": List(List(Value("int32")))}), [{"view": levels()[..., 1].tolist()}], True),
+        (Array2D((4, 4), "float32"), levels(4)[..., 0], False),
+        (BOXES, {"bbox": [[1.0, 2, 3, 4]] * 30, "category": [0] * 30}, False),
+        (List({"bbox": List(Value("float32")), "segmentation": POLYGONS.feature}), None, False),
+        (POLYGONS, [[list(range(2 * corners))] for corners in range(4, 24)], False),
+        (List(List(List(Value("float32")))), [[[1.0, 2, 1]] * 17] * 3, False),
+        (List(List(Value("string"))), [["a"] * 9] * 9, False),
+    ],
+)
+def test_arrays_of_numbers_with_two_long_sides_may_be_pictures(
+    tmp_path: Path, hub: MiniHub, fitted: UCProtector, feature: object, value: object, refused: bool
+) -> None:
+    rows = table({"image": Image(), "more": feature}, image=pictures(3), more=[None, value, value])
+    rows.to_parquet(tmp_path / "rows.parquet")
+    fitted.save_pretrained(tmp_path / "key")
+    words = ["protect", tmp_path / "rows.parquet", "--protector", tmp_path / "key", "--out", tmp_path / "out"]
+    says = r"column 'more' \(row 1: numbers with two sides of 8 or more\) may hold images, too, .*--keep-clean more"
+    if refused:
+        result = invoke(*words)
+        assert result.exit_code == 1 and re.search(says, " ".join(result.stderr.split()))
+        assert not (tmp_path / "out").exists()
+        for given in (rows, rows.to_iterable_dataset()):
+            with pytest.raises(DatasetError, match=says):
+                publish(given, "me/arrays", protector=fitted)
+    assert picture_arrays(rows, "image") == ["more"] * refused
+    succeed(*words, *["--keep-clean", "more"] * refused)
+    written = load_dataset(str(tmp_path / "out"), split="train")
+    assert written.with_format("arrow")["more"][:].to_pylist() == rows.with_format("arrow")["more"][:].to_pylist()
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_stream_from_the_hub_ends_at_the_first_row_with_an_array_that_may_be_a_picture(
+    hub: MiniHub, tmp_path: Path, fitted: UCProtector, skip_bad: bool
+) -> None:
+    features = {"image": Image(), "pixel_values": Array3D((40, 40, 3), "float32")}
+    table(features, image=pictures(3), pixel_values=[None, None, levels() / 255]).push_to_hub("me/clean")
+    fitted.save_pretrained(tmp_path / "key")
+    out = f"me/out-{skip_bad}"
+    words = ["protect", "me/clean", "--push-to", out, "--protector", tmp_path / "key", *["--skip-bad"] * skip_bad]
+    result = invoke(*words)
+    assert result.exit_code == 1 and "column 'pixel_values' (row 2: numbers" in " ".join(result.stderr.split())
+    assert not [name for name in hub.files("datasets", out) if name.endswith(".parquet")]
+    succeed(*words, "--keep-clean", "pixel_values")
+    assert load_dataset(out, split="train").column_names == ["image", "pixel_values"]
 
 
 @pytest.mark.parametrize("labels", [[0, -1, 1], [0, None, 1]], ids=["-1", "None"])

@@ -54,6 +54,9 @@ def upright(image: PILImage.Image) -> np.ndarray:
     return np.asarray(ImageOps.exif_transpose(image))
 
 
+BARE = ("GIF", "BMP", "PPM")
+"""Formats without EXIF."""
+
 CASES = [
     ("JPEG", "RGB", {}),
     ("JPEG", "L", {"progressive": True}),
@@ -83,11 +86,91 @@ def test_metadata_leaves_and_the_picture_stays(kind: str, mode: str, options: di
     assert without_metadata(after) == after
 
 
-def test_what_holds_nothing_comes_back_byte_for_byte() -> None:
-    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"):
-        file = io.BytesIO()
-        picture().save(file, kind)
-        assert without_metadata(file.getvalue()) == file.getvalue()
+def plain(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    file = io.BytesIO()
+    picture(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+PLAIN = [
+    *((kind, "RGB", {}) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")),
+    ("TIFF", "P", {"compression": "tiff_adobe_deflate", "icc_profile": b"a profile" * 40, "dpi": (300, 300)}),
+    ("TIFF", "1", {"compression": "group4"}),
+    ("TIFF", "RGB", {"compression": "jpeg", "big_tiff": True}),
+    ("TIFF", "F", {}),
+    ("BMP", "P", {}),
+    ("PPM", "1", {}),
+    ("PPM", "I", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), PLAIN)
+def test_what_holds_nothing_comes_back_byte_for_byte(kind: str, mode: str, options: dict) -> None:
+    data = plain(kind, mode, **options)
+    assert without_metadata(data) == data
+
+
+def with_pages(**options: object) -> bytes:
+    return plain("TIFF", save_all=True, append_images=[picture("L")], **options)
+
+
+def with_text_in(kind: str) -> bytes:
+    data, text = plain(kind), SECRET.encode()
+    if kind == "BMP":  # between the header and the pixels; more behind them
+        start = struct.unpack_from("<I", data, 10)[0]
+        return data[:10] + struct.pack("<I", start + len(text)) + data[14:start] + text + data[start:] + text
+    if kind == "PPM":
+        return data.replace(b"\n", b"\n# " + text + b"\n", 1) + text
+    if kind == "JPEG2000":
+        xml = struct.pack(">I4s", 8 + len(text), b"xml ") + text
+        at = data.index(b"jp2h") - 4
+        return data[:at] + xml + data[at:]
+    return data + text
+
+
+def windows_author(kind: str = "TIFF", mode: str = "RGB", **options: object) -> bytes:
+    exif = PILImage.Exif()
+    exif[0x9C9D] = SECRET.encode()
+    return plain(kind, mode, exif=exif, **options)
+
+
+frames = {"save_all": True, "append_images": [picture("L")], "duration": 50}
+HIDDEN = {
+    "author": windows_author(),
+    "author, 1 bit": windows_author(mode="1", compression="group4"),
+    "author, big": windows_author(mode="CMYK", big_tiff=True),
+    "author, lossy": windows_author(compression="jpeg"),
+    "page": with_pages(description=SECRET),
+    "GIF comment": plain("GIF", comment=SECRET),
+    "animated GIF": plain("GIF", **frames, comment=SECRET),
+    "animated WebP": plain("WEBP", **frames, xmp=XMP),
+    "animated WebP, lossless": plain("WEBP", "RGBA", lossless=True, **frames, xmp=XMP),
+    "animated PNG": plain("PNG", **frames) + SECRET.encode(),
+    "behind a GIF": with_text_in("GIF"),
+    "BMP": with_text_in("BMP"),
+    "PPM": with_text_in("PPM"),
+    "PGM as text": b"P2 # " + SECRET.encode() + b"\n8 8\n9\n" + b"1 2 3 4 5 6 7 8\n" * 8,
+    "two PPM": plain("PPM") * 2 + SECRET.encode(),
+    "JPEG 2000": plain("JPEG2000", comment=SECRET),
+    "JPEG 2000 samples": plain("JPEG2000", comment=SECRET, no_jp2=True),
+    "JPEG 2000 box": with_text_in("JPEG2000"),
+    "behind JPEG 2000": with_text_in("JPEG2000") + SECRET.encode(),
+    "TGA": plain("TGA", id_section=SECRET.encode()),
+    "TGA runs": plain("TGA", "P", id_section=SECRET.encode(), compression="tga_rle") + SECRET.encode(),
+    "PCX": with_text_in("PCX"),
+}
+ANEW = {"JPEG2000", "TGA", "PCX"}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_comments_pages_frames_and_what_lies_behind_leave_and_the_pixels_stay(what: str) -> None:
+    before = HIDDEN[what]
+    after = without_metadata(before)
+    assert SECRET.encode() in before and SECRET.encode() not in after
+    with PILImage.open(io.BytesIO(before)) as old, PILImage.open(io.BytesIO(after)) as new:
+        assert new.format == ("PNG" if old.format in ANEW else old.format) and getattr(new, "n_frames", 1) == 1
+        assert new.mode == old.mode and np.array_equal(np.asarray(new), np.asarray(old))
+    assert without_metadata(after) == after
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -98,9 +181,9 @@ def test_every_way_of_holding_a_camera_stays(orientation: int) -> None:
             assert np.array_equal(upright(new), upright(old))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", *BARE])
 def test_a_file_that_is_damaged_anywhere_ends_in_our_words_or_keeps_no_metadata(kind: str) -> None:
-    whole = encoded(kind)
+    whole = with_text_in(kind) if kind in BARE else encoded(kind)
     rng = np.random.default_rng(0)
     for _ in range(60):
         broken = bytearray(whole[: int(rng.integers(20, len(whole)))])

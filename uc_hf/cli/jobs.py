@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look, Skipping
 from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.folders import BAD, DESCRIBED, Folder, check_folder, pick
@@ -217,7 +218,7 @@ class DatasetJob:
             if isinstance(part, datasets.IterableDataset) and not Path(self.source).exists():
                 continue
             if split in self.chosen:
-                look.at_rows(part, column, split, first)
+                look.at_rows(refuse_arrays(part, column, self.keep_clean), column, split, first)
             look.at_carried(part, split, settings.keep_exif, column if split in self.chosen else None, first)
         look.end()
 
@@ -235,21 +236,20 @@ class DatasetJob:
 
     def without(self, bad: Sequence[BadImage]) -> "DatasetJob":
         """The job without some of its rows; those of other parts are none of its own."""
-        own = [
-            (split, image)
+        own = {
+            (split, image.place): image
             for image in bad
             if (split := image.split or "") in self.splits
             and isinstance(image.place, int)
             and image.place >= self.first.get(split, 0)
-        ]
-        left_out = {(split, image.place) for split, image in own}
+        }
         splits = {
-            split: part.select([row for row in range(len(part)) if (split, row) not in left_out])
+            split: part.select([row for row in range(len(part)) if (split, row) not in own])
             if isinstance(part, datasets.Dataset)
             else part
             for split, part in self.splits.items()
         }
-        stored = [image for split, image in own if isinstance(self.splits[split], datasets.Dataset)]
+        stored = [image for (split, _), image in own.items() if isinstance(self.splits[split], datasets.Dataset)]
         return replace(self, splits=splits, bad=stored)
 
     def part(self, part: Part) -> "DatasetJob":
@@ -323,7 +323,7 @@ class DatasetJob:
         return replace(outcome, left_out={BAD: [str(image) for image in bad]} if bad else {})
 
     def _readable(self, settings: CommonSettings, column: str) -> tuple[Splits, list[Skipping]]:
-        """The splits, and the guards that collect the skipped rows of streams."""
+        """The splits, without arrays in streams that may be pictures, and the guards that collect their bad rows."""
         guards = {
             split: Skipping(
                 part.features, split, column if split in self.chosen else None, settings.stored_as, settings.keep_exif
@@ -331,7 +331,11 @@ class DatasetJob:
             for split, part in self.splits.items()
             if self.skip_bad and isinstance(part, datasets.IterableDataset)
         }
-        splits = {split: guards[split].over(part) if split in guards else part for split, part in self.splits.items()}
+        splits = dict(self.splits)
+        for split, part in splits.items():
+            if isinstance(part, datasets.IterableDataset):
+                part = refuse_arrays(part, column, self.keep_clean) if split in self.chosen else part
+                splits[split] = guards[split].over(part) if split in guards else part
         return splits, list(guards.values())
 
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:

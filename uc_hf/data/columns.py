@@ -92,11 +92,16 @@ def refuse_clean_twins(features: Features, column: str, keep_clean: Sequence[str
     for name in other_images(features, column):
         if name not in keep_clean:
             held = "holds" if holds_files(features[name], Image) else f"({_kind(features[name])}) may hold"
-            raise DatasetError(
-                f"column {name!r} {held} images, too, and would be published clean beside the protected {column!r}: "
-                "if they show the same, nothing is protected. Leave the column out (ds.remove_columns), or write "
-                f"--keep-clean {name} (in Python, keep_clean=[{name!r}])."
-            )
+            raise clean_twin(name, held, column)
+
+
+def clean_twin(name: str, held: str, column: str) -> DatasetError:
+    """The error for a column that "holds", or "may hold", what is published clean beside the protected column."""
+    return DatasetError(
+        f"column {name!r} {held} images, too, and would be published clean beside the protected {column!r}: "
+        "if they show the same, nothing is protected. Leave the column out (ds.remove_columns), or write "
+        f"--keep-clean {name} (in Python, keep_clean=[{name!r}])."
+    )
 
 
 def label_column(features: Features, asked: str | None = None) -> str:

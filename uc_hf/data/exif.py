@@ -1,6 +1,7 @@
 """Remove from encoded images what reveals their owner: EXIF, XMP, comments, previews. Pixels and colours stay.
 
-Parts are cut out of the file of a JPEG, PNG or WebP; other formats with EXIF or XMP are encoded again, losslessly.
+Parts are cut out of JPEG, PNG and WebP files; the first picture of others is encoded again, losslessly. Of an
+animation the first frame stays.
 """
 
 import io
@@ -9,7 +10,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from PIL import ExifTags, Image
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from uc_hf.errors import ImageError
 
@@ -17,19 +19,25 @@ from uc_hf.errors import ImageError
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _SOS, _EOI, _STANDALONE = 0xDA, 0xD9, (0x01, *range(0xD0, 0xDA))
 _AFTER_SAMPLES = re.compile(rb"\xff[^\0\xff\xd0-\xd7]")
-_PNG_KEPT = frozenset(
-    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT acTL fcTL fdAT".split()
-)
-_WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT".split())
+_WEBP_STILL = (b"VP8 ", b"VP8L", b"ALPH")
+_WEBP_KEPT = (*_WEBP_STILL, b"VP8X", b"ANIM", b"ICCP")
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
-_TIFF_PERSONAL = frozenset(
-    (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x02BC, 0x8298, 0x83BB, 0x8649, 0x8769, 0x8825)
+_LOSSLESS = frozenset(("TIFF", "GIF", "BMP", "PPM"))
+"""Formats that stay; of others a PNG takes the place, under the same name."""
+
+_TIFF_KEPT = frozenset(
+    int(tag)
+    for tag in (
+        "254 255 256 257 258 259 262 263 264 265 266 273 274 277 278 279 280 281 282 283 284 290 291 292 293 296 297 "
+        "301 317 318 319 320 321 322 323 324 325 326 327 328 332 334 336 338 339 340 341 347 529 530 531 532 34675"
+    ).split()
 )
-"""Description, maker, model, software, time, artist, computer, XMP, copyright, IPTC, Photoshop, EXIF, GPS."""
+"""Sides, samples, compression, strips and tiles, orientation, resolution, page number, colours and their profile."""
 
 
 def without_metadata(data: bytes) -> bytes:
-    """An encoded image without EXIF, XMP, text and extra pictures; its orientation and colour profile stay.
+    """An encoded image without EXIF, XMP, text and further pictures; its orientation and colour profile stay.
 
     Args:
         data: a file that Pillow reads. A file without metadata comes back unchanged.
@@ -108,16 +116,19 @@ def _png(data: bytes) -> bytes:
 
 
 def _webp(data: bytes) -> bytes:
-    parts, position, exif = [], 12, b""
+    parts: list[bytes] = []
+    exif, sampled = b"", False
     end = min(len(data), 8 + struct.unpack_from("<I", data, 4)[0])
-    while position + 8 <= end:
-        kind, length = struct.unpack_from("<4sI", data, position)
-        after = position + 8 + length + length % 2
-        if kind in _WEBP_KEPT:
-            parts.append(data[position:after])
-        elif kind == b"EXIF":
-            exif = _orientation_alone(data[position + 8 : position + 8 + length])
-        position = after
+    for kind, chunk in _webp_chunks(data[:end], 12):
+        if kind == b"EXIF":
+            exif = _orientation_alone(chunk[8:])
+        elif kind == b"ANMF" and not sampled:
+            inner = (part for inside, part in _webp_chunks(chunk, 24) if inside in _WEBP_STILL)
+            frame = b"".join([chunk[8:24], *inner])
+            parts.append(kind + struct.pack("<I", len(frame)) + frame)
+        elif kind in _WEBP_KEPT and not (sampled and kind in _WEBP_STILL):
+            parts.append(chunk)
+        sampled = sampled or kind in (b"VP8 ", b"VP8L", b"ANMF")
     if parts and parts[0].startswith(b"VP8X"):
         flags = parts[0][8] & ~(_WEBP_EXIF | _WEBP_XMP) | (_WEBP_EXIF if exif else 0)
         parts[0] = parts[0][:8] + bytes([flags]) + parts[0][9:]
@@ -127,22 +138,50 @@ def _webp(data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def _webp_chunks(data: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and bytes of each chunk, with the padding behind it."""
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        after = position + 8 + length + length % 2
+        yield kind, data[position:after]
+        position = after
+
+
 def _other(data: bytes) -> bytes:
-    """A TIFF, AVIF or JPEG 2000 unchanged if it holds nothing personal, otherwise its first image as TIFF or PNG."""
+    """A file of another format: its first picture encoded anew, in a format that keeps every pixel."""
     with Image.open(io.BytesIO(data)) as image:
-        tags = set(image.getexif())
-        personal = tags & _TIFF_PERSONAL if image.format == "TIFF" else tags - {ExifTags.Base.Orientation}
-        if not personal and not image.info.get("xmp"):
+        if _holds_nothing(image):
             return data
         image.load()  # turns a TIFF upright
         exif = Image.Exif()
         if orientation := image.getexif().get(ExifTags.Base.Orientation):
             exif[ExifTags.Base.Orientation] = orientation
-        plain, stored = image.copy(), io.BytesIO()
+        plain = image.copy()
         plain.info = {name: value for name, value in image.info.items() if name in ("icc_profile", "transparency")}
-        kind = "TIFF" if image.format == "TIFF" else "PNG"
-        plain.save(stored, kind, exif=exif, icc_profile=image.info.get("icc_profile"))
-    return stored.getvalue()
+        for kind in (*_LOSSLESS.intersection([image.format]), "PNG", "TIFF"):
+            stored = io.BytesIO()
+            try:
+                plain.save(stored, kind, exif=exif, icc_profile=image.info.get("icc_profile"))
+            except (KeyError, OSError, ValueError):  # Pillow does not write this format, or not this mode in it
+                continue
+            if _same(stored.getvalue(), image):
+                return stored.getvalue()
+    raise ValueError("no format that Pillow writes holds its pixels")
+
+
+def _holds_nothing(image: Image.Image) -> bool:
+    """Whether a TIFF or an AVIF has one picture and nothing that says more than how to show it."""
+    if getattr(image, "n_frames", 1) > 1:
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _TIFF_KEPT.issuperset(image.tag_v2)
+    return image.format == "AVIF" and not {"exif", "xmp"} & image.info.keys()
+
+
+def _same(data: bytes, image: Image.Image) -> bool:
+    """Whether a file shows what the first frame of an image does."""
+    with Image.open(io.BytesIO(data)) as other:
+        return other.mode == image.mode and np.array_equal(np.asarray(other), np.asarray(image))
 
 
 def _orientation_alone(exif: bytes) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from uc_hf.data import images
+from uc_hf.data.arrays import picture_arrays
 from uc_hf.data.checks import Look, check_dataset, undecoded
 from uc_hf.data.columns import image_column, other_images
 from uc_hf.data.container import Container
@@ -96,9 +97,10 @@ def draw_sample(
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
-    if others := other_images(dataset.features, name):
+    if others := other_images(dataset.features, name) or picture_arrays(dataset, name):
         logger.warning(
-            "Column %r holds images or raw bytes, too: they stay clean. Leave it out before you publish.", others[0]
+            "Column %r holds images, or what may be some, too: it stays clean. Leave it out before you publish.",
+            others[0],
         )
     if check:
         check_dataset(dataset, name, settings.stored_as)

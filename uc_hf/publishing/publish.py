@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 
+from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look
 from uc_hf.data.columns import image_column, refuse_clean_twins
 from uc_hf.data.pointers import Home, confined
@@ -70,10 +71,12 @@ def publish(
     parts = _by_split(dataset)
     chosen = choose_splits(parts, splits or [])
     features = common_features(parts)
-    refuse_clean_twins(features, image_column(features, column), keep_clean)
+    column = image_column(features, column)
+    refuse_clean_twins(features, column, keep_clean)
     home = Home() if source is None else Home.on_hub(source)
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}
+    parts = {**parts, **{split: refuse_arrays(parts[split], column, keep_clean) for split in chosen}}
     destination = open_destination(repo_id, token)
     destination.check()
     look = Look(protector.settings.stored_as)
