@@ -284,9 +284,8 @@ class DatasetJob:
         Raises:
             PartError: as of `FolderJob.join`, or a part was made of other rows.
         """
-        work = Work.of(protector, self._name)
         counted = [(part, self.part(part.part).without(bad)._counts) for part in parts]
-        made = FinishedRows(counted, work, common_features(self.splits))
+        made = FinishedRows(counted, Work.of(protector, self._name), common_features(self.splits))
         return self.without(bad)._protect(LocalFolder(out, manifest), protector, made)
 
     @property
