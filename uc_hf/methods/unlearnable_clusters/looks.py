@@ -23,7 +23,7 @@ LOOKS = {
     "tint": Look(
         tuple((red, green, blue) for red, green, blue in product((-1.0, 1.0), repeat=3) if not red == green == blue),
         "flat",
-        "a colour cast and no stripes: hinders a ResNet-18 most on photographs, and cannot testify",
+        "a colour cast and no stripes: hinders a ResNet-18 most on photographs, long trainings little; cannot testify",
     ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
