@@ -45,7 +45,8 @@ DEFAULT = "balanced"
 """The look whose control is shown: the same family drawn at random on the same clusters."""
 
 SIZE, EPOCHS, PAPER_EPOCHS = 64, 20, 5.0
-"""Side in pixels at which networks train and the paper's recipe looks, epochs of the one, and of the other's fit."""
+"""Side in pixels at which networks train, and at which baselines and the paper's recipe learn their noise; epochs of the
+trainings, and of that recipe's fit."""
 
 BATCH = 64
 
@@ -70,7 +71,7 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
     yield Row("clean", None, "clean")
     for labels, surrogate in (("clusters", args.surrogate), ("predicted", args.classifier)):
         for method in BASELINES:
-            protector = protector_for(method, labels=labels, surrogate=surrogate, seed=0)
+            protector = protector_for(method, labels=labels, surrogate=surrogate, canvas_size=SIZE, seed=0)
             yield Row(f"{method}, {labels}", protector, "baselines")
     paper = UCProtector.paper(surrogate=args.surrogate, surrogate_size=SIZE, epochs=PAPER_EPOCHS, canvas_size=SIZE)
     yield Row("UC, the paper's recipe", paper, "UC")
