@@ -45,8 +45,8 @@ DEFAULT = "balanced"
 """The look whose control is shown: the same family drawn at random on the same clusters."""
 
 SIZE, EPOCHS, PAPER_EPOCHS = 64, 20, 5.0
-"""Side in pixels at which networks train, and at which baselines and the paper's recipe learn their noise; epochs of the
-trainings, and of that recipe's fit."""
+"""Side in pixels at which networks train, and at which baselines and the paper's recipe learn their noise; epochs of
+the trainings, and of that recipe's fit."""
 
 BATCH = 64
 
