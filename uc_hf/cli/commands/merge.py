@@ -9,7 +9,7 @@ from uc_hf.cli.commands.options import Json
 from uc_hf.cli.reporting import LEFT_OUT
 
 
-EXAMPLES = ("uc-hf merge photos-protected --protector photos.protector",)
+EXAMPLES = ("uc-hf merge photos-protected --protector photos-protected.protector",)
 
 
 def merge(
