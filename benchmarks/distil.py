@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil
 
+from benchmarks.train_tiny import take_step
 from uc_hf.data import images
 from uc_hf.data.sources import train_and_test
 from uc_hf.surrogates.surrogate import Surrogate
@@ -151,12 +152,7 @@ def fit(student: Student, pixels: Tensor, taught: list[Tensor], epochs: int) -> 
                     for one, goal in zip(said, taught, strict=True)
                 ]
                 loss = 1 - torch.stack(alike).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}")
+                take_step(loss, optimizer, schedule, bar)
 
 
 def main() -> None:

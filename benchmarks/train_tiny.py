@@ -16,6 +16,8 @@ import torch
 from datasets import ClassLabel, Dataset, Image, load_dataset
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil
@@ -113,12 +115,17 @@ def fit(classifier: Classifier, train: TensorDataset) -> None:
             for batch in order.split(BATCH_SIZE)[: len(train) // BATCH_SIZE]:
                 views = random_resized_crop(pixels[batch].float() / 255, generator, scale=CROP_SCALE)
                 loss = F.cross_entropy(classifier(views), labels[batch], label_smoothing=LABEL_SMOOTHING)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}")
+                take_step(loss, optimizer, schedule, bar)
+
+
+def take_step(loss: Tensor, optimizer: Optimizer, schedule: LRScheduler, bar: tqdm) -> None:
+    """One step down the gradient, and on along the learning rate's schedule."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+    bar.update()
+    bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
 @torch.inference_mode()

@@ -220,8 +220,7 @@ def _test_set(
         other = open_dataset(test)
         kept_back = next((name for name in TEST_SPLITS if name in other), None)
         if kept_back is None:
-            check_apart({"--clean": source, "--test": test})
-            check_apart({"the protected set": protected, "--test": test})
+            check_apart({"--clean": source, "the protected set": protected, "--test": test})
             check_clean("--test", test, protector)
         return other[kept_back or next(iter(other))]
     name = test or next((name for name in TEST_SPLITS if name in clean), None)

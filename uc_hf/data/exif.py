@@ -40,7 +40,7 @@ def without_metadata(data: bytes) -> bytes:
     """An encoded image without EXIF, XMP, text and further pictures; its orientation and colour profile stay.
 
     Args:
-        data: a file that Pillow reads. A file without metadata comes back unchanged.
+        data: a file that Pillow reads. A JPEG, PNG, WebP, TIFF or AVIF without metadata comes back unchanged.
 
     Raises:
         ImageError: the file is damaged, so that its content is unknown.

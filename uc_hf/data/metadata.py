@@ -74,18 +74,14 @@ def read_metadata(root: Path, files: Sequence[Path], pictures: Sequence[Path]) -
             )
         names = table[FILE_NAME].to_pylist()
         places = [_picture(file, name, known) for name in names]
-        _say_unknown(
-            root / file, [name for name, place in zip(names, places, strict=True) if place is None], len(names)
-        )
-        kept = []
-        for row, place in enumerate(places):
-            if place is None:
-                continue
+        unknown = [name for name, place in zip(names, places, strict=True) if place is None]
+        _say_unknown(root / file, unknown, len(names))
+        for place in filter(None, places):
             if place in rows:
                 raise DatasetError(f"{shown(root / file)} describes {shown(place)} a second time. Keep one row.")
             rows[place] = len(rows)
-            kept.append(row)
-        tables.append(table.drop_columns(FILE_NAME).take(pa.array(kept, pa.int64())))
+        there = pa.array([place is not None for place in places], pa.bool_())
+        tables.append(table.drop_columns(FILE_NAME).filter(there))
     try:
         whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:

@@ -124,13 +124,15 @@ def check_copies(
     def carried() -> list[str]:
         return [split for split in folder.splits if split not in chosen]
 
+    clean = {name for split in carried() for name in folder.splits[split]}
+
     def check(names: Sequence[Path]) -> None:
-        clean = {name for split in carried() for name in folder.splits[split]}
         look_at(look, folder.root, names, clean, keep_exif=settings.keep_exif)
 
-    twins = [name for names in folder.twins(container, carried()).values() for name in names] if skip_bad else []
+    alike = folder.twins(container, carried()) if skip_bad else {}
+    twins = {name for names in alike.values() for name in names}
     if twins:
-        check(twins)
+        check(sorted(twins))
         folder = folder.without(look.bad)
     copies = folder.copies(container, carried())
     ahead = list(copies)
