@@ -164,6 +164,14 @@ def test_originals_beside_a_key_that_is_called_after_them_are_not_left_aside(tmp
     assert [str(path) for path in list_folder(root).pictures] == ["loose.png", "old/a.png", "old/b.png"]
 
 
+def test_copies_beside_a_key_of_another_name_are_left_aside(tmp_path: Path, key: Path) -> None:
+    root = tree(tmp_path / "all", "photos/a.png", "photos/b.png")
+    succeed("protect", root / "photos", "--protector", key.rename(root / "mine"), "--out", root / "published")
+    folder = list_folder(root)
+    assert [str(path) for path in folder.pictures] == ["photos/a.png", "photos/b.png"]
+    assert folder.noted == {folders.KEYS: [Path("mine"), Path("published")]}
+
+
 def test_a_new_key_does_not_go_among_pictures_under_a_name_like_theirs(tmp_path: Path) -> None:
     root = tree(tmp_path / "photos", "a.jpg")
     words = ["protect", root / "a.jpg", "--out", tmp_path / "out", "--surrogate", "uc_hf/tiny", "--protector"]

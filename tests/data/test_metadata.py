@@ -75,7 +75,7 @@ def test_names_from_windows_are_understood_and_rows_of_no_picture_are_named(
     (album / "metadata.csv").write_text("file_name,text\ntrips\\c.jpg,of me\nold.jpg,x\n")
     succeed("protect", album, "--out", tmp_path / "out", "--protector", key, "--metadata")
     assert (tmp_path / "out" / "metadata.csv").read_text() == "file_name,text\ntrips/c.png,of me\n"
-    assert "metadata.csv describes 1 pictures that are not there; the first is old.jpg" in caplog.text
+    assert "metadata.csv describes 1 picture that the folder lacks; the first is old.jpg" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

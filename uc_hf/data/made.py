@@ -74,8 +74,9 @@ def is_key(folder: Path) -> bool:
 def made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
     """The names of protectors' folders, and of the outputs that they lie beside."""
     folders = [Path(entry.path) for entry in entries if not entry.is_file(follow_symlinks=False)]
-    keys = {folder.name for folder in folders if is_key(folder)}
-    return keys | {folder.name for folder in folders if f"{folder.name}{KEY_SUFFIX}" in keys and is_output(folder)}
+    keys = [folder for folder in folders if is_key(folder)]
+    outputs = {folder.name for folder in folders if any(is_output(folder, key) for key in keys)}
+    return outputs.union(key.name for key in keys)
 
 
 def is_output(folder: Path, key: Path | None = None) -> bool:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from uc_hf.errors import DatasetError, first_line, shown
+from uc_hf.errors import DatasetError, counted, first_line, shown
 from uc_hf.files import write_whole
 
 
@@ -142,7 +142,8 @@ def _say_unknown(file: Path, names: Sequence[object], n_rows: int) -> None:
             f"{shown(file)} names none of the pictures beside it: {FILE_NAME} is {first} in its first row. Write each "
             "picture's name as it is in the folder, or take the file away."
         )
-    logger.warning("%s describes %d pictures that are not there; the first is %s.", shown(file), len(names), first)
+    lost = counted(len(names), "picture")
+    logger.warning("%s describes %s that the folder lacks; the first is %s.", shown(file), lost, first)
 
 
 def _read(file: Path) -> pa.Table:

@@ -86,7 +86,8 @@ def draw_sample(
         settings: settings of the fit.
         side: side in pixels of the squares that are made of the images; large files of a stream are reduced to it,
             since the sample is kept in memory.
-        check: check all rows of a `Dataset`; the sample of a stream is always checked.
+        check: check all rows of a `Dataset`, other columns for arrays that may be pictures among them; the sample of
+            a stream is always checked.
 
     Raises:
         DatasetError: the dataset is empty, or has no image column or several.
@@ -97,7 +98,7 @@ def draw_sample(
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
-    if others := other_images(dataset.features, name) or picture_arrays(dataset, name):
+    if others := other_images(dataset.features, name) or (picture_arrays(dataset, name) if check else []):
         logger.warning(
             "Column %r holds images, or what may be some, too: it stays clean. Leave it out before you publish.",
             others[0],
