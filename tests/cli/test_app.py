@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def protected(saved: Path, quick: list[str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def swapped(tiles: Dataset, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labelled originals C and D, the copies P of C, and Q of C by the key `mine`."""
+    """Labelled C and D, copies P of C, and Q of C by the key `mine`; R is S with its test split protected."""
     root = tmp_path_factory.mktemp("swapped")
     for row in range(12):
         for name in "CD":
@@ -48,6 +49,9 @@ def swapped(tiles: Dataset, quick: list[str], tmp_path_factory: pytest.TempPathF
             tiles[row]["image"].save(file)
     succeed("protect", root / "C", "--out", root / "P", *quick)
     succeed("protect", root / "C", "--out", root / "Q", "--protector", root / "mine", *quick)
+    for split, name in (("train", "C"), ("test", "D")):
+        shutil.copytree(root / name, root / "S" / split)
+    succeed("protect", root / "S", "--out", root / "R", "--protector", root / "mine", "--split", "test")
     return root
 
 
@@ -297,6 +301,7 @@ def test_no_report_is_written_into_a_set(
         ("score P --clean C --test C", "--clean and --test are the same"),
         ("score C --clean D --test C", "the protected set and --test are the same"),
         ("score C --clean D --test P", "--test P holds protected copies"),
+        ("score C --clean D --test R --protector mine", "--test R holds protected copies in its split 'test'"),
         ("trace M --protector P.protector --originals P", "--originals P holds protected copies"),
         ("trace M --protector mine --originals Q", "--originals Q holds protected copies"),
         ("trace M --protector mine --originals C --published C", "--originals and --published are the same"),

@@ -221,7 +221,7 @@ def _test_set(
         kept_back = next((name for name in TEST_SPLITS if name in other), None)
         if kept_back is None:
             check_apart({"--clean": source, "the protected set": protected, "--test": test})
-            check_clean("--test", test, protector)
+        check_clean("--test", test, protector, kept_back)
         return other[kept_back or next(iter(other))]
     name = test or next((name for name in TEST_SPLITS if name in clean), None)
     if name is None:

@@ -43,19 +43,21 @@ def check_apart(sets: Mapping[str, str | None]) -> None:
             raise DatasetError(f"{other} and {name} are the same, {shown(source)}. Name two sets.")
 
 
-def check_clean(option: str, source: str | None, key: str | None) -> None:
+def check_clean(option: str, source: str | None, key: str | None, split: str | None = None) -> None:
     """Refuse protected copies where clean images are wanted.
 
     Args:
         option: with which they are named.
         source: as the user wrote it.
         key: the protector that may have made them, besides the one beside them.
+        split: of the source, if only that one is read.
 
     Raises:
         DatasetError: they are copies.
     """
-    if source is not None and is_output(Path(source), None if key is None else Path(key)):
-        raise DatasetError(f"{option} {shown(source)} holds protected copies. Name clean images with {option}.")
+    if source is not None and is_output(Path(source), None if key is None else Path(key), split):
+        where = "" if split is None else f" in its split {split!r}"
+        raise DatasetError(f"{option} {shown(source)} holds protected copies{where}. Name clean images with {option}.")
 
 
 def place_of(source: str) -> str | Path:

@@ -79,16 +79,17 @@ def made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
     return outputs.union(key.name for key in keys)
 
 
-def is_output(folder: Path, key: Path | None = None) -> bool:
+def is_output(folder: Path, key: Path | None = None, split: str | None = None) -> bool:
     """Whether a folder holds protected copies.
 
     Args:
         folder: that may hold some.
         key: the folder of a protector that may have made them, besides the one that lies beside them.
+        split: asks for those of one split, which is a folder in it.
     """
     place = folder.resolve()
     keys = [place.parent / f"{place.name}{KEY_SUFFIX}", *([] if key is None else [key])]
-    return any(_lists_files_of(manifest, place) for key in keys for manifest in _manifests(key))
+    return any(_lists_files_of(manifest, place, split) for key in keys for manifest in _manifests(key))
 
 
 def _manifests(key: Path) -> list[Path]:
@@ -98,9 +99,12 @@ def _manifests(key: Path) -> list[Path]:
         return []  # a name that is too long for a key's, or what may not be read
 
 
-def _lists_files_of(manifest: Path, folder: Path) -> bool:
+def _lists_files_of(manifest: Path, folder: Path, split: str | None) -> bool:
     """Whether a protected copy that a manifest of any protector lists lies in a folder, with its bytes."""
-    return any(entry.protected and _is_there(entry.copy, folder / name) for name, entry in read_entries(manifest))
+    return any(
+        entry.protected and split in (None, Path(name).parts[0].lower()) and _is_there(entry.copy, folder / name)
+        for name, entry in read_entries(manifest)
+    )
 
 
 def _is_there(copy: Seen, path: Path) -> bool:
