@@ -99,7 +99,8 @@ def cell(line: Line, shown: str, set_name: str) -> str:
 
     Args:
         line: the row.
-        shown: "last", "peak", "early", "drop", "lead", "best control", "draws", "chance", or a measure of visibility.
+        shown: "last", "peak", "early", "drop", "lead", "best control", "draws", "worst draw", "over draws",
+            "over seeds", "chance", or a measure of visibility.
         set_name: the training set, for those that need one; "protected" is the row's own.
     """
     if shown == "chance":
@@ -120,6 +121,8 @@ def cell(line: Line, shown: str, set_name: str) -> str:
     if shown == "drop":
         clean = line.draws("clean")
         return f"{100 * (mean_and_deviation(clean)[0] - mean):.1f}" if clean else DASH
+    if shown in ("worst draw", "over draws", "over seeds"):
+        return scatter(draws, shown)
     if shown == "draws":
         seeds = sorted({of.seeds for of in draws})
         return f"{len(draws)} {TIMES} {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}"
@@ -216,6 +219,25 @@ def lead(protected: list[Summary], control: list[Summary]) -> str:
         return DASH
     ahead = np.array([theirs.last - own.last for own, theirs in zip(protected, control, strict=True)])
     return f"{100 * ahead.mean():.1f} ± {100 * ahead.std(ddof=1):.1f} (p = {sign_flips(ahead).p:.2g})"
+
+
+def scatter(draws: list[Summary], shown: str) -> str:
+    """How much accuracy hangs on the draw of the noise, or on the seed of the training, in points.
+
+    Args:
+        draws: of one set, each a mean over seeds.
+        shown: "worst draw" (how far the highest mean is above the mean of all), "over draws" (standard deviation of
+            the means), "over seeds" (that of the trainings of one draw, pooled over draws).
+    """
+    if min(of.seeds for of in draws) < 2 or len(draws) < 2:
+        return DASH
+    mean, deviation = mean_and_deviation(draws)
+    found = {
+        "worst draw": max(of.last for of in draws) - mean,
+        "over draws": deviation,
+        "over seeds": statistics.fmean(of.last_std**2 for of in draws) ** 0.5,
+    }
+    return f"{100 * found[shown]:.1f}"
 
 
 def linked(line: Line, page: Path, short: dict[str, str]) -> str:

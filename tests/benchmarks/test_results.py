@@ -46,6 +46,15 @@ def test_a_cell_is_a_mean_over_draws_with_their_deviation_or_over_seeds() -> Non
     assert results.cell(line(drawn), "peak", "protected") == "40.0 %"
 
 
+def test_scatter_tells_the_draw_of_the_noise_from_the_seed_of_the_training() -> None:
+    lasts = {"": (0.1, 0.3), ", draw 1": (0.3, 0.5), ", draw 2": (0.2, 0.4)}
+    rows = [row(f"protected (tiny{of})", last, seed) for of, two in lasts.items() for seed, last in enumerate(two)]
+    shown = {what: results.cell(line(rows), what, "protected") for what in ("worst draw", "over draws", "over seeds")}
+    assert shown == {"worst draw": "10.0", "over draws": "10.0", "over seeds": "14.1"}
+    seen_once = line(rows[:1] + rows[2:])
+    assert results.cell(seen_once, "over seeds", "protected") == results.DASH
+
+
 def test_sets_of_other_surrogates_variants_and_counter_measures_are_left_out() -> None:
     rows = [row("protected (tiny)", 0.2), row("protected (tiny, 5 to 11 px)", 0.4), row("protected (clip)", 0.6)]
     rows.append(row("protected (tiny)", 0.8, counter_measure="gray"))
