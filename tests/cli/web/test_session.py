@@ -22,17 +22,22 @@ def finished(session: Session) -> None:
     assert session.job.error is None
 
 
-@pytest.fixture
-def session(tmp_path: Path) -> Session:
-    """Twenty photographs in two folders, protected."""
-    rng = np.random.default_rng(0)
+def photographs(root: Path, seed: int = 0) -> Path:
+    """Twenty of them in two folders."""
+    rng = np.random.default_rng(seed)
     for number in range(20):
-        file = tmp_path / "photos" / ("sea" if number % 2 else "hills") / f"{number}.png"
+        file = root / ("sea" if number % 2 else "hills") / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(30, 220, (4, 5, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((50, 40), Image.Resampling.BICUBIC).save(file)
+    return root
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """Photographs in a folder of this machine, protected."""
     session = Session(tmp_path / "session", "uc_hf/tiny", Limits())
-    session.use_folder(str(tmp_path / "photos"))
+    session.use_folder(str(photographs(tmp_path / "photos")), local=True)
     finished(session)
     session.protect("balanced")
     finished(session)
@@ -55,6 +60,55 @@ def test_a_model_is_asked_whether_it_was_trained_on_the_published_photographs(se
     session.protect("tint")  # which has no phases
     finished(session)
     assert not session.can_testify
+
+
+def test_another_folder_has_a_key_of_its_own_and_shows_nothing_of_the_first(session: Session, tmp_path: Path):
+    first = session.key_file().read_bytes()
+    before = session.preview("sea/1.png", "balanced").before
+    session.use_folder(str(photographs(tmp_path / "others", seed=1)), local=True)
+    assert not session.measured and not session.thumbnails and session.package is None
+    finished(session)
+    assert np.asarray(session.preview("sea/1.png", "balanced").before).tobytes() != np.asarray(before).tobytes()
+    session.protect("balanced")
+    finished(session)
+    assert session.key_file().read_bytes() != first and len(session.measured) == 20
+    assert session.out == tmp_path / "others-protected-balanced"
+
+
+def test_photographs_that_come_later_are_protected_with_the_same_key_and_the_old_package_is_not_offered(
+    tmp_path: Path,
+):
+    session = Session(tmp_path / "session", "uc_hf/tiny", Limits())
+    files = sorted(photographs(tmp_path / "photos").glob("sea/*"))
+    session.add(files[:6])
+    finished(session)
+    session.protect("balanced")
+    finished(session)
+    key = session.key_file().read_bytes()
+    assert session.package is not None and len(session.measured) == 6
+    session.add(files[6:])
+    assert session.package is None and not session.measured
+    session.protect("balanced")
+    finished(session)
+    assert session.package is not None and len(session.measured) == 10 and session.key_file().read_bytes() == key
+
+
+def test_a_server_opens_no_folder_whoever_asks(tmp_path: Path):
+    gradio_client = pytest.importorskip("gradio_client")
+    from uc_hf.cli.web.page import build
+    from uc_hf.cli.web.sessions import Sessions
+
+    photographs(tmp_path / "photos")
+    page = build(Sessions(tmp_path / "sessions", "uc_hf/tiny", Limits()), local=False, space=None, secret="s")
+    page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        client = gradio_client.Client(page.local_url, verbose=False)
+        calls = [call for call in client.config["dependencies"] if any("submit" in to for to in call["targets"])]
+        sent = "", None, None, str(tmp_path / "photos")
+        answers = [str(client.predict(*sent, api_name=f"/{call['api_name']}")) for call in calls]
+    finally:
+        page.close()
+    assert "this server opens no folders" in answers[0] and "1.png" not in "".join(answers)
 
 
 def test_a_preview_is_whole_for_two_requests_at_once(session: Session, tmp_path: Path):

@@ -190,7 +190,7 @@ class Page:
         parts: Any = self
         blocks.load(self.enter, chosen, self.shown, **hidden)
         on(parts.files.upload, lambda session, files: session.add([Path(file) for file in files or []]), self.files)
-        on(parts.path.submit, lambda session, path: session.use_folder(path), self.path)
+        on(parts.path.submit, lambda session, path: session.use_folder(path, local=self.local), self.path)
         on(parts.old_key.upload, lambda session, file: session.use_key(Path(file)), self.old_key)
         on(parts.protect.click, lambda session, strength: session.protect(strength), self.strength)
         on(parts.test.click, lambda session: session.test())

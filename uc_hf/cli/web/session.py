@@ -146,23 +146,34 @@ class Session:
         """
         self._refuse_while_busy()
         if self.facts.folder is not None:
+            self._forget_copies()
             self._note(folder=None, left_out=[])
+        self._forget_results()
         try:
             left_out = take_in(files, self.home / "originals", self.limits)
             self._note(left_out=[*self.facts.left_out, *map(asdict, left_out)])
         finally:
             self._look()
 
-    def use_folder(self, folder: str) -> None:
+    def use_folder(self, folder: str, *, local: bool) -> None:
         """Work on a folder of this machine, in place.
 
+        Args:
+            folder: its path.
+            local: whether the page runs on the user's machine. It hides its field elsewhere, but anybody can send one.
+
         Raises:
-            DatasetError: it is no folder, or holds no photographs.
+            DatasetError: a server opens none; or it is no folder, or holds no photographs.
         """
         self._refuse_while_busy()
+        if not local:
+            raise DatasetError("this server opens no folders. Drop photos in.")
         path = Path(folder).expanduser().resolve()
         if not folder.strip() or image_folder(path) is None:
             raise DatasetError(f"{folder!r} is not a folder of photographs on this machine. Check the path.")
+        if str(path) != self.facts.folder:
+            self._forget_copies()
+        self._forget_results()
         self._note(folder=str(path), left_out=[])
         self._look()
 
@@ -346,12 +357,18 @@ class Session:
         self.version += 1
 
     def _forget_copies(self) -> None:
-        """Remove earlier copies and measurements; copies beside a folder of this machine stay."""
-        for name in ("protected", "protected.protector", "thumbnails"):
+        """Remove earlier copies, their key and what was found of them; those beside a folder of this machine stay."""
+        for name in ("protected", "protected.protector"):
             shutil.rmtree(self.home / name, ignore_errors=True)
+        self._forget_results()
+        self._note(strength=None)
+
+    def _forget_results(self) -> None:
+        """Remove what was made of the copies, and previews: they are of the photographs that there were."""
+        self._previews.clear()
+        shutil.rmtree(self.home / "thumbnails", ignore_errors=True)
         for name in ("measured.json", "scorecard.json", work.PACKAGE, work.EVIDENCE, work.CURVE):
             (self.home / name).unlink(missing_ok=True)
-        self._note(strength=None)
 
     def _forget_levels(self) -> None:
         self._previews.clear()
