@@ -75,6 +75,13 @@ def test_another_folder_has_a_key_of_its_own_and_shows_nothing_of_the_first(sess
     assert session.out == tmp_path / "others-protected-balanced"
 
 
+@pytest.mark.parametrize("folder", ["", " ", "~nobody-of-this-name/photos", "a\0b", "/etc/passwd", "/nowhere"])
+def test_a_folder_that_is_none_is_refused_and_what_was_made_stays(session: Session, folder: str):
+    with pytest.raises(DatasetError, match="is not a folder of photographs on this machine"):
+        session.use_folder(folder, local=True)
+    assert len(session.measured) == 20 and session.facts.strength == "balanced"
+
+
 def test_photographs_that_come_later_are_protected_with_the_same_key_and_the_old_package_is_not_offered(
     tmp_path: Path,
 ):

@@ -110,6 +110,18 @@ def test_what_is_no_zip_or_has_wrong_checksums_is_named(tmp_path: Path) -> None:
     assert tree(tmp_path / "in") == set()
 
 
+def test_a_photo_whose_folder_has_the_name_of_another_photo_is_named_without_a_path_of_the_server(
+    tmp_path: Path,
+) -> None:
+    files = [zipped(tmp_path / "a.zip", {"rome.png": png(1), "rome.png/b.png": png(2)})]
+    [left] = take_in(files, tmp_path / "in", Limits())
+    assert (left.name, left.reason) == (
+        "a.zip: rome.png/b.png",
+        "it cannot be kept under this name: File exists. Rename it.",
+    )
+    assert tree(tmp_path / "in") == {"rome.png"}
+
+
 def test_two_photos_of_one_name_are_both_kept_and_the_same_photo_once(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png())
     Image.open(io.BytesIO(png(1))).save(tmp_path / "photo.jpg", quality=95)

@@ -168,8 +168,12 @@ class Session:
         self._refuse_while_busy()
         if not local:
             raise DatasetError("this server opens no folders. Drop photos in.")
-        path = Path(folder).expanduser().resolve()
-        if not folder.strip() or image_folder(path) is None:
+        try:
+            path = Path(folder).expanduser().resolve()
+            found = bool(folder.strip()) and image_folder(path) is not None
+        except (RuntimeError, ValueError):  # a "~" of nobody's, a name that none can have
+            found = False
+        if not found:
             raise DatasetError(f"{folder!r} is not a folder of photographs on this machine. Check the path.")
         if str(path) != self.facts.folder:
             self._forget_copies()

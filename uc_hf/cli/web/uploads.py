@@ -110,8 +110,10 @@ class _Room:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 partial.replace(place)
                 self._files -= 1
-        except (ImageError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        except (ImageError, zipfile.BadZipFile, zlib.error) as error:
             yield LeftOut(str(name), str(error))
+        except OSError as error:  # its text has the server's path
+            yield LeftOut(str(name), f"it cannot be kept under this name: {error.strerror}. Rename it.")
         finally:
             partial.unlink(missing_ok=True)
 
