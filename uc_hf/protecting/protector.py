@@ -190,7 +190,8 @@ class Protector(Shared[FitT], ABC):
                 batched map then name the row.
 
         Returns:
-            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept).
+            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept); to `map`
+                that column alone, unless it hands over tables.
 
         Raises:
             NotFittedError: before `fit`.
