@@ -1,6 +1,7 @@
 """Whatever `datasets` hands over, in any format, becomes the same bytes as under a plain `map`."""
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -128,6 +129,42 @@ def test_a_function_that_calls_the_protector_is_given_all_columns(pictures: Data
         return {"image": protected["image"], "copy": protected["note"]}
 
     assert pictures.map(noted, batched=True)["copy"] == pictures["note"]
+
+
+def test_a_transform_is_not_passed_by(pictures: Dataset, fitted: UCProtector) -> None:
+    def blurred(batch: dict) -> dict:
+        return {"image": [PILImage.new("RGB", (20, 20), "teal") for _ in batch["image"]]}
+
+    seen = pictures.with_transform(blurred)
+    for protect in (seen.map, partial(seen.map, batched=True), partial(seen.map, batched=True, num_proc=WORKERS)):
+        with pytest.raises(DatasetError, match=r"a transform .*Write ds.with_format\(None\).map\(TRANSFORM"):
+            protect(fitted)
+    for stored_first in (pictures.map(blurred, batched=True), seen.map(dict, batched=True).with_format(None)):
+        assert {row["image"].size for row in stored_first.map(fitted, batched=True)} == {(20, 20)}
+    assert {row["image"].size for row in seen.map(lambda rows: fitted(rows), batched=True).with_format(None)} == {
+        (20, 20)
+    }
+
+
+@pytest.mark.parametrize(
+    "protect",
+    [
+        lambda shown, fitted: shown.map(fitted, batched=True),
+        lambda shown, fitted: shown.with_format("torch").map(fitted),
+        lambda shown, fitted: shown.map(fitted, input_columns=["image"]),
+        lambda shown, fitted: shown.map(lambda rows: fitted(rows), batched=True),
+        lambda shown, fitted: next(iter(shown.to_iterable_dataset().map(fitted, features=shown.features))),
+    ],
+    ids=["plain", "formatted", "input columns", "wrapped", "stream"],
+)
+def test_a_mode_in_which_the_noise_would_be_lost_is_refused(
+    tiles: Dataset, fitted: UCProtector, protect: Callable
+) -> None:
+    with pytest.raises(
+        DatasetError, match=r"'image' shows its images in mode 'L'.*ds.cast_column\('image', datasets.I"
+    ):
+        protect(tiles.cast_column("image", Image(mode="L")), fitted)
+    assert len(protect(tiles.cast_column("image", Image(mode="RGB")), fitted)) in (len(tiles), 3)
 
 
 def test_a_stream_of_arrow_tables_or_data_frames(pictures: Dataset, expected: Dataset, fitted: UCProtector) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from datasets.formatting.formatting import LazyBatch, LazyRow
 
+from uc_hf.data.columns import refuse_mode
+from uc_hf.data.given import refuse_transform
 from uc_hf.errors import DatasetError
 
 
@@ -44,7 +46,8 @@ def open_examples(examples: Any, names: Sequence[str], caller: FrameType) -> Exa
         caller: the frame that hands it over.
 
     Raises:
-        DatasetError: there is no such column of images, or `map` would remove it.
+        DatasetError: there is no such column of images, it shows them otherwise than they are stored, or `map` would
+            remove it.
     """
     column = names[0]
     call = _map_of(examples, column, caller)
@@ -57,6 +60,7 @@ def open_examples(examples: Any, names: Sequence[str], caller: FrameType) -> Exa
         return _of_table(examples, names, lambda images: _with_images(examples, column, images))
     if isinstance(examples, LazyBatch | LazyRow) and _untouched(examples, names):
         # As stored, not as `datasets` decodes it: mode, profile and file name would be lost.
+        refuse_mode(examples.formatter.features or {}, column)
         many = isinstance(examples, LazyBatch)
         return _of_table(examples.pa_table, names, _assigned(examples, column, many), many)
     if isinstance(examples, pd.DataFrame):
@@ -102,6 +106,7 @@ def _map_of(examples: Any, column: str, caller: FrameType) -> _Map | None:
     frame: FrameType | None = caller
     if module == "datasets.iterable_dataset":
         stream = known["self"]
+        refuse_mode(stream.features or {}, column)
         removed = stream.remove_columns or []
         if column in removed and isinstance(examples, pa.Table | pd.DataFrame):
             raise DatasetError(
@@ -111,6 +116,8 @@ def _map_of(examples: Any, column: str, caller: FrameType) -> _Map | None:
         return _Map(removed, None, stream.batched)
     while module == "datasets.arrow_dataset" and frame is not None:
         if "shard" in (told := frame.f_locals):
+            refuse_transform(told["shard"])
+            refuse_mode(told["features"] or told["shard"].features, column)
             rows = known["pa_inputs"] if known.get("inputs") is examples else None
             return _Map(told["remove_columns"] or [], rows, told["batched"])
         frame = frame.f_back

@@ -112,8 +112,8 @@ class Protector(Shared[FitT], ABC):
             self, fitted.
 
         Raises:
-            DatasetError: empty, a DatasetDict, no dataset at all, or no image column; of a method for the images' own
-                labels also a stream, no label column, a row without a label, or fewer than two labels.
+            DatasetError: empty, a DatasetDict, no dataset at all, no image column, or images shown otherwise than they
+                are stored; by the images' own labels also a stream, no label column or label, or fewer than two.
             ImageError: images that cannot be protected, named by row.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
@@ -196,8 +196,8 @@ class Protector(Shared[FitT], ABC):
         Raises:
             NotFittedError: before `fit`.
             ImageError: an image that cannot be protected.
-            DatasetError: the rows lack the column that the protector was fitted on; the method needs labels, and there
-                is none or one that it was not fitted on.
+            DatasetError: the rows lack the column that the protector was fitted on, or show it otherwise than stored;
+                the method needs labels, and there is none or one that it was not fitted on.
         """
         handed = open_examples(examples, self.columns, sys._getframe(1))
         column, *label = handed.columns
