@@ -185,7 +185,8 @@ class Protector(Shared[FitT], ABC):
 
         Args:
             examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
-                bytes, a path, {"bytes", "path"} or a uint8 array.
+                bytes, a path, {"bytes", "path"} or a uint8 array. Publish what `map` gives: `with_transform` protects
+                what you read, and `push_to_hub` pushes what is stored, the originals.
             *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors of a
                 batched map then name the row.
 
