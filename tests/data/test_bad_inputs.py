@@ -68,6 +68,33 @@ def test_a_column_that_holds_no_images_is_refused_with_what_it_holds(tiles: Data
     assert "there is no column 'img'; the columns are 'image' (Image), 'label' (ClassLabel)" in message
 
 
+def test_images_that_are_shown_in_another_mode_than_they_are_stored_in_are_refused_with_what_works(
+    tiles: Dataset, fitted: UCProtector, surrogate_folder: str, tmp_path: Path
+) -> None:
+    import datasets
+
+    shown = tiles.cast_column("image", Image(mode="L"))
+    for given in (shown, shown.to_iterable_dataset()):
+        message = refusal(DatasetError, given, surrogate=surrogate_folder)
+        assert "column 'image' shows its images in mode 'L', which coloured noise would not survive" in message
+    shown.save_to_disk(tmp_path / "shown")
+    fitted.save_pretrained(tmp_path / "key")
+    result = invoke("protect", tmp_path / "shown", "--protector", tmp_path / "key", "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "shows its images in mode 'L'" in result.stderr
+
+    as_stored, in_gray = re.findall(r"ds\.(?:cast_column|map)\(.*?\)(?=;|\.$)", message)
+    fit = UCProtector(surrogate=surrogate_folder, n_clusters=2)
+    for line, mode in (as_stored, "RGB"), (in_gray, "L"):
+        rows = eval(line, {"ds": shown, "datasets": datasets})
+        assert {row["image"].mode for row in rows.map(fit.fit(rows), batched=True)} == {mode}
+
+
+@pytest.mark.parametrize("method", ["uc", "synper"])
+def test_a_dataset_with_a_transform_is_refused(tiles: Dataset, method: str) -> None:
+    with pytest.raises(DatasetError, match=r"a transform .*Write ds.with_format\(None\).map\(TRANSFORM, batched=True"):
+        protector_for(method).fit(tiles.with_transform(lambda rows: rows))
+
+
 def test_an_empty_dataset_is_refused(surrogate_folder: str) -> None:
     empty = Dataset.from_dict({"image": []}, features=Features({"image": Image()}))
     assert "the dataset is empty" in refusal(DatasetError, empty, surrogate=surrogate_folder)

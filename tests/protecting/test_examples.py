@@ -1,6 +1,7 @@
 """Whatever `datasets` hands over, in any format, becomes the same bytes as under a plain `map`."""
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,9 @@ from tests.workers import WORKERS
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError
 from uc_hf.protecting import rows
+
+
+ALL = ["image", "label", "note"]
 
 
 def encoded(image: PILImage.Image, format: str, **options: Any) -> bytes:
@@ -80,13 +84,87 @@ def test_workers_protect_a_dataset_with_a_format_as_without(
     assert stored(protected.with_format(None)) == stored(expected)
 
 
-@pytest.mark.parametrize("format", ["numpy", "torch"])
-def test_columns_can_be_removed_from_a_dataset_with_a_format(
+@pytest.mark.parametrize("format", [None, "numpy", "torch", "arrow", "pandas"])
+@pytest.mark.parametrize("options", [{}, {"batched": True}, {"batched": True, "with_indices": True}], ids=str)
+def test_what_is_to_be_removed_goes_and_the_images_stay(
+    pictures: Dataset, expected: Dataset, fitted: UCProtector, format: str | None, options: dict
+) -> None:
+    for removed, left in (["note"], ["image", "label"]), (["image"], ["label", "note", "image"]), (ALL, ["image"]):
+        protected = pictures.with_format(format).map(fitted, remove_columns=removed, **options).with_format(None)
+        assert sorted(protected.column_names) == sorted(left)
+        assert stored(protected) == stored(expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"batched": True}, {"batched": True, "input_columns": ["image"]}], ids=str)
+def test_what_is_to_be_removed_from_a_stream_goes_and_the_images_stay(
+    pictures: Dataset, fitted: UCProtector, options: dict
+) -> None:
+    stream = pictures.to_iterable_dataset()
+    kept = list(stream.map(fitted, **options))
+    assert [list(row) for row in kept] == [ALL] * len(pictures)
+    alone = list(stream.map(fitted, remove_columns=ALL, **options))
+    assert alone == [{"image": row["image"]} for row in kept]
+
+
+@pytest.mark.parametrize("format", ["arrow", "pandas"])
+def test_a_stream_of_tables_that_would_lose_its_images_is_refused(
     pictures: Dataset, expected: Dataset, fitted: UCProtector, format: str
 ) -> None:
-    protected = pictures.with_format(format).map(fitted, batched=True, remove_columns=["note"])
-    assert protected.column_names == ["image", "label"]
-    assert stored(protected.with_format(None)) == stored(expected)
+    stream = pictures.to_iterable_dataset().with_format(format)
+    rows = [
+        row
+        for table in stream.map(fitted, remove_columns=["note"]).with_format("arrow").iter(2)
+        for row in table.to_pylist()
+    ]
+    assert [list(row) for row in rows] == [["image", "label"]] * len(pictures)
+    with pytest.raises(
+        DatasetError, match=r"'image' out of remove_columns, or write stream.with_format\(None\) first"
+    ):
+        next(iter(stream.map(fitted, remove_columns=ALL)))
+
+
+def test_a_function_that_calls_the_protector_is_given_all_columns(pictures: Dataset, fitted: UCProtector) -> None:
+    def noted(batch: Any) -> Any:
+        protected = fitted(batch)
+        return {"image": protected["image"], "copy": protected["note"]}
+
+    assert pictures.map(noted, batched=True)["copy"] == pictures["note"]
+
+
+def test_a_transform_is_not_passed_by(pictures: Dataset, fitted: UCProtector) -> None:
+    def blurred(batch: dict) -> dict:
+        return {"image": [PILImage.new("RGB", (20, 20), "teal") for _ in batch["image"]]}
+
+    seen = pictures.with_transform(blurred)
+    for protect in (seen.map, partial(seen.map, batched=True), partial(seen.map, batched=True, num_proc=WORKERS)):
+        with pytest.raises(DatasetError, match=r"a transform .*Write ds.with_format\(None\).map\(TRANSFORM"):
+            protect(fitted)
+    for stored_first in (pictures.map(blurred, batched=True), seen.map(dict, batched=True).with_format(None)):
+        assert {row["image"].size for row in stored_first.map(fitted, batched=True)} == {(20, 20)}
+    assert {row["image"].size for row in seen.map(lambda rows: fitted(rows), batched=True).with_format(None)} == {
+        (20, 20)
+    }
+
+
+@pytest.mark.parametrize(
+    "protect",
+    [
+        lambda shown, fitted: shown.map(fitted, batched=True),
+        lambda shown, fitted: shown.with_format("torch").map(fitted),
+        lambda shown, fitted: shown.map(fitted, input_columns=["image"]),
+        lambda shown, fitted: shown.map(lambda rows: fitted(rows), batched=True),
+        lambda shown, fitted: next(iter(shown.to_iterable_dataset().map(fitted, features=shown.features))),
+    ],
+    ids=["plain", "formatted", "input columns", "wrapped", "stream"],
+)
+def test_a_mode_in_which_the_noise_would_be_lost_is_refused(
+    tiles: Dataset, fitted: UCProtector, protect: Callable
+) -> None:
+    with pytest.raises(
+        DatasetError, match=r"'image' shows its images in mode 'L'.*ds.cast_column\('image', datasets.I"
+    ):
+        protect(tiles.cast_column("image", Image(mode="L")), fitted)
+    assert len(protect(tiles.cast_column("image", Image(mode="RGB")), fitted)) in (len(tiles), 3)
 
 
 def test_a_stream_of_arrow_tables_or_data_frames(pictures: Dataset, expected: Dataset, fitted: UCProtector) -> None:

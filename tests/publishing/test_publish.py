@@ -138,6 +138,20 @@ def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Datase
         publish([1, 2], "me/nothing", protector=fitted)
 
 
+def test_images_that_are_shown_otherwise_than_they_are_stored_are_refused_before_anything_is_pushed(
+    hub: MiniHub, clean: DatasetDict, fitted: UCProtector
+) -> None:
+    gray = clean.cast_column("image", datasets.Image(mode="L"))
+    blurred = clean["test"].with_transform(lambda rows: rows)
+    for shown, reason in (
+        (gray, r"column 'image' shows its images in mode 'L'.*ds.cast_column\('image', datasets.Image\(\)\)"),
+        (DatasetDict(train=clean["train"], test=blurred), r"has a transform .*ds.with_format\(None\).map\(TRANSFORM"),
+    ):
+        with pytest.raises(DatasetError, match=reason):
+            publish(shown, "me/shown-otherwise", protector=fitted)
+    assert ("datasets", "me/shown-otherwise") not in hub.repos
+
+
 @pytest.mark.parametrize("step", ["upload", "commit"])
 def test_a_push_that_the_hub_breaks_off_goes_on_without_protecting_a_row_twice(
     hub: MiniHub, clean: DatasetDict, fitted: UCProtector, protected_rows: list[int], step: str

@@ -61,6 +61,26 @@ def _unnested(column: str, feature: Any) -> str:
     )
 
 
+def refuse_mode(features: Mapping[str, Any], column: str) -> None:
+    """Refuse images that are converted as they are read: coloured noise does not survive mode "L" and others.
+
+    Args:
+        features: features of the dataset.
+        column: the column that will be protected.
+
+    Raises:
+        DatasetError: the column's feature names a mode that loses colours.
+    """
+    mode = getattr(features.get(column), "mode", None)
+    if mode not in (None, "RGB", "RGBA"):
+        raise DatasetError(
+            f"column {column!r} shows its images in mode {mode!r}, which coloured noise would not survive. To protect "
+            f"them as they are stored, write ds.cast_column({column!r}, datasets.Image()); to store them in this mode "
+            f"first, ds.map(lambda row: {{{column!r}: row[{column!r}]}}, "
+            f"features=datasets.Features(ds.features | {{{column!r}: datasets.Image()}}))."
+        )
+
+
 def other_images(features: Features, column: str) -> list[str]:
     """The other columns that hold images at any depth, or raw bytes or arrays of 8-bit levels, which may be images."""
     others = {name: feature for name, feature in features.items() if name != column}

@@ -26,10 +26,11 @@ def as_dataset(given: Any) -> datasets.Dataset | datasets.IterableDataset:
             splits; an image, or a list of images: PIL images, files, bytes, uint8 arrays.
 
     Raises:
-        DatasetError: it is something else; the message has the line to write.
+        DatasetError: it is something else, or has a transform; the message has the line to write.
         ImageError: an element of a list is not an image.
     """
     if isinstance(given, datasets.Dataset | datasets.IterableDataset):
+        refuse_transform(given)
         return given
     if isinstance(given, dict):
         raise DatasetError(
@@ -46,6 +47,20 @@ def as_dataset(given: Any) -> datasets.Dataset | datasets.IterableDataset:
         f"{type(given).__name__} is not a dataset. Give a Dataset (load_dataset(..., split='train')), a folder of "
         "pictures, or a list of pictures."
     )
+
+
+def refuse_transform(dataset: datasets.Dataset | datasets.IterableDataset) -> None:
+    """Refuse a dataset with a transform, since what is protected are the stored images, without it.
+
+    Raises:
+        DatasetError: it has one.
+    """
+    if isinstance(dataset, datasets.Dataset) and dataset.format["type"] == "custom":
+        raise DatasetError(
+            "this dataset has a transform (with_transform), which changes what you read of it but not what is stored, "
+            "and the stored images would be protected. Write ds.with_format(None).map(TRANSFORM, batched=True) to "
+            "store what it makes of them, or ds.with_format(None) to protect the images without it."
+        )
 
 
 def _at(path: Path) -> datasets.Dataset:

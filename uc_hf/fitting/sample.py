@@ -13,7 +13,7 @@ from PIL import Image
 from uc_hf.data import images
 from uc_hf.data.arrays import picture_arrays
 from uc_hf.data.checks import Look, check_dataset, undecoded
-from uc_hf.data.columns import image_column, other_images
+from uc_hf.data.columns import image_column, other_images, refuse_mode
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
 from uc_hf.data.rows import read_rows
@@ -90,7 +90,8 @@ def draw_sample(
             a stream is always checked.
 
     Raises:
-        DatasetError: the dataset is empty, or has no image column or several.
+        DatasetError: the dataset is empty, has no image column or several, or shows images in another mode than they
+            are stored in.
         ImageError: images cannot be protected; the message names their rows.
     """
     if isinstance(dataset, datasets.IterableDataset):
@@ -98,6 +99,7 @@ def draw_sample(
     if len(dataset) == 0:
         raise DatasetError("the dataset is empty: there is nothing to protect.")
     name = image_column(dataset.features, settings.image_column)
+    refuse_mode(dataset.features, name)
     if others := other_images(dataset.features, name) or (picture_arrays(dataset, name) if check else []):
         logger.warning(
             "Column %r holds images, or what may be some, too: it stays clean. Leave it out before you publish.",
@@ -140,6 +142,7 @@ def _images_of(stream: datasets.IterableDataset, settings: CommonSettings) -> tu
     """The image column of a stream, and its values."""
     if stream.features is not None:
         name = image_column(stream.features, settings.image_column)
+        refuse_mode(stream.features, name)
         rows = read_rows(stream.select_columns([name]), "the sample")
         return name, (row[name][0].as_py() for row in rows)
     name = settings.image_column or "image"

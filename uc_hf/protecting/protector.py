@@ -112,8 +112,8 @@ class Protector(Shared[FitT], ABC):
             self, fitted.
 
         Raises:
-            DatasetError: empty, a DatasetDict, no dataset at all, or no image column; of a method for the images' own
-                labels also a stream, no label column, a row without a label, or fewer than two labels.
+            DatasetError: empty, a DatasetDict, no dataset at all, no image column, or images shown otherwise than they
+                are stored; by the images' own labels also a stream, no label column or label, or fewer than two.
             ImageError: images that cannot be protected, named by row.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
@@ -185,18 +185,20 @@ class Protector(Shared[FitT], ABC):
 
         Args:
             examples: what `datasets.map`, `with_transform` or a DataLoader hands over. An image is a PIL picture,
-                bytes, a path, {"bytes", "path"} or a uint8 array.
+                bytes, a path, {"bytes", "path"} or a uint8 array. Publish what `map` gives: `with_transform` protects
+                what you read, and `push_to_hub` pushes what is stored, the originals.
             *position: row numbers and rank, when map is called `with_indices` or `with_rank`; errors of a
                 batched map then name the row.
 
         Returns:
-            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept).
+            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept); to `map`
+                that column alone, unless it hands over tables.
 
         Raises:
             NotFittedError: before `fit`.
             ImageError: an image that cannot be protected.
-            DatasetError: the rows lack the column that the protector was fitted on; the method needs labels, and there
-                is none or one that it was not fitted on.
+            DatasetError: the rows lack the column that the protector was fitted on, or show it otherwise than stored;
+                the method needs labels, and there is none or one that it was not fitted on.
         """
         handed = open_examples(examples, self.columns, sys._getframe(1))
         column, *label = handed.columns

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.arrow_writer import get_parquet_column_options
 
-from uc_hf.data.columns import image_column
+from uc_hf.data.columns import image_column, refuse_mode
 from uc_hf.data.images import ImageValue
 from uc_hf.data.progress import Bar
 from uc_hf.data.rows import Ahead, RowGroups, next_batch, plain_images, read_rows
@@ -124,7 +124,7 @@ def protect_dataset(
         OutputError: no space is left, the destination holds other files, or it cannot be reached.
     """
     features = common_features(splits)
-    image_column(features, protector.fitted.column)
+    refuse_mode(features, image_column(features, protector.fitted.column))
     protected = {split: split in protect for split in splits}
     work = Work.of(protector, source)
     job = _Job(destination, protector, work, protected, features, made, flip, first or {}, at_hand)

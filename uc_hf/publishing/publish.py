@@ -9,7 +9,8 @@ import datasets
 
 from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look
-from uc_hf.data.columns import image_column, refuse_clean_twins
+from uc_hf.data.columns import image_column, refuse_clean_twins, refuse_mode
+from uc_hf.data.given import refuse_transform
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError
@@ -62,8 +63,9 @@ def publish(
 
     Raises:
         NotFittedError: the protector is not fitted.
-        DatasetError: there are no images or several columns of images, the splits cannot form one dataset, a row
-            cannot be read, or it points to a file outside `files_in` and `source` (in a stream, when its turn comes).
+        DatasetError: there are no images or several columns of images, a split shows them otherwise than they are
+            stored, the splits cannot form one dataset, a row cannot be read, or it points to a file outside
+            `files_in` and `source` (in a stream, when its turn comes).
         ImageError: an image cannot be protected; the message names split and row (in a stream, when its turn comes).
         OutputError: the repository cannot be written to, or holds other data.
     """
@@ -71,7 +73,10 @@ def publish(
     parts = _by_split(dataset)
     chosen = choose_splits(parts, splits or [])
     features = common_features(parts)
+    for part in parts.values():
+        refuse_transform(part)
     column = image_column(features, column)
+    refuse_mode(features, column)
     refuse_clean_twins(features, column, keep_clean)
     home = Home() if source is None else Home.on_hub(source)
     home = home if files_in is None else replace(home, folder=Path(files_in))
