@@ -138,6 +138,34 @@ def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Datase
         publish([1, 2], "me/nothing", protector=fitted)
 
 
+def test_a_split_that_was_published_before_is_not_dropped_by_another_one(
+    hub: MiniHub, clean: DatasetDict, key: Path, fitted: UCProtector, tmp_path: Path
+) -> None:
+    repo, splits = "me/split-by-split", DatasetDict(train=clean["train"], extra=clean["test"])
+    publish(splits["train"], repo, protector=fitted)
+    before = hub.files("datasets", repo)
+    extra = Dataset.from_list(list(splits["extra"]), features=splits["extra"].features, split="extra")
+    with pytest.raises(
+        OutputError, match=rf"{repo} holds the split 'train', .*: 'extra'\. Publish all of them at once"
+    ):
+        publish(extra, repo, protector=fitted)
+    assert hub.files("datasets", repo) == before
+    publish(splits, repo, protector=fitted)
+    assert load_dataset(repo).num_rows == {"train": 72, "extra": 24}
+    after = data_files(hub, repo)
+    assert all(after[path] == data for path, data in before.items() if path.startswith("data/"))
+    with pytest.raises(OutputError, match="holds the split 'extra', which is not among"):
+        publish(splits["train"], repo, protector=fitted)
+    with pytest.raises(OutputError, match=r"ends before row 10 of the split 'extra'\. Remove that file"):
+        publish(DatasetDict(train=splits["train"], extra=extra.select(range(10))), repo, protector=fitted)
+    splits["train"].to_parquet(tmp_path / "train.parquet")
+    pushed = invoke(
+        "protect", tmp_path / "train.parquet", "--out", tmp_path / "out", "--push-to", repo, "--protector", key
+    )
+    assert pushed.exit_code == 1 and "holds the split 'extra'" in pushed.stderr
+    assert data_files(hub, repo) == after
+
+
 @pytest.mark.parametrize("step", ["upload", "commit"])
 def test_a_push_that_the_hub_breaks_off_goes_on_without_protecting_a_row_twice(
     hub: MiniHub, clean: DatasetDict, fitted: UCProtector, protected_rows: list[int], step: str

@@ -46,7 +46,7 @@ def publish(
             `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: decoded images would
             be encoded again.
         repo_id: "user/name" on the Hub, or "NAME://PLACE" of another destination; created if it does not exist. One
-            with other data is refused.
+            with other data, or with splits or last rows that `dataset` lacks, is refused.
         protector: a fitted protector.
         splits: the splits to protect; None for all without the name of a test split. The others are copied clean.
         source: the originals' name on the Hub, for the card; a local path is never written.
