@@ -19,6 +19,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError, UCError, 
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.schema import check, check_value
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
+from uc_hf.protecting.public import public_settings
 from uc_hf.protecting.saved_config import FORMAT, check_config, check_version, digest_of, naming
 from uc_hf.reports import markdown, templates
 from uc_hf.surrogates.surrogate import Embedder
@@ -294,6 +295,8 @@ class Shared(
     def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
         """Push to a Hub model repository, private unless asked otherwise: it is the removal key.
 
+        A surrogate on your disk is not named there: `from_pretrained(repo_id, surrogate=FOLDER)` brings it back.
+
         Args:
             repo_id: "user/name".
             private: False publishes the key; a warning says so.
@@ -306,13 +309,13 @@ class Shared(
             NotFittedError: before `fit`.
             SettingError: the repository exists and is public, and private=False was not passed.
         """
-        _ = self.fitted  # refuse before a repository is made
         if not private:
             warnings.warn(
                 f"{repo_id} will be public: with the protector anyone can subtract the noise from the protected "
                 "images. Leave out private=False to keep it to yourself.",
                 stacklevel=2,
             )
+        public = self.restored(public_settings(self.settings, self.fitted), self.fitted, self._surrogate)
         api = HfApi(token=kwargs.get("token"))
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if private and not api.model_info(repo_id).private:
@@ -320,7 +323,7 @@ class Shared(
                 f"{repo_id} is public already, and a protector is the removal key: make the repository private in its "
                 "settings on the Hub, name another one, or pass private=False to publish the key."
             )
-        return super().push_to_hub(repo_id, private=private, **kwargs)
+        return super(Shared, public).push_to_hub(repo_id, private=private, **kwargs)
 
 
 def versions() -> dict[str, str]:

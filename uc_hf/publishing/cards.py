@@ -25,9 +25,10 @@ from uc_hf.data.images import ImageValue
 from uc_hf.errors import SettingError
 from uc_hf.protecting.commitment import commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.public import public_surrogates
 from uc_hf.publishing.destination import shard_path
 from uc_hf.publishing.marks import Mark
-from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
+from uc_hf.publishing.provenance import provenance, public_name
 from uc_hf.reports import markdown, templates
 from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import PAPER
@@ -311,7 +312,7 @@ def _facts(
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
     models = [
         f"{markdown.plain(name)}, revision {markdown.code(commit)}" if commit else markdown.plain(name)
-        for name, commit in public_surrogates(protector)
+        for name, commit in public_surrogates(protector.settings, protector.fitted)
     ]
     rows = {
         "protected splits": ", ".join(protected_splits),
