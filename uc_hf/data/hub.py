@@ -1,5 +1,6 @@
-"""The Hub's refusals and failures in our words."""
+"""Names on the Hub, and its refusals and failures in our words."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,9 @@ HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 FAILURES = (HTTPError, OSError)
 """What a request raises that the Hub refuses, or does not answer: the base is that of the library it is spoken to by,
 httpx in huggingface_hub 1 and httpx2 in 2."""
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""USER/NAME: neither an address nor a path that leaves the folder of the program."""
 
 
 @contextmanager
