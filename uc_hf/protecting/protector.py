@@ -115,6 +115,7 @@ class Protector(Shared[FitT], ABC):
             DatasetError: empty, a DatasetDict, no dataset at all, or no image column; of a method for the images' own
                 labels also a stream, no label column, a row without a label, or fewer than two labels.
             ImageError: images that cannot be protected, named by row.
+            SettingError: `embed_batch_size` is below 1, or `num_workers` below 0.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
             OutputError: `checkpoint_dir` cannot be written to.
@@ -252,7 +253,7 @@ class Protector(Shared[FitT], ABC):
             ImageError: a picture cannot be protected.
         """
         if isinstance(image, Sequence) and not isinstance(image, str | bytes):
-            protected = self.protect([images.decode(picture) for picture in image])
+            protected = self.protect([images.decode(picture) for picture in image]) if image else []
             return [images.open_image(data) for data in protected]
         return images.open_image(self.protect([images.decode(image)])[0])
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self, get_type_hints
 import numpy as np
 import torch
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -188,14 +188,22 @@ class Shared(
         Raises:
             SettingError: there is none of this method, or it is damaged, or not what this method can have learnt.
         """
+        place = str(pretrained_model_name_or_path)
+        if Path(place).is_file():
+            raise SettingError(
+                f"{place!r} is a file, not a protector's folder. A key opens with open_protector(FILE)."
+            )
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **options)
-        except (ValueError, RecursionError) as error:
+            return super().from_pretrained(place, **options)
+        except HFValidationError as error:
+            raise SettingError(
+                f"there is no folder {place!r}, and that is no name on the Hub, which is written USER/NAME."
+            ) from error
+        except (ValueError, RecursionError, AttributeError) as error:
             if isinstance(error, UCError):
                 raise
             raise SettingError(
-                f"{str(pretrained_model_name_or_path)!r} cannot be read: its config.json is damaged "
-                f"({first_line(error)}). Copy it again."
+                f"{place!r} cannot be read: its config.json is damaged ({first_line(error)}). Copy it again."
             ) from error
 
     @classmethod
