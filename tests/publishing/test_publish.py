@@ -19,7 +19,7 @@ from tests.commands import invoke, succeed
 from tests.minihub import MiniHub, Refused
 from tests.stored import contents, local_folder, stored
 from uc_hf import UCProtector, compare, publish
-from uc_hf.errors import DatasetError, OutputError
+from uc_hf.errors import DatasetError, OutputError, SettingError
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import protect_dataset
 from uc_hf.publishing.marks import JUDGED
@@ -136,6 +136,21 @@ def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Datase
     assert load_dataset("me/one-split")["train"].num_rows == 10
     with pytest.raises(DatasetError, match="list is not a dataset to publish"):
         publish([1, 2], "me/nothing", protector=fitted)
+    for names in ({"splits": "train"}, {"keep_clean": "note"}):
+        with pytest.raises(SettingError, match=r"(splits|keep_clean)='\w+' is a text, not a list of names"):
+            publish(tiles, "me/nothing", protector=fitted, **names)
+    assert ("datasets", "me/nothing") not in hub.repos
+
+
+@pytest.mark.parametrize("source", ["./photos", "/home/alice/photos", "photos/of/2024", "C:\\photos"])
+def test_a_source_on_the_publishers_disk_is_never_written(
+    hub: MiniHub, tiles: Dataset, fitted: UCProtector, source: str
+) -> None:
+    repo = f"me/of-local-photos-{len(source)}"
+    publish(tiles.select(range(10)), repo, protector=fitted, source=source)
+    assert load_dataset(repo)["train"].num_rows == 10
+    files = hub.files("datasets", repo)
+    assert not any(source.encode() in data for data in files.values())
 
 
 def test_a_split_that_was_published_before_is_not_dropped_by_another_one(
