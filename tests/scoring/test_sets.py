@@ -22,7 +22,7 @@ def test_a_set_that_is_another_one_or_no_dataset_is_refused(tiles: Dataset):
         (
             {"clean": clean},
             tiles.to_iterable_dataset(),
-            r"'test' set is a IterableDataset, not a Dataset\. Of a stream",
+            r"'test' set is no Dataset but of type IterableDataset\. Of a stream",
         ),
     ):
         with pytest.raises(DatasetError, match=reason):

@@ -353,7 +353,7 @@ def _check_sets(sets: Mapping[str, Any]) -> None:
             raise DatasetError(f"the {name!r} set is a {type(dataset).__name__} with {list(dataset)}: give one split.")
         if not isinstance(dataset, datasets.Dataset):
             raise DatasetError(
-                f"the {name!r} set is a {type(dataset).__name__}, not a Dataset. Of a stream write "
+                f"the {name!r} set is no Dataset but of type {type(dataset).__name__}. Of a stream write "
                 "Dataset.from_list(list(stream), features=stream.features)."
             )
         if (other := seen.setdefault(dataset._fingerprint, name)) != name:
