@@ -13,8 +13,9 @@ from accelerate import Accelerator
 from datasets import Dataset, Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
+from uc_hf import UCProtector
 from uc_hf.data import images
-from uc_hf.errors import DatasetError, ImageError
+from uc_hf.errors import DatasetError, ImageError, SettingError
 from uc_hf.fitting.embedding import embed, native_size
 from uc_hf.fitting.sample import draw_sample
 from uc_hf.methods.unlearnable_clusters.settings import Settings
@@ -137,3 +138,9 @@ def test_columns_that_are_missing_or_not_images_are_refused_with_what_there_is()
         draw_sample(texts, Settings())
     with pytest.raises(DatasetError, match=r"no column 'img'; the columns are 'photo'"):
         draw_sample(with_bad_rows({}), Settings(image_column="img"))
+
+
+def test_numbers_of_a_fit_that_are_out_of_range_are_refused(tiles: Dataset, surrogate_folder: str):
+    for name, least in (("embed_batch_size", 1), ("num_workers", 0)):
+        with pytest.raises(SettingError, match=f"{name}={least - 1} is not a whole number of at least {least}"):
+            UCProtector(surrogate_folder).fit(tiles, **{name: least - 1})

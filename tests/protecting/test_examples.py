@@ -201,6 +201,10 @@ def test_tables_and_columns_of_any_kind_are_taken(
         assert done.schema.names == given.schema.names and done["note"].to_pylist() == expected["note"][:]
 
 
+def test_of_no_pictures_there_is_no_protected_one(fitted: UCProtector) -> None:
+    assert fitted.transform([]) == [] and fitted({"image": []}) == {"image": []}
+
+
 def test_arrays_of_one_size_are_a_batch_and_one_array_is_an_image(fitted: UCProtector) -> None:
     arrays = np.random.default_rng(0).integers(0, 256, (3, 32, 24, 3), dtype=np.uint8)
     together = fitted({"image": arrays})["image"]

@@ -194,3 +194,17 @@ def test_every_lost_bit_of_the_noise_is_noticed(saved: dict[str, Path], tmp_path
         path.write_bytes(data)
         with pytest.raises(SettingError, match="damaged"):
             UCProtector.from_pretrained(tmp_path / "key")
+
+
+def test_what_is_no_protectors_folder_is_told_from_a_damaged_one(saved: dict[str, Path], tmp_path: Path) -> None:
+    UCProtector.from_pretrained(saved["uc"]).save_key(tmp_path / "one.uckey")
+    for place, reason in {
+        tmp_path
+        / "missing": "there is no folder .*missing', and that is no name on the Hub, which is written USER/NAME",
+        "./missing.protector": r"there is no folder '\./missing\.protector'",
+        tmp_path / "one.uckey": r"one\.uckey' is a file, not a protector's folder\. A key opens with open_protector",
+        changed(saved["uc"], lambda *_: [], tmp_path / "list"): r"its config\.json is damaged .*Copy it again",
+        changed(saved["uc"], lambda *_: "text", tmp_path / "text"): r"its config\.json is damaged .*Copy it again",
+    }.items():
+        with pytest.raises(SettingError, match=reason):
+            UCProtector.from_pretrained(place)

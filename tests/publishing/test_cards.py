@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from uc_hf import UCProtector, push_dataset_card
-from uc_hf.errors import NotFittedError, SettingError
+from uc_hf.errors import DatasetError, NotFittedError, SettingError
 from uc_hf.publishing.cards import BEGIN, CONTACT_SHEET, END, SHOWN, contact_sheet, dataset_card
 from uc_hf.scoring.results import Row, Scorecard
 
@@ -283,6 +283,14 @@ def test_mistakes_are_told_before_anything_is_written(
         push_dataset_card(repo, UCProtector(), protected_splits=["train"])
     with pytest.raises(SettingError, match="protected_splits is empty"):
         push_dataset_card(repo, protector, protected_splits=[])
+    for splits in ({"protected_splits": "train"}, {"protected_splits": ["train"], "clean_splits": "test"}):
+        with pytest.raises(
+            SettingError, match=r"_splits='t\w+' is a text, not a list of names\. Write \w+_splits=\['t"
+        ):
+            push_dataset_card(repo, protector, **splits)
+    for splits in ({"protected_splits": ["tarin"]}, {"protected_splits": ["train"], "clean_splits": ["tarin"]}):
+        with pytest.raises(DatasetError, match=f"{repo} has no split 'tarin'; the splits are 'test', 'train'"):
+            push_dataset_card(repo, protector, **splits)
     lacking = Scorecard(0.25, [row for row in scorecard.rows if row.train_set != "protected"])
     with pytest.raises(SettingError, match=r"lacks the set 'protected' \(it has clean, control-random\)"):
         push_dataset_card(repo, protector, protected_splits=["train"], scorecard=lacking)

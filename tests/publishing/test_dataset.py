@@ -287,14 +287,27 @@ def test_rows_that_were_put_in_between_or_left_out_are_followed(
 ) -> None:
     train = stamps["train"]
     write(stamps, tmp_path / "out", fitted)
-    for kept in ([0, 1, *range(5, 50)], [49, *range(49)], list(range(45))):
-        write({"train": train.select(kept)}, tmp_path / "out", fitted)
+    for kept in ([0, 1, *range(5, 50)], [49, *range(49)], list(range(50))):
+        write(stamps | {"train": train.select(kept)}, tmp_path / "out", fitted)
         assert open_dataset(str(tmp_path / "out"))["train"]["id"] == kept
-    fewer = {"train": train.select(range(40))}
-    with pytest.raises(OutputError, match=r"train-00002\.parquet, whose rows the source no longer has\. Remove it"):
+
+
+@pytest.mark.parametrize(("rows", "number"), [(45, 2), (40, 2), (30, 1), (10, 0)])
+def test_a_split_does_not_shrink_unseen(
+    stamps: DatasetDict, tmp_path: Path, fitted: UCProtector, rows: int, number: int
+) -> None:
+    write(stamps, tmp_path / "out", fitted)
+    before = snapshot(tmp_path / "out")
+    fewer = stamps | {"train": stamps["train"].select(range(rows))}
+    said = (
+        rf"train-{number:05d}\.parquet, whose rows .* ends before row {rows} of the split 'train'\. Remove that file"
+    )
+    with pytest.raises(OutputError, match=said):
         write(fewer, tmp_path / "out", fitted)
-    (tmp_path / "out" / "data" / "train-00002.parquet").unlink()
-    assert write(fewer, tmp_path / "out", fitted).images == 40
+    assert snapshot(tmp_path / "out") == before
+    for surplus in range(number, 3):
+        (tmp_path / "out" / "data" / f"train-{surplus:05d}.parquet").unlink()
+    assert write(fewer, tmp_path / "out", fitted).images == rows
 
 
 def test_what_is_not_this_jobs_work_is_refused(
@@ -317,7 +330,10 @@ def test_what_is_not_this_jobs_work_is_refused(
     assert "holds this split clean, and it is to be protected now" in refused(stamps, out, protect=("train", "test"))
     moved = DatasetDict(train=train.select([50 - row for row in range(1, 51)]), test=stamps["test"])
     assert "and those of the source are others now, as row 0 shows. Choose another output" in refused(moved, out)
-    assert "rows with other columns" in refused({"train": train.remove_columns("id")}, out)
+    assert "rows with other columns" in refused(stamps.remove_columns("id"), out)
+    assert "holds the split 'test', which is not among those to publish now: 'train'. Publish all" in refused(
+        {"train": train}, out
+    )
     for name in ("train-00000.parquet", "other.parquet"):
         (tmp_path / name / "data").mkdir(parents=True)
         stamps["train"].to_parquet(tmp_path / name / "data" / name)

@@ -17,9 +17,10 @@ from PIL import Image as PILImage
 from transformers import ResNetModel
 
 from tests.minihub import TOKEN, MiniHub
-from uc_hf import UCProtector
-from uc_hf.errors import NotFittedError, SettingError
+from uc_hf import UCProtector, open_protector, protector_for
+from uc_hf.errors import NotFittedError, SettingError, SurrogateError
 from uc_hf.fitting.noise import CanvasNoise
+from uc_hf.surrogates.backbones import UNNAMED
 
 
 EPSILON = 16
@@ -145,14 +146,34 @@ def test_an_unfitted_protector_leaves_no_repository_behind(hub: MiniHub):
 
 
 def test_a_protector_from_the_hub_has_the_same_fingerprint_and_gives_the_same_bytes(
-    pictures: Dataset, protected: Dataset, protector: UCProtector, published: str
+    pictures: Dataset, protected: Dataset, protector: UCProtector, published: str, surrogate_folder: str
 ):
-    loaded = UCProtector.from_pretrained(published)
+    loaded = UCProtector.from_pretrained(published, surrogate=surrogate_folder)
     assert Hasher.hash(loaded) == Hasher.hash(protector)
     assert stored(pictures.map(loaded, batched=True, load_from_cache_file=False)) == stored(protected)
 
 
-def test_a_revision_gives_the_protector_of_that_commit(hub: MiniHub, protector: UCProtector):
+def test_a_surrogate_on_the_owners_disk_is_not_named_and_is_asked_for_when_it_is_needed(
+    hub: MiniHub, pictures: Dataset, protector: UCProtector, surrogate_folder: str
+):
+    several = UCProtector((surrogate_folder, "uc_hf/tiny"), fit_to=pictures, **TINY)
+    unasked = protector_for("grating", surrogate=surrogate_folder, labels="own", n_clusters=None).fit(pictures)
+    for number, key in enumerate((protector, several, unasked)):
+        repo = f"me/key-without-a-path-{number}"
+        key.push_to_hub(repo)
+        files = hub.files("models", repo)
+        assert not any(surrogate_folder.encode() in data for data in files.values())
+        settings = json.loads(files["config.json"])["settings"]
+        assert settings["surrogate"] == [UNNAMED, [UNNAMED, "uc_hf/tiny"], UCProtector().settings.surrogate][number]
+        assert open_protector(repo).fitted.surrogate_digest == key.fitted.surrogate_digest
+    loaded = UCProtector.from_pretrained("me/key-without-a-path-0")
+    assert pixels(loaded.remove(protector.transform(pictures[0]["image"]))).shape == pixels(pictures[0]["image"]).shape
+    with pytest.raises(SurrogateError, match=r"lay on its owner's disk.*from_pretrained\(\.\.\., surrogate=FOLDER\)"):
+        loaded.transform(pictures[0]["image"])
+    assert str(protector.settings.surrogate) == surrogate_folder
+
+
+def test_a_revision_gives_the_protector_of_that_commit(hub: MiniHub, protector: UCProtector, surrogate_folder: str):
     repo = "me/key-of-two-versions"
     protector.push_to_hub(repo)
     first = HfApi().model_info(repo).sha
@@ -160,9 +181,13 @@ def test_a_revision_gives_the_protector_of_that_commit(hub: MiniHub, protector: 
     HfApi().create_tag(repo, tag="first-release")
     second = protector.with_noise(-protector.canvases())
     second.push_to_hub(repo)
-    assert Hasher.hash(UCProtector.from_pretrained(repo)) == Hasher.hash(second)
+
+    def loaded(revision: str | None = None) -> str:
+        return Hasher.hash(UCProtector.from_pretrained(repo, revision=revision, surrogate=surrogate_folder))
+
+    assert loaded() == Hasher.hash(second)
     for revision in (first, "v1", "first-release"):
-        assert Hasher.hash(UCProtector.from_pretrained(repo, revision=revision)) == Hasher.hash(protector)
+        assert loaded(revision) == Hasher.hash(protector)
     with pytest.raises(RevisionNotFoundError, match="v3"):
         UCProtector.from_pretrained(repo, revision="v3")
 

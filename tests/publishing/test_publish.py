@@ -19,7 +19,7 @@ from tests.commands import invoke, succeed
 from tests.minihub import MiniHub, Refused
 from tests.stored import contents, local_folder, stored
 from uc_hf import UCProtector, compare, publish
-from uc_hf.errors import DatasetError, OutputError
+from uc_hf.errors import DatasetError, OutputError, SettingError
 from uc_hf.publishing import dataset as shards
 from uc_hf.publishing.dataset import protect_dataset
 from uc_hf.publishing.marks import JUDGED
@@ -136,6 +136,49 @@ def test_one_split_alone_is_published_under_its_name(hub: MiniHub, tiles: Datase
     assert load_dataset("me/one-split")["train"].num_rows == 10
     with pytest.raises(DatasetError, match="list is not a dataset to publish"):
         publish([1, 2], "me/nothing", protector=fitted)
+    for names in ({"splits": "train"}, {"keep_clean": "note"}):
+        with pytest.raises(SettingError, match=r"(splits|keep_clean)='\w+' is a text, not a list of names"):
+            publish(tiles, "me/nothing", protector=fitted, **names)
+    assert ("datasets", "me/nothing") not in hub.repos
+
+
+@pytest.mark.parametrize("source", ["./photos", "/home/alice/photos", "photos/of/2024", "C:\\photos"])
+def test_a_source_on_the_publishers_disk_is_never_written(
+    hub: MiniHub, tiles: Dataset, fitted: UCProtector, source: str
+) -> None:
+    repo = f"me/of-local-photos-{len(source)}"
+    publish(tiles.select(range(10)), repo, protector=fitted, source=source)
+    assert load_dataset(repo)["train"].num_rows == 10
+    files = hub.files("datasets", repo)
+    assert not any(source.encode() in data for data in files.values())
+
+
+def test_a_split_that_was_published_before_is_not_dropped_by_another_one(
+    hub: MiniHub, clean: DatasetDict, key: Path, fitted: UCProtector, tmp_path: Path
+) -> None:
+    repo, splits = "me/split-by-split", DatasetDict(train=clean["train"], extra=clean["test"])
+    publish(splits["train"], repo, protector=fitted)
+    before = hub.files("datasets", repo)
+    extra = Dataset.from_list(list(splits["extra"]), features=splits["extra"].features, split="extra")
+    with pytest.raises(
+        OutputError, match=rf"{repo} holds the split 'train', .*: 'extra'\. Publish all of them at once"
+    ):
+        publish(extra, repo, protector=fitted)
+    assert hub.files("datasets", repo) == before
+    publish(splits, repo, protector=fitted)
+    assert load_dataset(repo).num_rows == {"train": 72, "extra": 24}
+    after = data_files(hub, repo)
+    assert all(after[path] == data for path, data in before.items() if path.startswith("data/"))
+    with pytest.raises(OutputError, match="holds the split 'extra', which is not among"):
+        publish(splits["train"], repo, protector=fitted)
+    with pytest.raises(OutputError, match=r"ends before row 10 of the split 'extra'\. Remove that file"):
+        publish(DatasetDict(train=splits["train"], extra=extra.select(range(10))), repo, protector=fitted)
+    splits["train"].to_parquet(tmp_path / "train.parquet")
+    pushed = invoke(
+        "protect", tmp_path / "train.parquet", "--out", tmp_path / "out", "--push-to", repo, "--protector", key
+    )
+    assert pushed.exit_code == 1 and "holds the split 'extra'" in pushed.stderr
+    assert data_files(hub, repo) == after
 
 
 def test_images_that_are_shown_otherwise_than_they_are_stored_are_refused_before_anything_is_pushed(

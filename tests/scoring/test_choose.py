@@ -55,10 +55,11 @@ def test_a_scorecard_without_a_recipe_says_what_was_chosen_and_a_second_run_keep
 ):
     monkeypatch.setattr(choose, "LENGTHS", {"cpu": (1, 2)})
     path = tmp_path / "scorecard.json"
-    card = score({"clean": tiles, "protected": tiles}, tiles, seeds=[0], resume=path)
+    sets = {"clean": tiles.select(range(48)), "protected": tiles.select(range(48, 96))}
+    card = score(sets, tiles, seeds=[0], resume=path)
     side = median_short_side(tiles, None)
     assert card.recipe["image_size"] == side and card.recipe["epochs"] in (1, 2) and card.recipe["threads"] >= 1
     monkeypatch.setattr(choose, "choose_length", None)  # not asked again
-    assert score({"clean": tiles, "protected": tiles}, tiles, seeds=[0], resume=path) == Scorecard.load(path) == card
+    assert score(sets, tiles, seeds=[0], resume=path) == Scorecard.load(path) == card
     with pytest.raises(SettingError, match="another recipe"):
-        score({"clean": tiles, "protected": tiles}, tiles, seeds=[0], recipe=Recipe(epochs=9), resume=path)
+        score(sets, tiles, seeds=[0], recipe=Recipe(epochs=9), resume=path)

@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import runpy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import evaluate
 import numpy as np
 import pytest
 import yaml
-from datasets import Dataset, Image
+from datasets import Dataset, DatasetDict, Image
 from packaging.requirements import Requirement
 from PIL import Image as PILImage
 
 import uc_hf
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
+from uc_hf import UCProtector
 from uc_hf.errors import DatasetError
 from uc_hf.scoring.imperceptibility import compare
 
@@ -194,6 +196,36 @@ def test_pushing_spaces_says_what_is_missing(hub: MiniHub, monkeypatch: pytest.M
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     stranger = invoke("spaces", "push", "me")
     assert stranger.exit_code == 1 and "me/unlearnability on the Hub: " in stranger.stderr
+
+
+def test_the_space_of_unlearnability_reads_datasets_of_the_hub_and_nothing_else(
+    hub: MiniHub, tiles: Dataset, fitted: UCProtector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gr = pytest.importorskip("gradio", reason="the Space needs gradio: pip install 'uc_hf[app]'")
+    splits = DatasetDict(train=tiles.select(range(64)), test=tiles.select(range(64, 96)))
+    splits.push_to_hub("me/space-clean")
+    splits.map(fitted, batched=True).push_to_hub("me/space-protected")
+    splits["train"].to_parquet(tmp_path / "own" / "set" / "train-00000.parquet")
+    monkeypatch.chdir(tmp_path)
+    measure = runpy.run_path(str(Path(uc_hf.module_path("unlearnability")) / "app.py"))["measure"]
+    for name in (
+        *(
+            str(tmp_path / "own"),
+            "own/set",
+            "./own/set",
+            "../own",
+            f"file://{tmp_path}/own",
+            f"local://{tmp_path}/own",
+        ),
+        *(f"simplecache::file://{tmp_path}/own/set/train-00000.parquet", "ftp://127.0.0.1:1/x", "tiles"),
+        *("hf://datasets/me/space-clean/data", "https://127.0.0.1:1/x", "memory://x", "me/space-clean@main", ""),
+    ):
+        with pytest.raises(gr.Error, match="is no dataset on the Hub: write USER/NAME"):
+            measure(name, "me/space-protected", "train", "test", 100, 1, 1)
+    with pytest.raises(gr.Error, match="nor a dataset on the Hub that you may read"):
+        measure("me/space-misspelt", "me/space-protected", "train", "test", 100, 1, 1)
+    headline, rows, _ = measure("me/space-clean", "me/space-protected", "train", "test", 100, 1, 1)
+    assert "protected" in headline and sorted(row[0] for row in rows) == ["clean", "guessing", "protected"]
 
 
 @pytest.mark.parametrize("name", MODULES)

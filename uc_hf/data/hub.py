@@ -1,9 +1,12 @@
-"""The Hub's refusals and failures in our words."""
+"""Names on the Hub, and its refusals and failures in our words."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
 
 from uc_hf.errors import OutputError, UCError, first_line
 
@@ -12,6 +15,20 @@ HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 FAILURES = (HTTPError, OSError)
 """What a request raises that the Hub refuses, or does not answer: the base is that of the library it is spoken to by,
 httpx in huggingface_hub 1 and httpx2 in 2."""
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""USER/NAME: neither an address nor a path that leaves the folder of the program."""
+
+
+def name_on_hub(source: str | None) -> str | None:
+    """The source if it is a name on the Hub; None for a path, which may reveal something about its owner."""
+    if source is None or Path(source).exists():
+        return None
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return None
+    return source
 
 
 @contextmanager

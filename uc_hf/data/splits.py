@@ -2,11 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
-from uc_hf.errors import DatasetError
+from uc_hf.errors import DatasetError, SettingError
 
 
 TEST_SPLITS = ("test", "validation", "val", "valid")
 """Splits that are copied without protection unless they are named: nobody trains on them, and scoring needs them."""
+
+
+def refuse_text(setting: str, names: Sequence[str]) -> None:
+    """Refuse one text where a list of names is wanted: each of its letters would be one.
+
+    Raises:
+        SettingError: it is one.
+    """
+    if isinstance(names, str):
+        raise SettingError(f"{setting}={names!r} is a text, not a list of names. Write {setting}=[{names!r}].")
 
 
 def choose_splits(splits: Iterable[str], asked: Sequence[str]) -> list[str]:

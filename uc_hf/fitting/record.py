@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from uc_hf.errors import SettingError
 from uc_hf.fitting.noise import CanvasNoise, Noise
 from uc_hf.fitting.schema import Items, check
+from uc_hf.fitting.settings import at_least
 
 
 ALGORITHM = 16
@@ -117,6 +118,15 @@ class FitOptions:
     checkpoint_dir: Path
     keep_checkpoint: bool
     check: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, with the range.
+
+        Raises:
+            SettingError: it is.
+        """
+        at_least("embed_batch_size", self.embed_batch_size, 1)
+        at_least("num_workers", self.num_workers, 0)
 
     def finish(self, checkpoint: Path) -> None:
         """Remove the checkpoint of a finished fit, unless it is to be kept."""

@@ -115,6 +115,7 @@ class Protector(Shared[FitT], ABC):
             DatasetError: empty, a DatasetDict, no dataset at all, no image column, or images shown otherwise than they
                 are stored; by the images' own labels also a stream, no label column or label, or fewer than two.
             ImageError: images that cannot be protected, named by row.
+            SettingError: `embed_batch_size` is below 1, or `num_workers` below 0.
             SurrogateError: the surrogate cannot be loaded.
             ClusterError: more clusters than images, or clusters that stay empty.
             OutputError: `checkpoint_dir` cannot be written to.
@@ -191,8 +192,7 @@ class Protector(Shared[FitT], ABC):
                 batched map then name the row.
 
         Returns:
-            the same examples, the image column replaced by {"bytes", "path"} (the file's stem is kept); to `map`
-                that column alone, unless it hands over tables.
+            the examples, their images {"bytes", "path"} (the stem is kept); to `map` those alone, but for tables.
 
         Raises:
             NotFittedError: before `fit`.
@@ -254,7 +254,7 @@ class Protector(Shared[FitT], ABC):
             ImageError: a picture cannot be protected.
         """
         if isinstance(image, Sequence) and not isinstance(image, str | bytes):
-            protected = self.protect([images.decode(picture) for picture in image])
+            protected = self.protect([images.decode(picture) for picture in image]) if image else []
             return [images.open_image(data) for data in protected]
         return images.open_image(self.protect([images.decode(image)])[0])
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self, get_type_hints
 import numpy as np
 import torch
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -19,6 +19,7 @@ from uc_hf.errors import NotFittedError, SettingError, SurrogateError, UCError, 
 from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.schema import check, check_value
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
+from uc_hf.protecting.public import public_settings
 from uc_hf.protecting.saved_config import FORMAT, check_config, check_version, digest_of, naming
 from uc_hf.reports import markdown, templates
 from uc_hf.surrogates.surrogate import Embedder
@@ -187,14 +188,22 @@ class Shared(
         Raises:
             SettingError: there is none of this method, or it is damaged, or not what this method can have learnt.
         """
+        place = str(pretrained_model_name_or_path)
+        if Path(place).is_file():
+            raise SettingError(
+                f"{place!r} is a file, not a protector's folder. A key opens with open_protector(FILE)."
+            )
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **options)
-        except (ValueError, RecursionError) as error:
+            return super().from_pretrained(place, **options)
+        except HFValidationError as error:
+            raise SettingError(
+                f"there is no folder {place!r}, and that is no name on the Hub, which is written USER/NAME."
+            ) from error
+        except (ValueError, RecursionError, AttributeError) as error:
             if isinstance(error, UCError):
                 raise
             raise SettingError(
-                f"{str(pretrained_model_name_or_path)!r} cannot be read: its config.json is damaged "
-                f"({first_line(error)}). Copy it again."
+                f"{place!r} cannot be read: its config.json is damaged ({first_line(error)}). Copy it again."
             ) from error
 
     @classmethod
@@ -294,6 +303,8 @@ class Shared(
     def push_to_hub(self, repo_id: str, *, private: bool | None = True, **kwargs: Any) -> str:
         """Push to a Hub model repository, private unless asked otherwise: it is the removal key.
 
+        A surrogate on your disk is not named there: `from_pretrained(repo_id, surrogate=FOLDER)` brings it back.
+
         Args:
             repo_id: "user/name".
             private: False publishes the key; a warning says so.
@@ -306,13 +317,13 @@ class Shared(
             NotFittedError: before `fit`.
             SettingError: the repository exists and is public, and private=False was not passed.
         """
-        _ = self.fitted  # refuse before a repository is made
         if not private:
             warnings.warn(
                 f"{repo_id} will be public: with the protector anyone can subtract the noise from the protected "
                 "images. Leave out private=False to keep it to yourself.",
                 stacklevel=2,
             )
+        public = self.restored(public_settings(self.settings, self.fitted), self.fitted, self._surrogate)
         api = HfApi(token=kwargs.get("token"))
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if private and not api.model_info(repo_id).private:
@@ -320,7 +331,7 @@ class Shared(
                 f"{repo_id} is public already, and a protector is the removal key: make the repository private in its "
                 "settings on the Hub, name another one, or pass private=False to publish the key."
             )
-        return super().push_to_hub(repo_id, private=private, **kwargs)
+        return super(Shared, public).push_to_hub(repo_id, private=private, **kwargs)
 
 
 def versions() -> dict[str, str]:

@@ -11,23 +11,25 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
+from datasets.info import DatasetInfosDict
 from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, constants
-from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from PIL import Image, ImageOps
 
 from uc_hf.data import images
+from uc_hf.data.hub import name_on_hub
 from uc_hf.data.images import ImageValue
-from uc_hf.errors import SettingError
+from uc_hf.data.splits import refuse_text
+from uc_hf.errors import DatasetError, SettingError
 from uc_hf.protecting.commitment import commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.public import public_surrogates
 from uc_hf.publishing.destination import shard_path
 from uc_hf.publishing.marks import Mark
-from uc_hf.publishing.provenance import provenance, public_name, public_surrogates
+from uc_hf.publishing.provenance import provenance, public_name
 from uc_hf.reports import markdown, templates
 from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import PAPER
@@ -89,13 +91,15 @@ def push_dataset_card(
 
     Raises:
         NotFittedError: the protector is not fitted.
-        SettingError: no protected split is named, or the scorecard lacks the clean or the protected set.
+        SettingError: no protected split is named, splits are a text and no list, or the scorecard lacks the clean or
+            the protected set.
+        DatasetError: the dataset's card knows its splits, and one that is named is not among them.
         ImageError: an image cannot be read.
         RepositoryNotFoundError: there is no such dataset, or you may not write to it.
     """
     api = HfApi(token=token)
     card = _card_of(repo_id, token) or DatasetCard(f"---\n\n---\n\n# {repo_id.split('/')[-1]}\n")
-    source_name = _name_on_hub(source)
+    source_name = name_on_hub(source)
     additions = [CommitOperationAdd(CONTACT_SHEET, contact_sheet(pictures))] if pictures else []
     filled = dataset_card(
         card,
@@ -108,6 +112,7 @@ def push_dataset_card(
         flip=flip,
         contact_sheet=bool(additions) or api.file_exists(repo_id, CONTACT_SHEET, repo_type="dataset"),
     )
+    _refuse_unknown(repo_id, card, [*protected_splits, *clean_splits])
     additions.append(CommitOperationAdd(constants.REPOCARD_NAME, str(filled).encode()))
     message = "Write the card with uc_hf"
     return api.create_commit(repo_id, additions, commit_message=message, repo_type="dataset").commit_url
@@ -143,8 +148,11 @@ def dataset_card(
 
     Raises:
         NotFittedError: the protector is not fitted.
-        SettingError: no protected split is named, or the scorecard lacks the clean or the protected set.
+        SettingError: no protected split is named, splits are a text and no list, or the scorecard lacks the clean or
+            the protected set.
     """
+    refuse_text("protected_splits", protected_splits)
+    refuse_text("clean_splits", clean_splits)
     if not protected_splits:
         raise SettingError("protected_splits is empty: name the splits whose pictures carry the noise.")
     filled = DatasetCard(card.content)
@@ -233,6 +241,15 @@ def _card_of(repo_id: str, token: str | None) -> DatasetCard | None:
         return None
 
 
+def _refuse_unknown(repo_id: str, card: DatasetCard, splits: Iterable[str]) -> None:
+    infos = DatasetInfosDict.from_dataset_card_data(card.data)
+    known = {split for info in infos.values() for split in info.splits or ()}
+    if unknown := [split for split in splits if known and split not in known]:
+        raise DatasetError(
+            f"{repo_id} has no split {unknown[0]!r}; the splits are {', '.join(map(repr, sorted(known)))}."
+        )
+
+
 def _source_card(name: str, token: str | None) -> DatasetCard | None:
     try:
         card = _card_of(name, token)
@@ -241,17 +258,6 @@ def _source_card(name: str, token: str | None) -> DatasetCard | None:
     if card is None:
         logger.warning("%s has no card that you may read: its licence is not known.", name)
     return card
-
-
-def _name_on_hub(source: str | None) -> str | None:
-    """The source if it is a name on the Hub; None for a path, which may reveal something about its owner."""
-    if source is None or Path(source).exists():
-        return None
-    try:
-        validate_repo_id(source)
-    except HFValidationError:
-        return None
-    return source
 
 
 def _page(dataset: str) -> str:
@@ -311,7 +317,7 @@ def _facts(
     stored = f"{container}, lossless" if container.lossless else f"{container}: its compression changes more"
     models = [
         f"{markdown.plain(name)}, revision {markdown.code(commit)}" if commit else markdown.plain(name)
-        for name, commit in public_surrogates(protector)
+        for name, commit in public_surrogates(protector.settings, protector.fitted)
     ]
     rows = {
         "protected splits": ", ".join(protected_splits),

@@ -29,7 +29,7 @@ from uc_hf.publishing.destination import (
     Shard,
     Store,
     find_shards,
-    list_shards,
+    list_own_shards,
     open_shard,
     retry_on_conflict,
     shard_path,
@@ -189,7 +189,7 @@ class _Job:
 
     def look(self) -> None:
         """List the shards of the destination."""
-        self.sizes = list_shards(self.destination)
+        self.sizes = list_own_shards(self.destination, self.protected)
 
     def known_rows(self, split: str) -> int:
         """The number of rows of a split, by its last shard."""
@@ -211,14 +211,15 @@ class _Job:
         while not rows.ended:
             shard = self._open(split, held.shards)
             if shard is not None and shard.mark.rows_before == held.rows:
-                kept = self._compare(split, rows, shard, seen_before)
+                kept = self._compare(split, held.shards, rows, shard, seen_before)
                 if kept is not None:
                     held, seen_before = held.plus(shard, kept), True
                     self.held[split] = held
                     continue
                 rows = Ahead(read_rows(dataset, where, first + held.rows))
             held = self._write_shard(split, rows, held)
-        self._refuse_surplus(split, held)
+        if surplus := [number for number in self.sizes.get(split, {}) if number >= held.shards]:
+            raise self._surplus(split, min(surplus), held.rows)
         if not held.rows:
             logger.warning("The split %r has no rows and is left out: it could not be loaded.", split)
 
@@ -227,8 +228,8 @@ class _Job:
         size = self.sizes.get(split, {}).get(number)
         if size is None:
             return None
-        path, protected = shard_path(split, number), self.protected.get(split)
-        return open_shard(self.destination, path, size, self.work, protected, self.features)
+        path = shard_path(split, number)
+        return open_shard(self.destination, path, size, self.work, self.protected[split], self.features)
 
     def _go_on(self, split: str, stream: datasets.IterableDataset) -> tuple[Held, Ahead | None]:
         """The shards of a stream that is not read again, and the rows after them; no rows if all are there.
@@ -255,11 +256,11 @@ class _Job:
             raise self._other_rows(split, held.rows - 1)
         return held, Ahead(rows)
 
-    def _compare(self, split: str, rows: Ahead, shard: Shard, seen_before: bool) -> int | None:
+    def _compare(self, split: str, number: int, rows: Ahead, shard: Shard, seen_before: bool) -> int | None:
         """Read the rows of a shard again; return the size of their images, or None if a row has changed.
 
         Raises:
-            OutputError: all rows differ, as did all before: these are other originals.
+            OutputError: all rows differ, as did all before: these are other originals. Or the last rows are gone.
         """
         digests: list[str] = []
         size = 0
@@ -272,6 +273,8 @@ class _Job:
                 self.already += shard.rows
                 self.bar.update(shard.rows)
             return size
+        if digests == shard.mark.rows[: len(digests)]:
+            raise self._surplus(split, number, shard.mark.rows_before + len(digests))
         if not seen_before and not set(digests) & set(shard.mark.rows):
             raise self._other_rows(split, shard.mark.rows_before)
         return None
@@ -282,13 +285,11 @@ class _Job:
             f"row {row} shows. Choose another output, or empty this one."
         )
 
-    def _refuse_surplus(self, split: str, held: Held) -> None:
-        surplus = [number for number in self.sizes.get(split, {}) if number >= held.shards]
-        if surplus:
-            raise OutputError(
-                f"{self.destination.name} holds {shard_path(split, min(surplus))}, whose rows the source no longer "
-                "has. Remove it, and run the same command again."
-            )
+    def _surplus(self, split: str, number: int, row: int) -> OutputError:
+        return OutputError(
+            f"{self.destination.name} holds {shard_path(split, number)}, whose rows the source no longer has: it ends "
+            f"before row {row} of the split {split!r}. Remove that file, and run the same command again."
+        )
 
     def _digests(self, batch: pa.Table) -> list[str]:
         return [self.work.row(row) for row in batch.to_pylist()]

@@ -6,7 +6,7 @@ its parquet metadata tells a later run which work is done, and which is not its 
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -152,8 +152,24 @@ def list_shards(destination: Store) -> dict[str, dict[int, int]]:
     return found
 
 
+def list_own_shards(destination: Store, splits: Collection[str]) -> dict[str, dict[int, int]]:
+    """As `list_shards`, of a destination that holds these splits alone: its card is written of them.
+
+    Raises:
+        OutputError: it holds another split, or a data file is not a shard.
+    """
+    found = list_shards(destination)
+    if others := [split for split in found if split not in splits]:
+        raise OutputError(
+            f"{destination.name} holds the split {others[0]!r}, which is not among those to publish now: "
+            f"{', '.join(map(repr, splits))}. Publish all of them at once, as a DatasetDict, choose another output, "
+            f"or remove data/{others[0]}-*.parquet."
+        )
+    return found
+
+
 def open_shard(
-    destination: Store, path: str, size: int, work: Work, protected: bool | None, features: datasets.Features
+    destination: Store, path: str, size: int, work: Work, protected: bool, features: datasets.Features
 ) -> Shard | None:
     """A shard by its footer; no row is read.
 
@@ -162,7 +178,7 @@ def open_shard(
         path: path of the shard.
         size: size of its file in bytes.
         work: the work to which it has to belong.
-        protected: whether its rows have to carry the noise; None if that does not matter.
+        protected: whether its rows have to carry the noise.
         features: features of its rows.
 
     Returns:
@@ -199,15 +215,15 @@ def find_shards(
         features: features of this job's rows.
 
     Raises:
-        OutputError: files do not belong to this work, or shards are missing or damaged.
+        OutputError: files do not belong to this work, or to another split, or shards are missing or damaged.
     """
     held: dict[str, tuple[Held, Shard | None]] = {split: (Held(), None) for split in protected}
-    for split, sizes in list_shards(destination).items():
+    for split, sizes in list_own_shards(destination, protected).items():
         missing = set(range(max(sizes))) - set(sizes)
         path = shard_path(split, min(missing, default=max(sizes)))
         last = None
         if not missing:
-            last = open_shard(destination, path, sizes[max(sizes)], work, protected.get(split), features)
+            last = open_shard(destination, path, sizes[max(sizes)], work, protected[split], features)
         if last is None:
             raise OutputError(f"{destination.name} lacks {path}, or holds it damaged. {_REMEDY}")
         rows = last.mark.rows_before + last.rows
@@ -262,7 +278,7 @@ def retry_on_conflict(write: Callable[[], None], look_again: Callable[[], None])
     raise OutputError("somebody else keeps writing to the destination. Run the same command again later.")
 
 
-def _own_mark(destination: Store, path: str, footer: pq.FileMetaData, work: Work, protected: bool | None) -> Mark:
+def _own_mark(destination: Store, path: str, footer: pq.FileMetaData, work: Work, protected: bool) -> Mark:
     mark, holds = Mark.of(footer), f"{destination.name} holds"
     if mark is None:
         raise OutputError(f"{holds} files of another dataset: {path}. {_REMEDY}")
@@ -273,7 +289,7 @@ def _own_mark(destination: Store, path: str, footer: pq.FileMetaData, work: Work
         )
     if mark.source != work.source:
         raise OutputError(f"{holds} the protected copy of other originals: {path}. {_REMEDY}")
-    if protected is not None and mark.protected != protected:
+    if mark.protected != protected:
         lies, wanted = ("protected", "clean") if mark.protected else ("clean", "protected")
         raise OutputError(f"{holds} this split {lies}, and it is to be {wanted} now: {path}. {_REMEDY}")
     return mark

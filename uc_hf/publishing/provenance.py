@@ -7,23 +7,15 @@ thing: the noise of some methods (SynPer, AR, CUDA) depends on it alone, so whoe
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from uc_hf.protecting.protector import Protector
+from uc_hf.protecting.public import public_surrogates
 from uc_hf.protecting.saving import versions
-from uc_hf.surrogates.backbones import BUILT_IN
-from uc_hf.surrogates.surrogate import Surrogate
 
 
 FORMAT = 1
 """Version of the mapping `uc_hf:` in a card's YAML."""
-
-
-class PublicModel(NamedTuple):
-    """Public name of a surrogate, and its commit on the Hub."""
-
-    name: str
-    commit: str | None
 
 
 def provenance(protector: Protector) -> dict[str, Any]:
@@ -38,7 +30,7 @@ def provenance(protector: Protector) -> dict[str, Any]:
     settings, learnt = protector.settings, protector.fitted
     public = {name: value for name, value in settings.plain().items() if name != "seed"}
     decisive = {"settings": public, "surrogate": learnt.surrogate_digest}
-    models = public_surrogates(protector)
+    models = public_surrogates(settings, learnt)
     names, commits = [model.name for model in models], [model.commit for model in models]
     return {
         "format": FORMAT,
@@ -51,22 +43,6 @@ def provenance(protector: Protector) -> dict[str, Any]:
         "versions": versions(),
         "config_hash": hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
     }
-
-
-def public_surrogates(protector: Protector) -> list[PublicModel]:
-    """The surrogates; one that did not come from the Hub is not named."""
-    if protector.fitted.surrogate_digest is None:
-        return [PublicModel("none", None)]
-    spec, revision = protector.settings.surrogate, protector.fitted.surrogate_revision
-    members = spec if isinstance(spec, tuple) else (spec,)
-    commits = revision if isinstance(revision, list) else [revision]
-    names = [member.name if isinstance(member, Surrogate) else member for member in members]
-    return [
-        PublicModel(name, commit)
-        if name is not None and (commit is not None or name == BUILT_IN)
-        else PublicModel("the publisher's own", None)
-        for name, commit in zip(names, commits, strict=True)
-    ]
 
 
 def public_name(model: str) -> str:

@@ -11,8 +11,9 @@ from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look
 from uc_hf.data.columns import image_column, refuse_clean_twins, refuse_mode
 from uc_hf.data.given import refuse_transform
+from uc_hf.data.hub import name_on_hub
 from uc_hf.data.pointers import Home, confined
-from uc_hf.data.splits import choose_splits
+from uc_hf.data.splits import choose_splits, refuse_text
 from uc_hf.errors import DatasetError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.dataset import Splits, common_features, protect_dataset
@@ -47,7 +48,7 @@ def publish(
             `load_dataset`, write `stream.decode(False)` before you map, filter or take from it: decoded images would
             be encoded again.
         repo_id: "user/name" on the Hub, or "NAME://PLACE" of another destination; created if it does not exist. One
-            with other data is refused.
+            with other data, or with splits or last rows that `dataset` lacks, is refused.
         protector: a fitted protector.
         splits: the splits to protect; None for all without the name of a test split. The others are copied clean.
         source: the originals' name on the Hub, for the card; a local path is never written.
@@ -63,12 +64,15 @@ def publish(
 
     Raises:
         NotFittedError: the protector is not fitted.
+        SettingError: `splits` or `keep_clean` is a text, not a list of names.
         DatasetError: there are no images or several columns of images, a split shows them otherwise than they are
             stored, the splits cannot form one dataset, a row cannot be read, or it points to a file outside
             `files_in` and `source` (in a stream, when its turn comes).
         ImageError: an image cannot be protected; the message names split and row (in a stream, when its turn comes).
         OutputError: the repository cannot be written to, or holds other data.
     """
+    refuse_text("splits", splits or ())
+    refuse_text("keep_clean", keep_clean)
     column = protector.fitted.column
     parts = _by_split(dataset)
     chosen = choose_splits(parts, splits or [])
@@ -78,7 +82,8 @@ def publish(
     column = image_column(features, column)
     refuse_mode(features, column)
     refuse_clean_twins(features, column, keep_clean)
-    home = Home() if source is None else Home.on_hub(source)
+    named = name_on_hub(source)
+    home = Home() if named is None else Home.on_hub(named)
     home = home if files_in is None else replace(home, folder=Path(files_in))
     parts = {split: confined(part, home, split) for split, part in parts.items()}
     parts = {**parts, **{split: refuse_arrays(parts[split], column, keep_clean) for split in chosen}}

@@ -1,6 +1,8 @@
 """How a scraper trains: recipes (optimiser, schedule, augmentation) and protocols (what is trained of a model)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from uc_hf.data import images
 from uc_hf.errors import SettingError
@@ -47,6 +49,18 @@ class Recipe:
                 f"epochs={self.epochs}, batch_size={self.batch_size}, image_size={self.image_size}: write at least 1 "
                 f"epoch, 2 images per batch and {images.MIN_SIDE} pixels."
             )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """A recipe from its fields by name.
+
+        Raises:
+            SettingError: an unknown name, or a value out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in values if name not in known]:
+            raise SettingError(f"{unknown[0]!r} is not a field of a recipe. Write one of {', '.join(known)}.")
+        return cls(**values)
 
     @property
     def input_size(self) -> int:

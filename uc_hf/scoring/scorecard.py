@@ -90,10 +90,11 @@ def score(
     Raises:
         SettingError: there are no seeds or targets, "clean" is missing, a name is unknown, or the file to resume
             belongs to another recipe or other sets.
-        DatasetError: a set has no rows, images or labels.
+        DatasetError: a set is no Dataset, is one of the others, or has no rows, images or labels.
         ImageError: an image cannot be read; the message names its set and row.
     """
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
+    _check_sets({**train_sets, "test": test})
     if choose is None:
         choose = CHOSEN if recipe is None else ()
     classes = class_names(train_sets["clean"], label_column)
@@ -343,6 +344,20 @@ def _check_names(
         find_protocol(name)
     for name in counter_measures:
         find_counter_measure(name)
+
+
+def _check_sets(sets: Mapping[str, Any]) -> None:
+    seen: dict[str, str] = {}
+    for name, dataset in sets.items():
+        if isinstance(dataset, dict):
+            raise DatasetError(f"the {name!r} set is a {type(dataset).__name__} with {list(dataset)}: give one split.")
+        if not isinstance(dataset, datasets.Dataset):
+            raise DatasetError(
+                f"the {name!r} set is no Dataset but of type {type(dataset).__name__}. Of a stream write "
+                "Dataset.from_list(list(stream), features=stream.features)."
+            )
+        if (other := seen.setdefault(dataset._fingerprint, name)) != name:
+            raise DatasetError(f"the sets {other!r} and {name!r} are the same dataset: nothing is compared. Give two.")
 
 
 def _check_pairs(train_sets: Mapping[str, LabelledImages], measures: Sequence[CounterMeasure]) -> None:

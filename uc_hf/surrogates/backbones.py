@@ -34,6 +34,10 @@ from uc_hf.errors import SurrogateError, first_line
 Interpolation = Literal["bilinear", "bicubic"]
 
 BUILT_IN = "uc_hf/tiny"
+
+UNNAMED = "the publisher's own"
+"""Stands for a surrogate on its owner's disk in what is pushed: its path would tell of the disk."""
+
 _TIMM_REMEDY = 'pip install "uc_hf[timm] @ git+https://github.com/uc-hf/uc_hf"'
 
 
@@ -112,6 +116,11 @@ def load_classifier(name: str, revision: str | None, size: Size | None) -> Backb
 
 def _locate(name: str, revision: str | None) -> tuple[str, str | None, Any]:
     """Where a model is stored, its commit and its config."""
+    if name == UNNAMED:
+        raise SurrogateError(
+            "the surrogate of this protector lay on its owner's disk, and what was pushed does not name it: pass the "
+            "same one, from_pretrained(..., surrogate=FOLDER), or open the protector's own folder or key"
+        )
     source = str(resources.files("uc_hf.surrogates") / "tiny") if name == BUILT_IN else name
     commit = _resolve(source, revision)
     with explained(f"{name}: the model's config cannot be read"):

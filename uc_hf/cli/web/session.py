@@ -1,7 +1,6 @@
 """One user's photographs, key and protected copies, in a folder, so that a reload loses nothing."""
 
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from uc_hf.cli.web.jobs import Job
 from uc_hf.cli.web.uploads import Limits, take_in
 from uc_hf.data.container import Container
 from uc_hf.data.folders import Folder, list_folder
+from uc_hf.data.hub import HUB_NAME
 from uc_hf.data.progress import warnings_heard
 from uc_hf.data.sources import image_folder
 from uc_hf.errors import DatasetError, shown
@@ -25,9 +25,6 @@ from uc_hf.scoring.results import Scorecard
 
 LEAST = 2
 """Smallest number of classes, and of photographs in each, with which networks can be trained."""
-
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-"""USER/NAME: neither an address nor a path that leaves the folder of the program."""
 
 
 @dataclass(frozen=True)

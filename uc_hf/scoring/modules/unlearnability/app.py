@@ -7,7 +7,8 @@ import gradio as gr
 import numpy as np
 from matplotlib.figure import Figure
 
-from uc_hf.data.sources import open_dataset
+from uc_hf.data.hub import HUB_NAME
+from uc_hf.data.sources import open_from_hub
 from uc_hf.errors import DatasetError, UCError
 from uc_hf.reports import figures
 from uc_hf.scoring.recipes import Recipe
@@ -49,10 +50,10 @@ def measure(
 
 
 def _from_hub(name: str) -> datasets.DatasetDict:
-    """A dataset by its name: a visitor does not read the disk of this machine."""
-    if Path(name).exists():
-        raise DatasetError(f"{name!r} is no dataset on the Hub: write owner/name.")
-    return open_dataset(name)
+    """A dataset by its name: a visitor reads neither the disk of this machine nor other addresses."""
+    if not HUB_NAME.fullmatch(name) or Path(name).exists():
+        raise DatasetError(f"{name!r} is no dataset on the Hub: write USER/NAME.")
+    return open_from_hub(name, streaming=False)
 
 
 def _sample(splits: datasets.DatasetDict, source: str, split: str, images: int) -> datasets.Dataset:

@@ -6,6 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
+from uc_hf.errors import SettingError
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scorecard import score
 
@@ -76,14 +77,16 @@ class Unlearnability(evaluate.Measurement):
         recipe: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Train on each set, test on clean images; see the description of the module."""
-        train_sets = {"clean": clean, "protected": protected, **(controls or {})}
+        train_sets, controls = {"clean": clean, "protected": protected}, controls or {}
+        if taken := sorted(train_sets.keys() & controls.keys()):
+            raise SettingError(f"controls has a set {taken[0]!r}, which is the name of another argument. Rename it.")
         scorecard = score(
-            train_sets,
+            train_sets | controls,
             test,
             targets=targets,
             protocols=protocols,
             counter_measures=counter_measures,
             seeds=seeds,
-            recipe=Recipe(**(recipe or {})),
+            recipe=Recipe.from_mapping(recipe or {}),
         )
         return scorecard.to_dict()
