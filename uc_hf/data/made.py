@@ -75,7 +75,7 @@ def made_here(entries: Sequence["os.DirEntry[str]"]) -> set[str]:
     """The names of protectors' folders, and of the outputs that they lie beside."""
     folders = [Path(entry.path) for entry in entries if not entry.is_file(follow_symlinks=False)]
     keys = [folder for folder in folders if is_key(folder)]
-    outputs = {folder.name for folder in folders if any(is_output(folder, key) for key in keys)}
+    outputs = {folder.name for folder in folders if _is_made_by(keys, folder)}
     return outputs.union(key.name for key in keys)
 
 
@@ -89,7 +89,11 @@ def is_output(folder: Path, key: Path | None = None, split: str | None = None) -
     """
     place = folder.resolve()
     keys = [place.parent / f"{place.name}{KEY_SUFFIX}", *([] if key is None else [key])]
-    return any(_lists_files_of(manifest, place, split) for key in keys for manifest in _manifests(key))
+    return _is_made_by(keys, place, split)
+
+
+def _is_made_by(keys: Sequence[Path], folder: Path, split: str | None = None) -> bool:
+    return any(_lists_files_of(manifest, folder, split) for key in keys for manifest in _manifests(key))
 
 
 def _manifests(key: Path) -> list[Path]:

@@ -140,11 +140,15 @@ class CommonSettings:
             return self
         return self.changed(n_clusters=min(CLUSTERS, max(n_images // PER_CLUSTER, 1)))
 
+    @property
+    def surrogates(self) -> tuple[str | Surrogate, ...]:
+        """The surrogate, or each of an ensemble."""
+        return self.surrogate if isinstance(self.surrogate, tuple) else (self.surrogate,)
+
     def plain(self) -> dict[str, Any]:
         """The settings as JSON values; a surrogate of the user's own is None, since no name brings it back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        one_or_more = values["surrogate"] if isinstance(values["surrogate"], tuple) else (values["surrogate"],)
-        if any(isinstance(surrogate, Surrogate) for surrogate in one_or_more):
+        if any(isinstance(surrogate, Surrogate) for surrogate in self.surrogates):
             values["surrogate"] = None
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

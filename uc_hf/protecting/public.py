@@ -19,10 +19,9 @@ def public_surrogates(settings: CommonSettings, learnt: Fit) -> list[PublicModel
     """The surrogates; one that did not come from the Hub is not named."""
     if learnt.surrogate_digest is None:
         return [PublicModel("none", None)]
-    spec, revision = settings.surrogate, learnt.surrogate_revision
-    members = spec if isinstance(spec, tuple) else (spec,)
+    revision = learnt.surrogate_revision
     commits = revision if isinstance(revision, list) else [revision]
-    names = [member.name if isinstance(member, Surrogate) else member for member in members]
+    names = [member.name if isinstance(member, Surrogate) else member for member in settings.surrogates]
     return [
         PublicModel(name, commit)
         if name is not None and (commit is not None or name == BUILT_IN)
@@ -35,11 +34,8 @@ def public_settings(settings: CommonSettings, learnt: Fit) -> CommonSettings:
     """The settings with the surrogates' public names; that of a method that asked none becomes the default."""
     if learnt.surrogate_digest is None:
         return settings.changed(surrogate=CommonSettings.surrogate)
-    spec = settings.surrogate
     named = tuple(
         member if isinstance(member, Surrogate) else model.name
-        for member, model in zip(
-            spec if isinstance(spec, tuple) else (spec,), public_surrogates(settings, learnt), strict=True
-        )
+        for member, model in zip(settings.surrogates, public_surrogates(settings, learnt), strict=True)
     )
-    return settings.changed(surrogate=named if isinstance(spec, tuple) else named[0])
+    return settings.changed(surrogate=named if isinstance(settings.surrogate, tuple) else named[0])

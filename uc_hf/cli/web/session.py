@@ -142,10 +142,11 @@ class Session:
             UCError: there are too many; those taken in until then stay.
         """
         self._refuse_while_busy()
-        if self.facts.folder is not None:
+        if self.facts.folder is None:
+            self._forget_results()
+        else:
             self._forget_copies()
             self._note(folder=None, left_out=[])
-        self._forget_results()
         try:
             left_out = take_in(files, self.home / "originals", self.limits)
             self._note(left_out=[*self.facts.left_out, *map(asdict, left_out)])
@@ -172,9 +173,10 @@ class Session:
             found = False
         if not found:
             raise DatasetError(f"{folder!r} is not a folder of photographs on this machine. Check the path.")
-        if str(path) != self.facts.folder:
+        if str(path) == self.facts.folder:
+            self._forget_results()
+        else:
             self._forget_copies()
-        self._forget_results()
         self._note(folder=str(path), left_out=[])
         self._look()
 
@@ -339,6 +341,7 @@ class Session:
 
     def _look(self) -> None:
         """Fit in the background, unless the user gave a key or copies exist that need theirs."""
+        self._previews.clear()
         if self.photos and not self.facts.old_key and self.facts.strength is None:
             shutil.rmtree(self.fitted, ignore_errors=True)
             self._forget_levels()
@@ -365,8 +368,7 @@ class Session:
         self._note(strength=None)
 
     def _forget_results(self) -> None:
-        """Remove what was made of the copies, and previews: they are of the photographs that there were."""
-        self._previews.clear()
+        """Remove what was made of the copies: it is of the photographs that there were."""
         shutil.rmtree(self.home / "thumbnails", ignore_errors=True)
         for name in ("measured.json", "scorecard.json", work.PACKAGE, work.EVIDENCE, work.CURVE):
             (self.home / name).unlink(missing_ok=True)
