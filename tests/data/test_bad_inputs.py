@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
+import uc_hf
 from tests.commands import invoke, start, succeed
 from tests.minihub import MiniHub
 from uc_hf import UCProtector, open_protector, protector_for
@@ -23,6 +25,9 @@ from uc_hf.errors import (
     SurrogateError,
     UCError,
 )
+from uc_hf.scoring.recipes import Recipe
+from uc_hf.scoring.scorecard import score
+from uc_hf.scoring.trace.trace import trace
 
 
 def jpeg(width: int = 16, height: int = 12, seed: int = 0) -> bytes:
@@ -93,6 +98,24 @@ def test_images_that_are_shown_in_another_mode_than_they_are_stored_in_are_refus
 def test_a_dataset_with_a_transform_is_refused(tiles: Dataset, method: str) -> None:
     with pytest.raises(DatasetError, match=r"a transform .*Write ds.with_format\(None\).map\(TRANSFORM, batched=True"):
         protector_for(method).fit(tiles.with_transform(lambda rows: rows))
+
+
+@pytest.mark.parametrize("which", ["clean", "protected", "test", "originals", "imperceptibility"])
+def test_nor_is_it_scored_traced_or_compared_without_its_transform(
+    tiles: Dataset, surrogate_folder: str, which: str
+) -> None:
+    key = UCProtector(surrogate=surrogate_folder, n_clusters=2).fit(tiles)
+    sets = {"clean": tiles, "protected": tiles.map(key, batched=True), "test": tiles.select(range(4))}
+    lazily = tiles.with_transform(key)
+    with pytest.raises(DatasetError, match=r"a transform .*uc_hf takes what is stored"):
+        if which == "originals":
+            trace(lambda pictures: np.ones((len(pictures), 4)), protector=key, originals=lazily)
+        elif which == "imperceptibility":
+            compared = evaluate.load(uc_hf.module_path("imperceptibility"))
+            compared.compute(originals=tiles, protected=lazily)
+        else:
+            sets[which] = lazily
+            score({name: sets[name] for name in ("clean", "protected")}, sets["test"], recipe=Recipe(epochs=1))
 
 
 def test_an_empty_dataset_is_refused(surrogate_folder: str) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Image, IterableDataset
 
 from uc_hf.data import images
+from uc_hf.data.columns import refuse_transform
 from uc_hf.data.container import Container
 from uc_hf.data.images import ImageValue
 from uc_hf.data.pointers import as_stored, changed_files, holds_files, taken_in
@@ -36,7 +37,12 @@ def check_dataset(dataset: Dataset | IterableDataset, column: str, container: Co
 
 
 def undecoded(dataset: Dataset, column: str, *others: str) -> Dataset:
-    """A dataset's images as stored, and the other columns that are named."""
+    """A dataset's images as stored, and the other columns that are named.
+
+    Raises:
+        DatasetError: the dataset has a transform.
+    """
+    refuse_transform(dataset)
     dataset = dataset.with_format(None).select_columns([column, *others])
     return dataset.cast_column(column, Image(decode=False))
 

@@ -81,6 +81,20 @@ def refuse_mode(features: Mapping[str, Any], column: str) -> None:
         )
 
 
+def refuse_transform(dataset: datasets.Dataset | datasets.IterableDataset) -> None:
+    """Refuse a dataset with a transform: what is read, compared and protected are the stored images, without it.
+
+    Raises:
+        DatasetError: it has one.
+    """
+    if isinstance(dataset, datasets.Dataset) and dataset.format["type"] == "custom":
+        raise DatasetError(
+            "this dataset has a transform (with_transform), which changes what you read of it; uc_hf takes what is "
+            "stored. Write ds.with_format(None).map(TRANSFORM, batched=True) to store what it makes of the images, or "
+            "ds.with_format(None) to take them without it."
+        )
+
+
 def other_images(features: Features, column: str) -> list[str]:
     """The other columns that hold images at any depth, or raw bytes or arrays of 8-bit levels, which may be images."""
     others = {name: feature for name, feature in features.items() if name != column}

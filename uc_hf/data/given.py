@@ -9,6 +9,7 @@ import numpy as np
 from PIL.Image import Image
 
 from uc_hf.data import images, unopened
+from uc_hf.data.columns import refuse_transform
 from uc_hf.data.container import Container
 from uc_hf.data.folders import list_folder
 from uc_hf.data.splits import choose_splits
@@ -47,20 +48,6 @@ def as_dataset(given: Any) -> datasets.Dataset | datasets.IterableDataset:
         f"{type(given).__name__} is not a dataset. Give a Dataset (load_dataset(..., split='train')), a folder of "
         "pictures, or a list of pictures."
     )
-
-
-def refuse_transform(dataset: datasets.Dataset | datasets.IterableDataset) -> None:
-    """Refuse a dataset with a transform, since what is protected are the stored images, without it.
-
-    Raises:
-        DatasetError: it has one.
-    """
-    if isinstance(dataset, datasets.Dataset) and dataset.format["type"] == "custom":
-        raise DatasetError(
-            "this dataset has a transform (with_transform), which changes what you read of it but not what is stored, "
-            "and the stored images would be protected. Write ds.with_format(None).map(TRANSFORM, batched=True) to "
-            "store what it makes of them, or ds.with_format(None) to protect the images without it."
-        )
 
 
 def _at(path: Path) -> datasets.Dataset:

@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets.formatting.formatting import LazyBatch, LazyRow
 
-from uc_hf.data.columns import refuse_mode
-from uc_hf.data.given import refuse_transform
+from uc_hf.data.columns import refuse_mode, refuse_transform
 from uc_hf.errors import DatasetError
 
 

@@ -9,8 +9,7 @@ import datasets
 
 from uc_hf.data.arrays import refuse_arrays
 from uc_hf.data.checks import Look
-from uc_hf.data.columns import image_column, refuse_clean_twins, refuse_mode
-from uc_hf.data.given import refuse_transform
+from uc_hf.data.columns import image_column, refuse_clean_twins, refuse_mode, refuse_transform
 from uc_hf.data.hub import name_on_hub
 from uc_hf.data.pointers import Home, confined
 from uc_hf.data.splits import choose_splits, refuse_text
