@@ -114,7 +114,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
     if not draws:
         return DASH
     if shown == "lead":
-        return lead(line.draws(line.protected), draws)
+        return lead(ahead(line, set_name))
     mean, deviation = mean_and_deviation(draws)
     if shown in ("last", "best control"):
         return _percent(mean) + (f" ± {100 * deviation:.1f}" if len(draws) > 1 or draws[0].seeds > 1 else "")
@@ -197,28 +197,50 @@ def table(name: str, page: Path) -> str:
         )
     seen = at(*spec["seen"].split(":")) if "seen" in spec else {}
     short = spec.get("short", {})
+    columns = {heading.format(**seen): what.partition(" of ")[::2] for heading, what in spec["columns"].items()}
+    found = [line for row in spec["row"] for line in lines(row, spec.get("every_judge", False))]
     rows = [
-        {spec["rows"]: linked(line, page, short)}
-        | {
-            heading.format(**seen): cell(line, *what.partition(" of ")[::2])
-            for heading, what in spec["columns"].items()
-        }
-        for row in spec["row"]
-        for line in lines(row, spec.get("every_judge", False))
+        {spec["rows"]: linked(line, page, short)} | {heading: cell(line, *what) for heading, what in columns.items()}
+        for line in found
     ]
+    if "together" in spec:
+        whole = {heading: together(found, *what) for heading, what in columns.items()}
+        rows.append({spec["rows"]: spec["together"]} | whole)
     return markdown.table([{Markdown(heading): Markdown(text) for heading, text in row.items()} for row in rows])
 
 
-def lead(protected: list[Summary], control: list[Summary]) -> str:
-    """How far the noise is ahead of a control, in points, over draws on the same clusters, and an exact p-value.
+def ahead(line: Line, control: str) -> np.ndarray:
+    """How far the noise is ahead of a control, for each draw of both, in [0, 1]: these share their clusters."""
+    theirs = {_draw(of): of.last for of in line.draws(control)}
+    pairs = [(theirs[_draw(own)], own.last) for own in line.draws(line.protected) if _draw(own) in theirs]
+    return np.array([control - own for control, own in pairs])
 
-    The p-value is that of a sign-flip test (Fisher 1935) of the differences: the share of all ways to call one of each
-    pair the control in which the noise would be as far ahead.
+
+def _draw(of: Summary) -> str:
+    return of.train_set.partition(" (")[2]
+
+
+def lead(differences: np.ndarray) -> str:
+    """How far the noise is ahead of a control on average, in points, and an exact p-value.
+
+    The p-value is that of a sign-flip test (Fisher 1935): the share of all ways to call one of each pair the control
+    in which the noise would be as far ahead.
+
+    Args:
+        differences: of pairs, in [0, 1].
     """
-    if len(protected) != len(control) or len(control) < 2:
+    if len(differences) < 2:
         return DASH
-    ahead = np.array([theirs.last - own.last for own, theirs in zip(protected, control, strict=True)])
-    return f"{100 * ahead.mean():.1f} ± {100 * ahead.std(ddof=1):.1f} (p = {sign_flips(ahead).p:.2g})"
+    mean, deviation = 100 * differences.mean(), 100 * differences.std(ddof=1)
+    return f"{mean:.1f} ± {deviation:.1f} (p = {sign_flips(differences).p:.2g})"
+
+
+def together(found: list[Line], shown: str, set_name: str) -> str:
+    """A cell of the row for all rows together: a lead over the pairs of each that has several."""
+    if shown != "lead":
+        return DASH
+    several = [pairs for line in found if len(pairs := ahead(line, set_name)) > 1]
+    return lead(np.concatenate(several)) if several else DASH
 
 
 def scatter(draws: list[Summary], shown: str) -> str:

@@ -95,3 +95,20 @@ def test_a_lead_is_paired_by_draws_and_exact() -> None:
     rows += [row(f"control-family{name}", 0.1 * number + 0.05) for number, name in enumerate(names)]
     assert results.cell(line(rows), "lead", "control-family") == "5.0 ± 0.0 (p = 0.12)"
     assert results.cell(line(rows[:1] + rows[3:4]), "lead", "control-family") == results.DASH
+    lacks_a_control = line([*rows, row("protected (tiny, draw 3)", 0.9)])
+    assert results.cell(lacks_a_control, "lead", "control-family") == "5.0 ± 0.0 (p = 0.12)"
+
+
+def test_all_sets_together_have_the_pairs_of_each_that_has_several() -> None:
+    names = [f" (tiny{draw})" for draw in ("", ", draw 1")]
+    sets = [
+        [
+            row(f"{kind}{name}", 0.1 + more)
+            for name in names
+            for kind, more in (("protected", 0), ("control-family", by))
+        ]
+        for by in (0.1, 0.2)
+    ]
+    found = [*map(line, sets), line(sets[0][:2])]
+    assert results.together(found, "lead", "control-family") == "15.0 ± 5.8 (p = 0.062)"
+    assert results.together(found, "last", "clean") == results.DASH
