@@ -99,8 +99,8 @@ def cell(line: Line, shown: str, set_name: str) -> str:
 
     Args:
         line: the row.
-        shown: "last", "peak", "early", "drop", "lead", "best control", "draws", "worst draw", "over draws",
-            "over seeds", "chance", or a measure of visibility.
+        shown: "last", "peak", "early", "drop", "lead", "best control", "draws", "worst draw", "over seeds",
+            "chance", or a measure of visibility.
         set_name: the training set, for those that need one; "protected" is the row's own.
     """
     if shown == "chance":
@@ -121,7 +121,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
     if shown == "drop":
         clean = line.draws("clean")
         return f"{100 * (mean_and_deviation(clean)[0] - mean):.1f}" if clean else DASH
-    if shown in ("worst draw", "over draws", "over seeds"):
+    if shown in ("worst draw", "over seeds"):
         return scatter(draws, shown)
     if shown == "draws":
         seeds = sorted({of.seeds for of in draws})
@@ -248,18 +248,16 @@ def scatter(draws: list[Summary], shown: str) -> str:
 
     Args:
         draws: of one set, each a mean over seeds.
-        shown: "worst draw" (how far the highest mean is above the mean of all), "over draws" (standard deviation of
-            the means), "over seeds" (that of the trainings of one draw, pooled over draws).
+        shown: "worst draw" (how far the highest mean is above the mean of all), "over seeds" (standard deviation of
+            the trainings of one draw, pooled over draws).
     """
     if min(of.seeds for of in draws) < 2 or len(draws) < 2:
         return DASH
-    mean, deviation = mean_and_deviation(draws)
-    found = {
-        "worst draw": max(of.last for of in draws) - mean,
-        "over draws": deviation,
-        "over seeds": statistics.fmean(of.last_std**2 for of in draws) ** 0.5,
-    }
-    return f"{100 * found[shown]:.1f}"
+    if shown == "worst draw":
+        found = max(of.last for of in draws) - mean_and_deviation(draws)[0]
+    else:
+        found = statistics.fmean(of.last_std**2 for of in draws) ** 0.5
+    return f"{100 * found:.1f}"
 
 
 def linked(line: Line, page: Path, short: dict[str, str]) -> str:

@@ -49,8 +49,8 @@ def test_a_cell_is_a_mean_over_draws_with_their_deviation_or_over_seeds() -> Non
 def test_scatter_tells_the_draw_of_the_noise_from_the_seed_of_the_training() -> None:
     lasts = {"": (0.1, 0.3), ", draw 1": (0.3, 0.5), ", draw 2": (0.2, 0.4)}
     rows = [row(f"protected (tiny{of})", last, seed) for of, two in lasts.items() for seed, last in enumerate(two)]
-    shown = {what: results.cell(line(rows), what, "protected") for what in ("worst draw", "over draws", "over seeds")}
-    assert shown == {"worst draw": "10.0", "over draws": "10.0", "over seeds": "14.1"}
+    shown = {what: results.cell(line(rows), what, "protected") for what in ("worst draw", "over seeds")}
+    assert shown == {"worst draw": "10.0", "over seeds": "14.1"}
     seen_once = line(rows[:1] + rows[2:])
     assert results.cell(seen_once, "over seeds", "protected") == results.DASH
 

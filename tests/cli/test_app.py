@@ -100,7 +100,7 @@ def test_a_person_is_told_what_matters(saved: Path, quick: list[str], tmp_path: 
     result = invoke("protect", saved, "--out", tmp_path / "out", *quick, "--epsilon", "8/255", "--container", "webp")
     assert result.exit_code == 0
     for fact in (
-        "Protected 64 images, at their own size",
+        "Protected 64 images, sizes unchanged",
         "left clean      split test",
         "epsilon         8/255",
         "largest change  8/255, measured on 24 stored images",

@@ -127,7 +127,7 @@ def say(result: Result) -> None:
     """Print a result for a person."""
     outcome, measured, protector = result.outcome, result.measured, result.protector
     container = protector.settings.stored_as
-    say_text(f"Protected {counted(outcome.images, 'image')}, at their own size: {result.out or result.pushed_to}")
+    say_text(f"Protected {counted(outcome.images, 'image')}, sizes unchanged: {result.out or result.pushed_to}")
     facts = {}
     if outcome.already:
         facts["already done"] = f"{outcome.already:,}, by an earlier run"

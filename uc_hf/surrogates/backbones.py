@@ -180,7 +180,7 @@ def _resolve(name: str, revision: str | None) -> str | None:
     except RevisionResolutionError as error:
         raise SurrogateError(
             f"there is no folder {name}, it is not in the local cache, and no Hub is in reach "
-            f'({first_line(error.__cause__ or error)}): connect, name a folder, or use "{BUILT_IN}"'
+            f'({first_line(error.__cause__ or error)}): connect, name a folder, or write "{BUILT_IN}" (built in)'
         ) from error
     return commit
 

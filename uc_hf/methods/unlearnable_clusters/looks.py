@@ -23,12 +23,12 @@ LOOKS = {
     "tint": Look(
         tuple((red, green, blue) for red, green, blue in product((-1.0, 1.0), repeat=3) if not red == green == blue),
         "flat",
-        "a colour cast and no stripes: hinders a ResNet-18 most on photographs, long trainings little; cannot testify",
+        "a colour cast, no stripes: protects from a ResNet-18 better than the default on photographs; cannot testify",
     ),
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
         "sine",
-        "soft waves of blue and a little red: the least visible stripes, protects least",
+        "soft waves of blue and a little red: the least visible stripes; protects little from a ResNet-18",
     ),
     "balanced": Look(((-12 / 16, 3 / 16, 1.0),), "square", "blue against red at equal brightness: the default"),
     "strong": Look(
