@@ -19,7 +19,7 @@ from uc_hf.cli.sheet import draw_sheet, sheet_of
 from uc_hf.data.folders import BAD
 from uc_hf.data.made import KEY_SUFFIX
 from uc_hf.data.progress import Bar, warnings_heard
-from uc_hf.errors import BadImage, BadImages, OutputError, SettingError, shown
+from uc_hf.errors import SHOWN, BadImage, BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.settings import CommonSettings
@@ -192,7 +192,7 @@ def _ways_out(listed: Path | None) -> str:
 
 def _list(bad: Sequence[str], places: Places) -> Path | None:
     """Write the names of images that are too many for a screen into a file beside the protector."""
-    if len(bad) <= BadImages.SHOWN:
+    if len(bad) <= SHOWN:
         return None
     name, part = places.key.name.removesuffix(KEY_SUFFIX), places.part
     shard = "" if part is None else f".{part.number}-of-{part.of}"
