@@ -16,7 +16,7 @@ from uc_hf.data.folders import Folder, check_folder, list_folder, look_at
 from uc_hf.data.made import Seen, State
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
-from uc_hf.errors import ImageError, OutputError, shown
+from uc_hf.errors import ImageError, OutputError, naming, shown
 from uc_hf.files import check_writable, write_whole
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
@@ -75,7 +75,8 @@ def protect_folder(
             manifest.sync()
         for name in (name for name in ahead if name in clean):
             original, data = _read(folder.root, name, manifest)
-            data = clean_copy(name, data, protector.settings.keep_exif)
+            with naming(shown(name)):
+                data = data if protector.settings.keep_exif else without_metadata(data)
             _write(out / copies[name], data, bar)
             manifest.add(str(copies[name]), out / copies[name], digest_of(data), original, protected=False)
     names = list(done)
@@ -188,27 +189,11 @@ def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
 
 def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:
     _, classes = folder.classes
-    pictures = [_decoded(name, data) for name, data in files.items()]
+    pictures = []
+    for name, data in files.items():
+        with naming(shown(name)):
+            pictures.append(images.decode(data))
     return protector.protect(pictures, [classes.get(name) for name in files] if classes else None)
-
-
-def clean_copy(name: Path, data: bytes, keep_exif: bool) -> bytes:
-    """The bytes of an image that is copied clean.
-
-    Raises:
-        ImageError: the image is damaged, so that its EXIF cannot be removed.
-    """
-    try:
-        return data if keep_exif else without_metadata(data)
-    except ImageError as error:
-        raise ImageError(f"{shown(name)}: {error}") from error
-
-
-def _decoded(name: Path, data: bytes) -> images.Picture:
-    try:
-        return images.decode(data)
-    except ImageError as error:
-        raise ImageError(f"{shown(name)}: {error}") from error
 
 
 def _write(path: Path, data: bytes, bar: Bar) -> None:
