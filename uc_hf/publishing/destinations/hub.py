@@ -1,4 +1,4 @@
-"""The Hub as a destination, and its errors in our words."""
+"""The Hub as a destination."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
