@@ -18,8 +18,9 @@ from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.reports import figures
 from uc_hf.reports.html import Section, write_report
 from uc_hf.scoring.controls import with_controls
-from uc_hf.scoring.scorecard import Scorecard, score
-from uc_hf.scoring.trainer import Recipe
+from uc_hf.scoring.recipes import Recipe
+from uc_hf.scoring.results import Scorecard
+from uc_hf.scoring.scorecard import score
 
 
 GENERATED = "generated"
