@@ -272,7 +272,7 @@ class DatasetJob:
             ImageError: images that cannot be copied.
         """
         look = Look(settings.stored_as)
-        for split in set(self.splits).difference(self.chosen):
+        for split in self._clean:
             look.at_carried(self.splits[split], split, settings.keep_exif)
         look.end()
 
@@ -308,7 +308,7 @@ class DatasetJob:
     def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
         outcome = self._protect(destination, protector)
-        destination.introduce(protector, self.source, self.chosen, outcome.carried)
+        destination.introduce(protector, self.source, self.chosen, self._clean)
         return outcome
 
     def _protect(self, store: Store, protector: Protector, made: Made | None = None) -> Outcome:
@@ -340,9 +340,11 @@ class DatasetJob:
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the shards that `write` has written."""
         push_shards(out, self.splits, self.chosen, destination, protector, self._name)
-        destination.introduce(
-            protector, self.source, self.chosen, [split for split in self.splits if split not in self.chosen]
-        )
+        destination.introduce(protector, self.source, self.chosen, self._clean)
+
+    @property
+    def _clean(self) -> list[str]:
+        return [split for split in self.splits if split not in self.chosen]
 
     @property
     def _name(self) -> str:
