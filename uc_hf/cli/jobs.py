@@ -1,6 +1,5 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -146,8 +145,7 @@ class FolderJob:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
         outcome = protect_dataset(self.folder.rows(self.metadata), self.chosen, destination, protector, self._name)
         destination.introduce(protector, None, self.chosen, self._clean)
-        ignored = Counter(path.suffix.lower() or path.name for path in self.folder.others)
-        return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self._noted)
+        return replace(outcome, ignored=self.folder.ignored, left_out=self.folder.left_out, noted=self._noted)
 
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""

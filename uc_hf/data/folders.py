@@ -6,7 +6,7 @@ Everything that reads a folder starts from this walk: the check, the fit, the pr
 import logging
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,6 +150,11 @@ class Folder:
         if len(names) < 2:
             return [], {}
         return names, {path: None if name is None else names.index(name) for path, name in folders.items()}
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """The number of files that are no pictures, by suffix."""
+        return dict(Counter(path.suffix.lower() or path.name for path in self.others))
 
     @property
     def described(self) -> Sequence[Path]:

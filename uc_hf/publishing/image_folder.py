@@ -4,7 +4,6 @@ A copy is finished if the manifest lists it and neither it nor its original has 
 """
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def protect_folder(
         already=already,
         again=len(manifest.changed.intersection(str(copies[name]) for name in coming)),
         orphans=_orphans(copies, out, manifest),
-        ignored=dict(Counter(path.suffix.lower() or path.name for path in folder.others)),
+        ignored=folder.ignored,
         left_out=folder.left_out,
         noted=folder.noted,
         carried=carried,
