@@ -3,10 +3,10 @@
     python -m benchmarks.fit --dataset ../shared/data/cifar10 --train-images 2000 --surrogate uc_hf/tiny \
         --paper-epochs 1 --out fit-cifar10
 
-A recipe is "default", "paper" (UCProtector.paper()), or a parametrisation with all else at its default ("texture",
-"direct", "generator"). Each is fitted in its own process, so that peak memory is measured separately. Then a small
-target is trained from scratch on each protected set, on the originals, and on random gratings with the first recipe's
-clusters. OUT holds the protectors, fit.json, scorecard.json and table.md; the same command continues where it stopped.
+A recipe is "default", "paper" (UCProtector.paper()), or a look or parametrisation with all else at its default. Each
+is fitted in its own process, so that peak memory is measured separately. Then a small target is trained from scratch
+on each protected set, on the originals, and on random gratings with the first recipe's clusters. OUT holds the
+protectors, fit.json, scorecard.json and table.md; the same command continues where it stopped.
 
 The paper's 50 epochs take long on a CPU: --paper-epochs reduces them. The protected accuracy is then that of the
 reduced recipe, and the time of 50 epochs is extrapolated in proportion to the surrogate passes.

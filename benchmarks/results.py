@@ -28,7 +28,7 @@ from uc_hf.errors import SettingError
 from uc_hf.reports import markdown
 from uc_hf.reports.markdown import Markdown
 from uc_hf.reports.page import TIMES
-from uc_hf.scoring.results import NONE, Scorecard, Summary
+from uc_hf.scoring.results import NONE, Scorecard, Summary, in_percent
 from uc_hf.scoring.trace.exact import sign_flips
 
 
@@ -104,7 +104,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
         set_name: the training set, for those that need one; "protected" is the row's own.
     """
     if shown == "chance":
-        return _percent(line.card.chance)
+        return in_percent(line.card.chance)
     if shown == "best control":
         draws = min(line.controls(), key=lambda draws: mean_and_deviation(draws)[0], default=[])
     elif set_name:
@@ -117,7 +117,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
         return lead(ahead(line, set_name))
     mean, deviation = mean_and_deviation(draws)
     if shown in ("last", "best control"):
-        return _percent(mean) + (f" ± {100 * deviation:.1f}" if len(draws) > 1 or draws[0].seeds > 1 else "")
+        return in_percent(mean) + (f" ± {100 * deviation:.1f}" if len(draws) > 1 or draws[0].seeds > 1 else "")
     if shown == "drop":
         clean = line.draws("clean")
         return f"{100 * (mean_and_deviation(clean)[0] - mean):.1f}" if clean else DASH
@@ -127,7 +127,7 @@ def cell(line: Line, shown: str, set_name: str) -> str:
         seeds = sorted({of.seeds for of in draws})
         return f"{len(draws)} {TIMES} {' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))}"
     values = [getattr(of, shown) for of in draws]
-    return DASH if None in values else _percent(statistics.mean(values))
+    return DASH if None in values else in_percent(statistics.mean(values))
 
 
 def lines(row: dict[str, Any], every_judge: bool = False) -> Iterator[Line]:
@@ -287,10 +287,6 @@ def filled(page: Path) -> str:
 
 def _plain(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:,}"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 def at(file: str, place: str) -> dict[str, Any]:

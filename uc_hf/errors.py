@@ -10,6 +10,9 @@ from pathlib import Path
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of the OSErrors that mean: no room left to write."""
 
+SHOWN = 5
+"""Largest number of images, rows or copies that one message names."""
+
 
 class UCError(Exception):
     """Base of the errors raised on purpose by uc_hf; the CLI prints them without a traceback."""
@@ -58,16 +61,11 @@ class BadImages(ImageError):
         found: each of them.
     """
 
-    SHOWN = 5
-    """Number of images that the message names."""
-
     def __init__(
         self, found: Sequence[BadImage], looked_at: int, remedy: str = "Mend them, or leave them out."
     ) -> None:
         self.found, self.looked_at = list(found), looked_at
-        more = [f"  and {len(found) - self.SHOWN} more"] if len(found) > self.SHOWN else []
-        named = "\n".join([*(f"  {bad}" for bad in found[: self.SHOWN]), *more])
-        super().__init__(f"{len(found)} of {looked_at} images cannot be protected:\n{named}\n{remedy}")
+        super().__init__(f"{len(found)} of {looked_at} images cannot be protected:\n{listed(found)}\n{remedy}")
 
     def to_list(self) -> list[dict[str, str]]:
         """Each image and its reason, as JSON values."""
@@ -144,6 +142,17 @@ def counted(number: int, thing: str) -> str:
         ('1 image', '1,200 images')
     """
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def listed(things: Sequence[object]) -> str:
+    """The first things, a line each, and how many more there are.
+
+    Examples:
+        >>> listed(range(7)).splitlines()[-2:]
+        ['  4', '  and 2 more']
+    """
+    more = [f"  and {len(things) - SHOWN} more"] if len(things) > SHOWN else []
+    return "\n".join([*(f"  {thing}" for thing in things[:SHOWN]), *more])
 
 
 def cell(row: int, column: str, where: str = "") -> str:

@@ -19,8 +19,7 @@ from PIL import Image as PILImage
 from tests.commands import invoke, succeed
 from tests.minihub import MiniHub
 from tests.stored import stored
-from uc_hf import UCProtector, publish
-from uc_hf.data import pointers
+from uc_hf import UCProtector, errors, publish
 from uc_hf.data.rows import read_rows
 from uc_hf.data.sources import open_dataset
 from uc_hf.errors import DatasetError, ImageError
@@ -134,7 +133,7 @@ def test_no_way_of_writing_a_path_leads_out_of_the_dataset(
     os.mkfifo(evil / "pipe")
     monkeypatch.chdir(evil)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(pointers, "SHOWN_ROWS", 99)
+    monkeypatch.setattr(errors, "SHOWN", 99)
     paths = [path.format(evil=evil, home=secret.parent) for path in (*WAYS_OUT, "{evil}/inside.png")]
     many = rows(Image(decode=False), lambda row: {"bytes": None, "path": paths[row]}, len(paths))
     said = refusal(write(many, evil / "train.parquet").parent, streaming=False)

@@ -9,6 +9,7 @@ import numpy as np
 from uc_hf.cli.console import say_text
 from uc_hf.cli.score import SCORECARD, accuracy_sections, banner, picture_sections
 from uc_hf.data import images
+from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import image_column
 from uc_hf.data.generated import generated_dataset
 from uc_hf.data.images import Picture
@@ -18,8 +19,9 @@ from uc_hf.methods.unlearnable_clusters.protector import UCProtector
 from uc_hf.reports import figures
 from uc_hf.reports.html import Section, write_report
 from uc_hf.scoring.controls import with_controls
-from uc_hf.scoring.scorecard import Scorecard, score
-from uc_hf.scoring.trainer import Recipe
+from uc_hf.scoring.recipes import Recipe
+from uc_hf.scoring.results import Scorecard
+from uc_hf.scoring.scorecard import score
 
 
 GENERATED = "generated"
@@ -147,4 +149,4 @@ def _inside(protector: UCProtector, train: datasets.Dataset, sets: dict[str, dat
 
 def _pictures(dataset: datasets.Dataset) -> list[Picture]:
     column = image_column(dataset.features)
-    return [images.decode(value) for value in dataset.cast_column(column, datasets.Image(decode=False))[column]]
+    return [images.decode(value) for value in undecoded(dataset, column)[column]]

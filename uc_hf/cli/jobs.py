@@ -1,6 +1,5 @@
 """The two kinds of job that `uc-hf protect` does: a folder of images, or a dataset with splits."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -146,8 +145,7 @@ class FolderJob:
         """Protect and push piece by piece: a row for each image, labelled by its folder where there are several."""
         outcome = protect_dataset(self.folder.rows(self.metadata), self.chosen, destination, protector, self._name)
         destination.introduce(protector, None, self.chosen, self._clean)
-        ignored = Counter(path.suffix.lower() or path.name for path in self.folder.others)
-        return replace(outcome, ignored=ignored, left_out=self.folder.left_out, noted=self._noted)
+        return replace(outcome, ignored=self.folder.ignored, left_out=self.folder.left_out, noted=self._noted)
 
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the protected copies that `write` has written, as rows like those of `push`."""
@@ -272,7 +270,7 @@ class DatasetJob:
             ImageError: images that cannot be copied.
         """
         look = Look(settings.stored_as)
-        for split in set(self.splits).difference(self.chosen):
+        for split in self._clean:
             look.at_carried(self.splits[split], split, settings.keep_exif)
         look.end()
 
@@ -308,7 +306,7 @@ class DatasetJob:
     def push(self, destination: Destination, protector: Protector) -> Outcome:
         """Protect and push shard by shard."""
         outcome = self._protect(destination, protector)
-        destination.introduce(protector, self.source, self.chosen, outcome.carried)
+        destination.introduce(protector, self.source, self.chosen, self._clean)
         return outcome
 
     def _protect(self, store: Store, protector: Protector, made: Made | None = None) -> Outcome:
@@ -340,9 +338,11 @@ class DatasetJob:
     def upload(self, out: Path, destination: Destination, protector: Protector) -> None:
         """Push the shards that `write` has written."""
         push_shards(out, self.splits, self.chosen, destination, protector, self._name)
-        destination.introduce(
-            protector, self.source, self.chosen, [split for split in self.splits if split not in self.chosen]
-        )
+        destination.introduce(protector, self.source, self.chosen, self._clean)
+
+    @property
+    def _clean(self) -> list[str]:
+        return [split for split in self.splits if split not in self.chosen]
 
     @property
     def _name(self) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.parts import Asked
-from uc_hf.cli.places import Places, beside_output, manifest_path, only_run, only_run_in, words_path
+from uc_hf.cli.places import Places, beside_output, manifest_path, only_run, only_run_in, open_manifest, words_path
 from uc_hf.cli.protect import report
 from uc_hf.cli.results import Result
 from uc_hf.errors import BadImage, BadImages, BoundError, OutputError, PartError, counted
 from uc_hf.files import partial_path
 from uc_hf.methods.registry import open_protector
 from uc_hf.protecting.protector import Protector
-from uc_hf.publishing.manifest import Manifest
 from uc_hf.publishing.marks import Work
 from uc_hf.publishing.parts import FOLDER, Finished, Part
 
@@ -44,10 +43,10 @@ def merge(out: Path, key: Path | None = None) -> Result:
         for part in parts:
             alone_in_parts.enter_context(only_run_in(part.folder(out)))
         with only_run(said.source, out, key):
-            manifest = _manifest(protector, said.source, out, key)
+            manifest = open_manifest(protector, said.source, out, key)
             manifest.begin()
             finished = [
-                Finished(part, part.folder(out), _manifest(protector, said.source, part.folder(out), key))
+                Finished(part, part.folder(out), open_manifest(protector, said.source, part.folder(out), key))
                 for part in parts
             ]
             bad = [*_bad_clean(job, protector, said), *(image for part in parts for image in asked[part].bad)]
@@ -126,10 +125,6 @@ def _bad_clean(job: FolderJob | DatasetJob, protector: Protector, said: Asked) -
             raise
         return error.found
     return ()
-
-
-def _manifest(protector: Protector, source: str, out: Path, key: Path) -> Manifest:
-    return Manifest(manifest_path(source, out, key), Work.of(protector, source))
 
 
 def _check_bound(result: Result) -> None:

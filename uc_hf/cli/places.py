@@ -14,6 +14,8 @@ from uc_hf.errors import OutputError, shown
 from uc_hf.files import alone, beside, check_writable, remove_partials, remove_partials_of, whole
 from uc_hf.protecting.commitment import write_commitment
 from uc_hf.protecting.protector import Protector
+from uc_hf.publishing.manifest import Manifest
+from uc_hf.publishing.marks import Work
 from uc_hf.publishing.parts import FOLDER, Part
 
 
@@ -185,6 +187,11 @@ def manifest_path(source: str, out: Path, key: Path) -> Path:
     place = os.path.relpath(out.resolve(), key.resolve())  # so that output and protector can be moved together
     named = hashlib.sha256(os.fsencode(place) + b"\0" + os.fsencode(origin)).hexdigest()[:32]
     return key / OUTPUTS / f"{named}.jsonl"
+
+
+def open_manifest(protector: Protector, source: str, out: Path, key: Path) -> Manifest:
+    """The finished files of an output, as `manifest_path` finds them."""
+    return Manifest(manifest_path(source, out, key), Work.of(protector, source))
 
 
 def words_path(folder: Path, key: Path) -> Path:

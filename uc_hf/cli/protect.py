@@ -13,13 +13,13 @@ from typing import Any
 
 from uc_hf.cli.jobs import DatasetJob, FolderJob, open_job
 from uc_hf.cli.parts import Asked, part_of
-from uc_hf.cli.places import Places, check_links, decide, manifest_path, only_run_of, save_protector, unpack_key
+from uc_hf.cli.places import Places, check_links, decide, only_run_of, open_manifest, save_protector, unpack_key
 from uc_hf.cli.results import Rehearsal, Result
 from uc_hf.cli.sheet import draw_sheet, sheet_of
 from uc_hf.data.folders import BAD
 from uc_hf.data.made import KEY_SUFFIX
 from uc_hf.data.progress import Bar, warnings_heard
-from uc_hf.errors import BadImage, BadImages, OutputError, SettingError, shown
+from uc_hf.errors import SHOWN, BadImage, BadImages, OutputError, SettingError, shown
 from uc_hf.files import write_whole
 from uc_hf.fitting.checkpoint import check_place
 from uc_hf.fitting.settings import CommonSettings
@@ -109,7 +109,9 @@ def protect(
         if device is not None:
             protector.to(device)
         column = settings.image_column if saved is None else saved.fitted.column
-        manifest = None if saved is None or places.out is None else _manifest(saved, places)
+        manifest = None
+        if saved is not None and places.out is not None:
+            manifest = open_manifest(saved, places.source, places.out, places.key)
         bad: Sequence[BadImage] = ()
         try:
             job.check(column, protector.settings, None if dry_run else places.out, manifest, verify=verify)
@@ -150,10 +152,8 @@ def _work(
     with warnings_heard() as warnings:
         if saved is None:
             _fit(protector, job.sample(protector.settings), places.key, batch_size, num_proc)
-        if places.out is not None:
-            manifest = manifest or _manifest(protector, places)
         with working_in(protector, num_proc):
-            outcome = _run(job, protector, places.out, manifest, destination)
+            outcome = _run(job, places, protector, manifest, destination)
         result = report(places, protector, outcome, start)
     pushed_to = None if destination is None else destination.url
     return replace(result, fitted=saved is None, pushed_to=pushed_to, warnings=warnings)
@@ -192,7 +192,7 @@ def _ways_out(listed: Path | None) -> str:
 
 def _list(bad: Sequence[str], places: Places) -> Path | None:
     """Write the names of images that are too many for a screen into a file beside the protector."""
-    if len(bad) <= BadImages.SHOWN:
+    if len(bad) <= SHOWN:
         return None
     name, part = places.key.name.removesuffix(KEY_SUFFIX), places.part
     shard = "" if part is None else f".{part.number}-of-{part.of}"
@@ -231,12 +231,6 @@ def _saved(places: Places, *, dry_run: bool) -> Protector | None:
     return protector
 
 
-def _manifest(protector: Protector, places: Places) -> Manifest:
-    if places.out is None:
-        raise OutputError("what is only pushed has no manifest.")
-    return Manifest(manifest_path(places.source, places.out, places.key), Work.of(protector, places.source))
-
-
 def _refuse_another(
     saved: Protector, method: str | None, asked: CommonSettings, given: Mapping[str, Any], key: Path
 ) -> None:
@@ -273,17 +267,17 @@ def _refuse_filled(destination: Destination, saved: Protector | None, key: Path)
 
 def _run(
     job: FolderJob | DatasetJob,
+    places: Places,
     protector: Protector,
-    out: Path | None,
     manifest: Manifest | None,
     destination: Destination | None,
 ) -> Outcome:
-    if out is None and destination is not None:
+    if places.out is None:
+        assert destination is not None  # else `decide` has named an output
         return job.push(destination, protector)
-    if out is None or manifest is None:
-        raise OutputError("there is nowhere to write to.")
+    manifest = manifest or open_manifest(protector, places.source, places.out, places.key)
     manifest.begin()
-    outcome = job.write(out, protector, manifest)
+    outcome = job.write(places.out, protector, manifest)
     if destination is not None:
-        job.upload(out, destination, protector)
+        job.upload(places.out, destination, protector)
     return outcome

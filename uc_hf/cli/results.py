@@ -8,7 +8,7 @@ from typing import Any
 from uc_hf.cli.console import duration, say_lines, say_text, size
 from uc_hf.cli.places import Places
 from uc_hf.data.folders import BAD, summary
-from uc_hf.errors import BadImages, counted, shown
+from uc_hf.errors import SHOWN, counted, shown
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.outcome import Outcome
 from uc_hf.scoring.imperceptibility import Imperceptibility, in_words
@@ -168,7 +168,7 @@ def say(result: Result) -> None:
     for heading, found in (("Not published", outcome.left_out), ("Note", outcome.noted)):
         for kind, names in found.items():
             say_text(f"{heading}: {kind}: {summary(names)}", fg="yellow" if found is outcome.left_out else None)
-    for image in outcome.left_out.get(BAD, ())[1 : BadImages.SHOWN]:
+    for image in outcome.left_out.get(BAD, ())[1:SHOWN]:
         say_text(f"  {image}")
     if result.listed is not None:
         say_text(f"All of them are listed in {result.listed}.")

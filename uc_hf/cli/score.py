@@ -142,7 +142,10 @@ def score_sets(
     check_clean("--clean", clean, protector)
     with nullcontext() if out is None else only_run_in(out, SCORECARD, REPORT):
         originals, copies = open_dataset(clean), open_dataset(protected)
-        train_sets = {"clean": _train_split(originals, clean), "protected": _train_split(copies, protected)}
+        train_sets = {
+            "clean": originals[_train_name(originals, clean)],
+            "protected": copies[_train_name(copies, protected)],
+        }
         tested = _test_set(originals, clean, test, protected, protector)
         key = None if protector is None else open_protector(protector)
         if key is not None:
@@ -198,10 +201,6 @@ def say(card: Scorecard) -> None:
         say_text(note)
     if card.detection is not None:
         say_text(describe_detection(card.detection))
-
-
-def _train_split(splits: datasets.DatasetDict, source: str) -> datasets.Dataset:
-    return splits[_train_name(splits, source)]
 
 
 def _train_name(splits: datasets.DatasetDict, source: str) -> str:

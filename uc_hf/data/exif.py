@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from uc_hf.data.png import SIGNATURE
 from uc_hf.errors import ImageError
 
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 _SOS, _EOI, _STANDALONE = 0xDA, 0xD9, (0x01, *range(0xD0, 0xDA))
 _AFTER_SAMPLES = re.compile(rb"\xff[^\0\xff\xd0-\xd7]")
 _PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT".split())
@@ -48,7 +49,7 @@ def without_metadata(data: bytes) -> bytes:
     try:
         if data.startswith(_JPEG):
             return _jpeg(data)
-        if data.startswith(_PNG):
+        if data.startswith(SIGNATURE):
             return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
@@ -100,7 +101,7 @@ def _kept_in_jpeg(marker: int, payload: bytes) -> bool:
 
 
 def _png(data: bytes) -> bytes:
-    parts, position, kind = [_PNG], len(_PNG), b""
+    parts, position, kind = [SIGNATURE], len(SIGNATURE), b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length

@@ -6,7 +6,7 @@ Everything that reads a folder starts from this walk: the check, the fit, the pr
 import logging
 import os
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from uc_hf.data.images import file_bytes
 from uc_hf.data.made import is_key, made_here
 from uc_hf.data.metadata import NAMES, Metadata, read_metadata
 from uc_hf.data.splits import TEST_SPLITS
-from uc_hf.errors import BadImage, BadImages, DatasetError, ImageError, shown
+from uc_hf.errors import BadImage, DatasetError, ImageError, listed, shown
 
 
 logger = logging.getLogger(__name__)
@@ -150,6 +150,11 @@ class Folder:
         if len(names) < 2:
             return [], {}
         return names, {path: None if name is None else names.index(name) for path, name in folders.items()}
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """The number of files that are no pictures, by suffix."""
+        return dict(Counter(path.suffix.lower() or path.name for path in self.others))
 
     @property
     def described(self) -> Sequence[Path]:
@@ -351,9 +356,7 @@ def _too_many(twins: Mapping[Path, Sequence[Path]]) -> str:
     ]
     if len(said) == 1:
         return f"{said[0]}. Rename one of them."
-    more = [f"  and {len(said) - BadImages.SHOWN} more"] if len(said) > BadImages.SHOWN else []
-    named = "\n".join([*(f"  {line}" for line in said[: BadImages.SHOWN]), *more])
-    return f"{len(said):,} copies would be those of several images each:\n{named}\nRename all but one of each."
+    return f"{len(said):,} copies would be those of several images each:\n{listed(said)}\nRename all but one of each."
 
 
 def summary(paths: Sequence[Path | str]) -> str:

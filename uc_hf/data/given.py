@@ -13,7 +13,7 @@ from uc_hf.data.columns import refuse_transform
 from uc_hf.data.container import Container
 from uc_hf.data.folders import list_folder
 from uc_hf.data.splits import choose_splits
-from uc_hf.errors import DatasetError, ImageError
+from uc_hf.errors import DatasetError, naming
 
 
 ONE_PICTURE = (Image, np.ndarray, bytes)
@@ -71,10 +71,8 @@ def _at(path: Path) -> datasets.Dataset:
 def _rows(values: Sequence[Any]) -> datasets.Dataset:
     rows = []
     for index, value in enumerate(values):
-        try:
+        with naming(f"picture {index} of the list"):
             rows.append(_stored(value))
-        except ImageError as error:
-            raise ImageError(f"picture {index} of the list: {error}") from error
     return datasets.Dataset.from_dict({"image": rows}, features=datasets.Features({"image": datasets.Image()}))
 
 

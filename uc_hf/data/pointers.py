@@ -19,12 +19,9 @@ from datasets.utils.file_utils import is_local_path, xopen
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from uc_hf.errors import DatasetError, cell, shown
+from uc_hf.errors import DatasetError, cell, listed, shown
 from uc_hf.files import read_file
 
-
-SHOWN_ROWS = 5
-"""Number of rows that one message names."""
 
 AT_ONCE = 1000
 """Number of stored rows that are checked together."""
@@ -133,7 +130,7 @@ class _Guard:
     def refusals(self, table: pa.Table, rows: "range | list[int]") -> list[str]:
         """The rows with refused files, and why."""
         return [
-            f"  {cell(rows[row], name, f'the split {self.split!r}')}: {shown(path)!r}: {reason}"
+            f"{cell(rows[row], name, f'the split {self.split!r}')}: {shown(path)!r}: {reason}"
             for name, feature in self.features.items()
             if name in table.column_names
             for row, path in pointers(table[name], feature)
@@ -142,11 +139,9 @@ class _Guard:
 
 
 def _elsewhere(refused: list[str]) -> DatasetError:
-    more = [f"  and {len(refused) - SHOWN_ROWS} more"] if len(refused) > SHOWN_ROWS else []
-    reasons = "\n".join([*refused[:SHOWN_ROWS], *more])
     return DatasetError(
         "rows point to files that are not the dataset's own, which would be published with it:\n"
-        f"{reasons}\nLeave these rows out, or store the bytes of the files in them."
+        f"{listed(refused)}\nLeave these rows out, or store the bytes of the files in them."
     )
 
 

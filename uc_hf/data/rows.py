@@ -164,11 +164,6 @@ def plain_image(file: dict[str, Any], feature: Any) -> dict[str, Any]:
 
 def files_size(table: pa.Table) -> int:
     """Size of the images and other files of a table in bytes."""
-    return sum(pc.sum(pc.binary_length(data)).as_py() or 0 for data, _ in _files(table))
-
-
-def _files(table: pa.Table) -> list[tuple[Any, Any]]:
-    """Bytes and path of each column of images or other files."""
     structs = [field for field in table.schema if pa.types.is_struct(field.type)]
     names = [field.name for field in structs if {"bytes", "path"} <= {child.name for child in field.type}]
-    return [(pc.struct_field(table[name], "bytes"), pc.struct_field(table[name], "path")) for name in names]
+    return sum(pc.sum(pc.binary_length(pc.struct_field(table[name], "bytes"))).as_py() or 0 for name in names)

@@ -19,6 +19,10 @@ from uc_hf.fitting.sample import Sample
 from uc_hf.surrogates.surrogate import Embedder
 
 
+LOOKED_AT = 256
+"""Largest number of images whose size is read."""
+
+
 class Canvases(TorchDataset[Tensor]):
     """The sample as squares of one size, decoded when asked for: uint8 [3, S, S]."""
 
@@ -39,9 +43,9 @@ class Canvases(TorchDataset[Tensor]):
         return torch.from_numpy(images.canvas(picture, self.size)).permute(2, 0, 1)
 
 
-def native_size(sample: Sample, look_at: int = 256) -> int:
+def native_size(sample: Sample) -> int:
     """The median side (square root of the area) in pixels of the sample's images, read from evenly spread headers."""
-    spread = np.linspace(0, len(sample) - 1, min(look_at, len(sample))).astype(int)
+    spread = np.linspace(0, len(sample) - 1, min(LOOKED_AT, len(sample))).astype(int)
     sizes = [images.open_image(sample.values[index]).size for index in spread]
     return round(float(np.median([(width * height) ** 0.5 for width, height in sizes])))
 

@@ -59,7 +59,7 @@ def check_bound(picture: Picture, encoded: bytes, levels: int) -> None:
 
 
 def add_levels(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """`add_noise` for one picture in 8-bit levels: the same result, in a quarter of the time.
+    """Noise added to the pixels of one picture, all in 8-bit levels.
 
     Args:
         pixels: uint8 [H, W, 3].

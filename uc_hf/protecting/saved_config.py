@@ -30,14 +30,13 @@ CONFIG = {
 
 
 def check_config(saved: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Refuse a config.json that is not one, is a newer version's, or is not the one that its tensors were saved with.
+    """Refuse a config.json that is not one, or is not the one that its tensors were saved with.
 
     Raises:
         SettingError: it is; the message names the field.
     """
     for name, kind in CONFIG.items():
         check_value(name, saved.get(name), kind)
-    check_version(saved)
     digest = digest_of(saved, tensors)
     if saved.get("digest") not in (None, digest):
         raise SettingError(
@@ -83,7 +82,7 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def naming(source: str, saved: Mapping[str, Any]) -> Iterator[None]:
+def naming_source(source: str, saved: Mapping[str, Any]) -> Iterator[None]:
     """Say which saved protector an error is about, and which version has saved it.
 
     Raises:

@@ -20,7 +20,7 @@ from uc_hf.fitting.record import ALGORITHM, FitT
 from uc_hf.fitting.schema import check, check_value
 from uc_hf.fitting.settings import CommonSettings, SurrogateSpec
 from uc_hf.protecting.public import public_settings
-from uc_hf.protecting.saved_config import FORMAT, check_config, check_version, digest_of, naming
+from uc_hf.protecting.saved_config import FORMAT, check_config, check_version, digest_of, naming_source
 from uc_hf.reports import markdown, templates
 from uc_hf.surrogates.surrogate import Embedder
 
@@ -249,13 +249,13 @@ class Shared(
                 f"{unknown[0]!r} cannot be changed in a fitted protector: fit again with "
                 f"{cls.__name__}({unknown[0]}=...). Only surrogate= can be passed along."
             )
-        with naming(model_id, saved):
+        with naming_source(model_id, saved):
             check_version(saved)
         try:
             tensors = load_file(fetch(MODEL))
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise SettingError(f"{model_id!r}: its {MODEL} is missing or damaged. Copy it again.") from error
-        with naming(model_id, saved):
+        with naming_source(model_id, saved):
             check_config(saved, tensors)
             settings = cls.upgrade_settings(saved["settings"])
         settings |= {} if surrogate is None else {"surrogate": surrogate}
@@ -264,7 +264,7 @@ class Shared(
                 f"{model_id!r} was fitted with a surrogate of its owner's own: pass it, as in "
                 f"{cls.__name__}.from_pretrained({model_id!r}, surrogate=Surrogate(my_encoder, size=..., ...))."
             )
-        with naming(model_id, saved):
+        with naming_source(model_id, saved):
             for name, hint in get_type_hints(cls.settings_type).items():
                 if name in settings:
                     check_value(f"settings.{name}", settings[name], hint)

@@ -87,10 +87,12 @@ class Store(Protocol):
         """Path and size in bytes of every data file."""
 
     def is_whole(self, path: str) -> bool:
-        """Whether a data file still holds the bytes that `take` received."""
+        """Whether a data file still holds the bytes that `take` received; by default the place sees to that."""
+        return True
 
     def was_taken(self, path: str) -> bool:
-        """Whether a data file came by `take`, even if it has changed since."""
+        """Whether a data file came by `take`, even if it has changed since; no, where only the mark in it says so."""
+        return False
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file, without its rows."""

@@ -4,7 +4,6 @@ A copy is finished if the manifest lists it and neither it nor its original has 
 """
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from uc_hf.data.folders import Folder, check_folder, list_folder, look_at
 from uc_hf.data.made import Seen, State
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
-from uc_hf.errors import ImageError, OutputError, shown
+from uc_hf.errors import ImageError, OutputError, naming, shown
 from uc_hf.files import check_writable, write_whole
 from uc_hf.fitting.settings import CommonSettings
 from uc_hf.protecting.protector import Protector
@@ -75,7 +74,8 @@ def protect_folder(
             manifest.sync()
         for name in (name for name in ahead if name in clean):
             original, data = _read(folder.root, name, manifest)
-            data = clean_copy(name, data, protector.settings.keep_exif)
+            with naming(shown(name)):
+                data = data if protector.settings.keep_exif else without_metadata(data)
             _write(out / copies[name], data, bar)
             manifest.add(str(copies[name]), out / copies[name], digest_of(data), original, protected=False)
     names = list(done)
@@ -84,7 +84,7 @@ def protect_folder(
         already=already,
         again=len(manifest.changed.intersection(str(copies[name]) for name in coming)),
         orphans=_orphans(copies, out, manifest),
-        ignored=dict(Counter(path.suffix.lower() or path.name for path in folder.others)),
+        ignored=folder.ignored,
         left_out=folder.left_out,
         noted=folder.noted,
         carried=carried,
@@ -188,27 +188,11 @@ def _read(root: Path, name: Path, manifest: Manifest) -> tuple[Seen, bytes]:
 
 def _protected(folder: Folder, files: Mapping[Path, bytes], protector: Protector) -> list[bytes]:
     _, classes = folder.classes
-    pictures = [_decoded(name, data) for name, data in files.items()]
+    pictures = []
+    for name, data in files.items():
+        with naming(shown(name)):
+            pictures.append(images.decode(data))
     return protector.protect(pictures, [classes.get(name) for name in files] if classes else None)
-
-
-def clean_copy(name: Path, data: bytes, keep_exif: bool) -> bytes:
-    """The bytes of an image that is copied clean.
-
-    Raises:
-        ImageError: the image is damaged, so that its EXIF cannot be removed.
-    """
-    try:
-        return data if keep_exif else without_metadata(data)
-    except ImageError as error:
-        raise ImageError(f"{shown(name)}: {error}") from error
-
-
-def _decoded(name: Path, data: bytes) -> images.Picture:
-    try:
-        return images.decode(data)
-    except ImageError as error:
-        raise ImageError(f"{shown(name)}: {error}") from error
 
 
 def _write(path: Path, data: bytes, bar: Bar) -> None:

@@ -13,10 +13,10 @@ from uc_hf.errors import OutputError, SettingError, UCError, first_line
 from uc_hf.files import PROBE, cannot_write, partial_path
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.cards import CONTACT_SHEET, contact_sheet, dataset_card, sample_of
-from uc_hf.publishing.destination import CARD
+from uc_hf.publishing.destination import CARD, Destination
 
 
-class RemoteFolder:
+class RemoteFolder(Destination):
     """A folder that fsspec writes to, as a destination. Its own settings say who may write and read.
 
     Two runs that push to it at once do not notice each other: let one at a time do so.
@@ -73,14 +73,6 @@ class RemoteFolder:
         sizes = {place.removeprefix(self._root).lstrip("/"): told["size"] for place, told in found.items()}
         hidden = [path for path in sizes if any(part.startswith(".") for part in path.split("/"))]
         return {path: size for path, size in sizes.items() if path not in (CARD, *hidden)}
-
-    def is_whole(self, path: str) -> bool:
-        """Whether a file holds the bytes that `take` received: it gets its name only then."""
-        return True
-
-    def was_taken(self, path: str) -> bool:
-        """Whether a file came by `take`: unknown, since only the mark in it says so."""
-        return False
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file; only its end is fetched."""

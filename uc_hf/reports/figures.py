@@ -1,7 +1,7 @@
 """Figures of a protection job, drawn with matplotlib's object API, without pyplot.
 
-A figure is an ordinary object: it is freed with its
-last reference, saved with `figure.savefig(path)`, and shown as the last line of a notebook cell.
+A figure is an ordinary object: it is freed with its last reference, saved with `figure.savefig(path)`, and shown as
+the last line of a notebook cell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.linalg import eigh
 
 from uc_hf.data.images import decode
-from uc_hf.errors import EpsilonError, ImageError, SettingError
+from uc_hf.errors import EpsilonError, ImageError, SettingError, naming
 from uc_hf.reports.page import (
     CLUSTERS,
     CONTROLS,
@@ -295,10 +295,8 @@ def curve_colours(names: Sequence[str]) -> list[str]:
 
 
 def _pixels(picture: Image.Image, name: str) -> np.ndarray:
-    try:
+    with naming(name):
         return decode(picture).pixels
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
 
 
 def _stack(index: int, before: Image.Image, after: Image.Image, amplify: int) -> tuple[np.ndarray, ...]:

@@ -68,7 +68,9 @@ def grating_noise(shape: tuple[int, ...], levels: int, seed: int) -> np.ndarray:
     return (levels * render(gratings, shape[-1])).numpy().astype(np.int8)
 
 
-CONTROLS = ("random", "blocky", "grating", "family")
+PATTERNS = {"random": random_sign_noise, "blocky": blocky_noise, "grating": grating_noise}
+
+CONTROLS = (*PATTERNS, "family")
 """Random signs, random blocks, random gratings, and the protector's own family drawn at random."""
 
 
@@ -91,18 +93,12 @@ def with_controls(
     """
     learnt, levels, seed = protector.fitted, protector.settings.levels, protector.settings.seed
     shape = (len(learnt.sizes), 3, learnt.view_size, learnt.view_size)
-    noises: dict[str, Noise | None] = {
-        "clean": CanvasNoise(np.zeros(shape, dtype=np.int8)),
-        "protected": None,
-        "control-random": CanvasNoise(random_sign_noise(shape, levels, seed)),
-        "control-blocky": CanvasNoise(blocky_noise(shape, levels, seed)),
-        "control-grating": CanvasNoise(grating_noise(shape, levels, seed)),
-    }
-    if (family := learnt.noise.drawn_at_random(seed)) is not None:
+    noises: dict[str, Noise | None] = {"clean": CanvasNoise(np.zeros(shape, dtype=np.int8)), "protected": None}
+    for name, draw in PATTERNS.items():
+        if name in controls:
+            noises[f"control-{name}"] = CanvasNoise(draw(shape, levels, seed))
+    if "family" in controls and (family := learnt.noise.drawn_at_random(seed)) is not None:
         noises["control-family"] = family
-    for name in CONTROLS:
-        if name not in controls:
-            noises.pop(f"control-{name}", None)
     sets = {} if protected is None else {"protected": protected}
     sets |= _with_noises(protector, clean, {name: noises[name] for name in noises if name not in sets})
     return {name: sets[name] for name in noises}

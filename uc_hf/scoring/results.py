@@ -211,7 +211,7 @@ class Scorecard:
         best = max(others, key=lambda s: s.scraper, default=protected)
         around = ""
         if best.scraper > protected.scraper:
-            most = f"{_percent(best.scraper)} with {_way(best, plain)}"
+            most = f"{in_percent(best.scraper)} with {_way(best, plain)}"
             around = f" and {most}, the best of {len(others)} ways round it tried"
         elif others:
             around = f", and no more with any of {len(others)} ways round it tried"
@@ -219,7 +219,7 @@ class Scorecard:
         return (
             f"A {clean.target} trained on the protected set{with_measure} reaches {accuracy_text(protected)} on clean "
             f"pictures{around}; on the originals it reaches {accuracy_text(clean)}; guessing gives "
-            f"{_percent(self.chance)}."
+            f"{in_percent(self.chance)}."
         )
 
     def table(self) -> list[dict[str, str]]:
@@ -247,10 +247,10 @@ class Scorecard:
             row = {"target": target, "protocol": protocol, "counter-measure": counter_measure or NONE}
             row |= {name: accuracy_text(of.get(name)) for name in sets}
             worst = of.get(protected)
-            row["drop"] = _percent(worst.drop if worst else None)
-            row["best epoch"] = _percent(worst.peak if worst else None)
+            row["drop"] = in_percent(worst.drop if worst else None)
+            row["best epoch"] = in_percent(worst.peak if worst else None)
             if stopped:
-                row["early stop"] = _percent(worst.early if worst else None)
+                row["early stop"] = in_percent(worst.early if worst else None)
             rows.append(row)
         return rows
 
@@ -267,7 +267,7 @@ class Scorecard:
         spread = f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed"
         lines += [
             "",
-            f"Accuracy on clean pictures after the last epoch{spread}. Guessing gives {_percent(self.chance)}.",
+            f"Accuracy on clean pictures after the last epoch{spread}. Guessing gives {in_percent(self.chance)}.",
         ]
         if self.detection is not None:
             lines += ["", describe_detection(self.detection)]
@@ -279,20 +279,20 @@ class Scorecard:
 def describe_detection(detection: Detection) -> str:
     """The result of a detection in words."""
     text = (
-        f"A linear model tells protected from clean pictures in {_percent(detection.accuracy)} of the cases "
-        f"(chance {_percent(detection.chance)})"
+        f"A linear model tells protected from clean pictures in {in_percent(detection.accuracy)} of the cases "
+        f"(chance {in_percent(detection.chance)})"
     )
     if detection.cluster_accuracy is None:
         return f"{text}."
-    named = f"{_percent(detection.cluster_accuracy)} ({_percent(detection.cluster_chance)})"
+    named = f"{in_percent(detection.cluster_accuracy)} ({in_percent(detection.cluster_chance)})"
     return f"{text} and names their noise pattern in {named}."
 
 
 def accuracy_text(summary: Summary | None) -> str:
     """An accuracy as "22.3 % ± 1.7", or a dash without trainings."""
     if summary is None:
-        return _percent(None)
-    return _percent(summary.last) + (f" ± {100 * summary.last_std:.1f}" if summary.seeds > 1 else "")
+        return in_percent(None)
+    return in_percent(summary.last) + (f" ± {100 * summary.last_std:.1f}" if summary.seeds > 1 else "")
 
 
 def _way(summary: Summary, plain: tuple[str, str | None]) -> str:
@@ -306,5 +306,6 @@ def _mean(values: list[float | None]) -> float | None:
     return statistics.mean(known) if known else None
 
 
-def _percent(fraction: float | None) -> str:
+def in_percent(fraction: float | None) -> str:
+    """A fraction as "22.3 %", or a dash where there is none."""
     return "\N{EN DASH}" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"

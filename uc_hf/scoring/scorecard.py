@@ -173,7 +173,6 @@ def score_images(
         read: reads a training set again, by name, with a counter-measure's `files` applied to its images.
         notes: what the reader of the scorecard has to know of its conditions.
 
-
     Raises:
         SettingError: as `score`; also for a counter-measure that needs originals that do not match a set row by row,
             or that acts on files where there is no `read`.

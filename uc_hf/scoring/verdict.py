@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from uc_hf.scoring.results import Judged, Scorecard, Summary
+from uc_hf.scoring.results import Judged, Scorecard, Summary, in_percent
 
 
 PROTECTED, PARTLY, NOT_PROTECTED, UNDECIDED = "protected", "partly protected", "not protected", "cannot tell"
@@ -55,8 +55,8 @@ def judge(card: Scorecard) -> Verdict | None:
     taught = worst.clean.last - card.chance
     if taught < LEAST_TAUGHT:
         why = (
-            f"on the originals {name} reaches {_percent(worst.clean.last)}, and guessing gives "
-            f"{_percent(card.chance)}: the originals themselves teach too little to tell. Train longer, at a larger "
+            f"on the originals {name} reaches {in_percent(worst.clean.last)}, and guessing gives "
+            f"{in_percent(card.chance)}: the originals themselves teach too little to tell. Train longer, at a larger "
             "image size, or on more images."
         )
         return Verdict(UNDECIDED, None, None, None, name, why)
@@ -65,8 +65,8 @@ def judge(card: Scorecard) -> Verdict | None:
     control_share = None if control is None else (worst.clean.last - control.last) / taught
     word = PROTECTED if share >= MOST else PARTLY if share >= SOME else NOT_PROTECTED
     why = (
-        f"{_whole(share)} of what the originals teach {name} is lost "
-        f"(from {_percent(worst.clean.last)} to {_percent(worst.protected.last)}; guessing {_percent(card.chance)}); "
+        f"{_whole(share)} of what the originals teach {name} is lost (from {in_percent(worst.clean.last)} to "
+        f"{in_percent(worst.protected.last)}; guessing {in_percent(card.chance)}); "
         f"two thirds are needed for \N{LEFT DOUBLE QUOTATION MARK}protected\N{RIGHT DOUBLE QUOTATION MARK}, a third "
         f"for \N{LEFT DOUBLE QUOTATION MARK}partly\N{RIGHT DOUBLE QUOTATION MARK}."
     )
@@ -89,10 +89,6 @@ def _beside(control: Summary, control_share: float, protected: Summary) -> str:
     if lead > (control.last_std**2 + protected.last_std**2) ** 0.5:
         return f"{text}: the protection is ahead of it."
     return f"{text}: the protection is not ahead of it, so the clusters do the work."
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 def _whole(share: float) -> str:

@@ -305,16 +305,16 @@ def load_surrogate(
             with several surrogates.
     """
     if isinstance(spec, (Surrogate, str, Path)):
-        return load_one(spec, revision if isinstance(revision, str) else None, size, two_sizes)
+        return _load_one(spec, revision if isinstance(revision, str) else None, size, two_sizes)
     if isinstance(revision, str):
         raise SurrogateError(
             "one revision cannot fit several surrogates: pass Surrogate.from_pretrained(name, revision) for each"
         )
     revisions = revision or [None] * len(spec)
-    return SurrogateEnsemble([load_one(one, commit, size) for one, commit in zip(spec, revisions, strict=True)])
+    return SurrogateEnsemble([_load_one(one, commit, size) for one, commit in zip(spec, revisions, strict=True)])
 
 
-def load_one(
+def _load_one(
     spec: str | Path | Surrogate, revision: str | None, size: Size | None, two_sizes: bool = False
 ) -> Surrogate:
     """As `load_surrogate`, of a single one."""

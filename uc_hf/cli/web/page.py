@@ -290,9 +290,8 @@ class Page:
         if levels is None or strength not in levels:
             return gr.skip(), gr.skip()
         chosen = levels[strength]
-        return _as_shown(chosen.before, chosen.after, close), said(
-            f"{strength}: {describe(chosen.difference)}. Before on the left, after on the right: drag the line."
-        )
+        pictures = _as_shown(chosen.before, chosen.after, close)
+        return pictures, said(f"{strength}: {describe(chosen.difference)}. {DRAG}")
 
     def _levels(self, token: str, photo: str | None) -> dict[str, Preview] | None:
         """A photo at each strength; None if there is nothing to show, for example while a job runs."""
@@ -312,9 +311,7 @@ class Page:
         before = images.in_colour(images.decode(session.original(name))).pixels
         after = images.open_image(session.copy(name))
         pictures = _as_shown(PIL.Image.fromarray(before), after, close)
-        return pictures, said(
-            f"{name}: {describe(measured[name])}. Before on the left, after on the right: drag the line."
-        )
+        return pictures, said(f"{name}: {describe(measured[name])}. {DRAG}")
 
     def show_key(self, token: str, understood: bool) -> Any:
         """The key, once the user has promised to keep it private."""

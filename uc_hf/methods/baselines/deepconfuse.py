@@ -138,8 +138,9 @@ def confuse(classifier: nn.Module, change: Callable[[Tensor], Tensor], pixels: T
     return loss
 
 
-def auto_encoder(seed: int, channels: int = 32) -> nn.Module:
+def auto_encoder(seed: int) -> nn.Module:
     """Three channels in, three out: down twice, up twice, of a seed's fresh weights."""
+    channels = 32
     with seeded(seed):
         layers: list[nn.Module] = []
         for before, width in ((3, channels), (channels, 2 * channels)):

@@ -1,4 +1,4 @@
-"""The Hub as a destination, and its errors in our words."""
+"""The Hub as a destination."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from uc_hf.data.hub import in_our_words
 from uc_hf.errors import OutputError
 from uc_hf.protecting.protector import Protector
 from uc_hf.publishing.cards import push_dataset_card, sample_of
-from uc_hf.publishing.destination import CARD, Conflict
+from uc_hf.publishing.destination import CARD, Conflict, Destination
 from uc_hf.publishing.destinations import DESTINATIONS, HUB
 
 
@@ -27,7 +27,7 @@ HARMLESS = (CARD, ".gitattributes", "LICENSE", "LICENSE.txt", "LICENSE.md")
 
 
 @DESTINATIONS.register(HUB)
-class HubRepository:
+class HubRepository(Destination):
     """A dataset repository on the Hub as a destination: the files of its last commit are complete.
 
     Each commit names its parent, so that two simultaneous pushes cannot mix.
@@ -100,14 +100,6 @@ class HubRepository:
             sizes = {entry.path: entry.size for entry in tree if hasattr(entry, "size")}
         hidden = [path for path in sizes if any(part.startswith(".") for part in path.split("/"))]
         return {path: size for path, size in sizes.items() if path not in (*HARMLESS, *hidden)}
-
-    def is_whole(self, path: str) -> bool:
-        """Whether a file holds the bytes that `take` received: the Hub guarantees it."""
-        return True
-
-    def was_taken(self, path: str) -> bool:
-        """Whether a file came by `take`: unknown, since only the mark in it says so."""
-        return False
 
     def footer(self, path: str) -> pq.FileMetaData:
         """The metadata of a parquet file; only its end is fetched."""

@@ -14,9 +14,9 @@ import numpy as np
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
 from uc_hf.data.columns import class_name
-from uc_hf.data.images import Container, ImageValue, Picture
+from uc_hf.data.images import ImageValue, Picture
 from uc_hf.data.progress import Bar
-from uc_hf.errors import DatasetError, ImageError
+from uc_hf.errors import DatasetError, naming
 from uc_hf.fitting.noise import KeyedNoise
 from uc_hf.protecting.noise import add
 from uc_hf.protecting.protector import Protector
@@ -131,8 +131,8 @@ def find_pairs(
 
 def as_published(protector: Protector, original: Picture, copy: Picture) -> np.ndarray:
     """The pixels of a copy as a reader of the published files sees them, uint8 [H, W, 3]."""
-    container = Container.parse(protector.settings.container)
-    return copy.pixels if container.lossless else images.decode(protector.store(original, copy)).pixels
+    lossless = protector.settings.stored_as.lossless
+    return copy.pixels if lossless else images.decode(protector.store(original, copy)).pixels
 
 
 class Published:
@@ -160,10 +160,8 @@ def _digest(pixels: np.ndarray) -> int:
 
 
 def _decoded(values: Sequence[ImageValue], row: int) -> Picture:
-    try:
+    with naming(f"row {row}"):
         return images.decode(values[row])
-    except ImageError as error:
-        raise ImageError(f"row {row}: {error}") from error
 
 
 def _label(rows: datasets.Dataset, column: str | None, row: int) -> str | None:

@@ -1,1 +1,1 @@
-"""The built-in surrogate "uc_hf/tiny": an ordinary Hugging Face model folder, and the script that trained it."""
+"""The built-in surrogate "uc_hf/tiny": an ordinary Hugging Face model folder, made by `benchmarks.train_tiny`."""

@@ -52,8 +52,9 @@ class _ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-def _resnet_generator(channels: int = 64, blocks: int = 6) -> nn.Sequential:
+def _resnet_generator() -> nn.Sequential:
     """Three channels in, three out: down twice, six residual blocks, up twice (Johnson et al. 2016)."""
+    channels, blocks = 64, 6
     layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, channels, 7), nn.BatchNorm2d(channels), nn.ReLU()]
     for width in (channels, 2 * channels):
         down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
