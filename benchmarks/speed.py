@@ -203,7 +203,9 @@ def prepare(dataset: datasets.Dataset, *, workers: int, repeats: int, **settings
     accelerator = Accelerator()
     protector = UCProtector(**settings, max_fit_images=None)
     protector.fit(dataset, accelerator=accelerator)
-    surrogate = load_surrogate(protector.settings.surrogate, size=protector.settings.surrogate_size)
+    surrogate = load_surrogate(
+        protector.settings.surrogate, size=protector.settings.surrogate_size or protector.fitted.surrogate_sizes
+    )
     return Work(
         protector=protector,
         surrogate=surrogate.to(accelerator.device),

@@ -171,7 +171,7 @@ class Skipping:
             if self.column is not None:
                 images.check(table[self.column][0].as_py(), self.container)
             if not self.keep_exif:
-                plain_images(table, self.features, f"split {self.split!r}", rows[0], self.column)
+                plain_images(table, self.features, f"the split {self.split!r}", rows[0], self.column)
         except ImageError as error:
             self.bad[rows[0]] = BadImage(rows[0], f"row {rows[0]} of the split {self.split!r}", str(error), self.split)
             return table.slice(0, 0)

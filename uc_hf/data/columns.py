@@ -177,12 +177,17 @@ def labels_of(dataset: datasets.Dataset, column: str) -> list[Any]:
     feature = dataset.features[column]
     labels = dataset.with_format(None)[column][:]
     for row, label in enumerate(labels):
-        if label is None or label != label or (isinstance(feature, ClassLabel) and label < 0):
+        if is_missing(feature, label):
             raise DatasetError(
                 f"{cell(row, column)}, has no label. Leave such rows out: "
                 f"dataset.filter(lambda label: label not in (None, -1), input_columns={column!r})."
             )
     return labels
+
+
+def is_missing(feature: Any, label: Any) -> bool:
+    """Whether a stored label says that there is none: None, NaN, or -1 in a ClassLabel."""
+    return label is None or label != label or (isinstance(feature, ClassLabel) and label < 0)
 
 
 def class_names(dataset: datasets.Dataset, asked: str | None = None) -> list[str]:

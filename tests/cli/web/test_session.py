@@ -100,6 +100,16 @@ def test_photographs_that_come_later_are_protected_with_the_same_key_and_the_old
     assert session.package is not None and len(session.measured) == 10 and session.key_file().read_bytes() == key
 
 
+def test_classes_are_folders_within_the_splits_and_not_the_splits(tmp_path: Path):
+    photos = tmp_path / "photos"
+    for split in ("train", "test"):
+        photographs(photos / split, seed=len(split))
+    session = Session(tmp_path / "session", "uc_hf/tiny", Limits())
+    session.use_folder(str(photos), local=True)
+    finished(session)
+    assert set(session.classes.values()) == {"hills", "sea"} and len(session.classes) == 40
+
+
 def test_a_server_opens_no_folder_whoever_asks(tmp_path: Path):
     gradio_client = pytest.importorskip("gradio_client")
     from uc_hf.cli.web.page import build

@@ -105,6 +105,8 @@ def test_a_label_alone_is_an_answer(key, pictures, published):
 def test_pictures_without_labels_are_witnesses_too(key, pictures, thief):
     evidence = trace(thief, protector=key, originals=pictures.remove_columns("label"))
     assert evidence.found
+    some = pictures.map(lambda row, number: {"label": row["label"] if number % 2 else -1}, with_indices=True)
+    assert trace(thief, protector=key, originals=some).found
 
 
 def test_only_what_was_published_is_asked_about(key, pictures, published, thief):

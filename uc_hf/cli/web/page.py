@@ -238,7 +238,7 @@ class Page:
         photos, busy, measured = session.photos, session.busy, session.measured
         ready = bool(photos) and session.has_key
         names, levels = list(photos), list(session.levels)
-        labelled = bool(measured) and bool(session.labels)
+        labelled = bool(measured) and bool(session.classes)
         evidence = None if busy else session.evidence
         return {
             self.token: token,

@@ -127,11 +127,14 @@ class Session:
         return sum((self.source / name).stat().st_size for name in self.photos)
 
     @property
-    def labels(self) -> list[str]:
-        """The photographs' classes, named by their folders; empty if there are too few to train on."""
-        counts = Counter(parts[0] for name in self.photos if len(parts := Path(name).parts) > 1)
-        classes = sorted(label for label, count in counts.items() if count >= LEAST)
-        return classes if len(classes) >= LEAST else []
+    def classes(self) -> dict[str, str]:
+        """The class of each photograph, named by its folder; empty if there are too few to train on."""
+        folder = self.folder
+        names, numbers = ([], {}) if folder is None else folder.classes
+        found = {str(path): names[number] for path, number in numbers.items() if number is not None}
+        counts = Counter(found.values())
+        kept = {name: label for name, label in found.items() if counts[label] >= LEAST}
+        return kept if len(set(kept.values())) >= LEAST else {}
 
     # --- what a person does
 

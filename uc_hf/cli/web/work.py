@@ -172,12 +172,12 @@ def key_file(key: Path, home: Path) -> Path:
 
 def test(session: "Session") -> None:
     """Train small networks on originals and on protected copies; test them on other originals."""
-    labels = session.labels
-    rows = [(name, labels.index(Path(name).parts[0])) for name in session.photos if Path(name).parts[0] in labels]
-    clean = _labelled([(session.original(name), label) for name, label in rows], labels)
-    protected = _labelled([(session.copy(name), label) for name, label in rows], labels)
-    split = clean.add_column("row", list(range(len(rows)))).train_test_split(
-        test_size=max(TESTED, len(labels) / len(rows)), stratify_by_column="label", seed=0
+    classes = session.classes
+    clean = _labelled({session.original(name): label for name, label in classes.items()})
+    protected = _labelled({session.copy(name): label for name, label in classes.items()})
+    n_classes = len(set(classes.values()))
+    split = clean.add_column("row", list(range(len(clean)))).train_test_split(
+        test_size=max(TESTED, n_classes / len(clean)), stratify_by_column="label", seed=0
     )
     chosen = split["train"]["row"]
     score(
@@ -206,17 +206,17 @@ def trace(session: "Session", model: str) -> None:
 
 def _originals(session: "Session") -> datasets.Dataset:
     """The photographs, labelled by their folders where each lies in one."""
-    labels = session.labels
-    rows = [(session.original(name), Path(name).parts[0]) for name in session.photos]
-    if labels and all(folder in labels for _, folder in rows):
-        return _labelled([(path, labels.index(folder)) for path, folder in rows], labels)
-    return datasets.Dataset.from_dict({"image": [str(path) for path, _ in rows]}).cast_column(
-        "image", datasets.Image()
-    )
+    photos, classes = session.photos, session.classes
+    if len(classes) == len(photos):
+        return _labelled({session.original(name): label for name, label in classes.items()})
+    paths = [str(session.original(name)) for name in photos]
+    return datasets.Dataset.from_dict({"image": paths}).cast_column("image", datasets.Image())
 
 
-def _labelled(rows: list[tuple[Path, int]], labels: list[str]) -> datasets.Dataset:
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=labels)})
+def _labelled(classes: dict[Path, str]) -> datasets.Dataset:
+    """Photographs and their classes as rows."""
+    names = sorted(set(classes.values()))
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     return datasets.Dataset.from_dict(
-        {"image": [str(path) for path, _ in rows], "label": [label for _, label in rows]}, features=features
+        {"image": [str(path) for path in classes], "label": list(classes.values())}, features=features
     )

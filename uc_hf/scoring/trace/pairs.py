@@ -13,7 +13,7 @@ import numpy as np
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
-from uc_hf.data.columns import class_name
+from uc_hf.data.columns import class_name, is_missing
 from uc_hf.data.images import ImageValue, Picture
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, naming
@@ -165,4 +165,6 @@ def _decoded(values: Sequence[ImageValue], row: int) -> Picture:
 
 
 def _label(rows: datasets.Dataset, column: str | None, row: int) -> str | None:
-    return None if column is None else class_name(rows.features[column], rows[row][column])
+    if column is None or is_missing(feature := rows.features[column], label := rows[row][column]):
+        return None
+    return class_name(feature, label)
