@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from uc_hf import UCProtector
 from uc_hf.data.folders import Folder, list_folder, pick
 from uc_hf.data.images import Container
 from uc_hf.data.made import State
+from uc_hf.data.splits import choose_splits
 from uc_hf.errors import DatasetError, ImageError
 from uc_hf.publishing import image_folder
 from uc_hf.publishing.image_folder import unfinished
@@ -32,11 +34,14 @@ def manifest_of(out: Path, protector: UCProtector) -> Manifest:
     return Manifest(out.with_name(f"{out.name}.jsonl"), Work.of(protector, "album"))
 
 
-def protect_folder(source: Path | Folder, out: Path, protector: UCProtector, **options: object) -> Outcome:
+def protect_folder(source: Path | Folder, out: Path, protector: UCProtector, splits: Sequence[str] = ()) -> Outcome:
     """As a run of its own does it: all that it knows of earlier ones is on the disk."""
     manifest = manifest_of(out, protector)
     manifest.begin()
-    return image_folder.protect_folder(source, out, protector, manifest, **options)
+    folder = list_folder(source) if isinstance(source, Path) else source
+    chosen = choose_splits(folder.splits, splits)
+    image_folder.check_copies(folder, chosen, protector.settings, out, manifest)
+    return image_folder.protect_folder(folder, out, protector, manifest, splits=splits)
 
 
 @pytest.fixture
@@ -267,7 +272,7 @@ def test_bad_files_are_named_before_anything_is_written(album: Path, tmp_path: P
     (album / "not really.png").write_text("hello")
     with pytest.raises(ImageError, match=r"(?s)2 of 8 images .*not really\.png: .*trips/zz half\.jpg: truncated"):
         protect_folder(album, tmp_path / "out", fitted)
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_transparency_in_a_jpeg_container_is_refused_by_name(

@@ -132,7 +132,7 @@ class FolderJob:
 
     def write(self, out: Path, protector: Protector, manifest: Manifest) -> Outcome:
         """Write the protected copies into a folder."""
-        outcome = protect_folder(self.folder, out, protector, manifest, splits=self.chosen, check=False)
+        outcome = protect_folder(self.folder, out, protector, manifest, splits=self.chosen)
         orphans = [] if self.picked else list(outcome.orphans)
         if self.metadata is not None:
             copies = self.folder.copies(protector.settings.stored_as, self._clean)

@@ -106,6 +106,10 @@ class KeyedNoise(Noise):
     def opposite(self, picture: Picture, group: int) -> np.ndarray:
         """The noise half a turn further, which the key would have made just as likely: int8 [3, H, W]."""
 
+    @abstractmethod
+    def evened(self) -> Self:
+        """The same noise with every group as strong as the strongest: nothing but the key tells them apart."""
+
 
 @dataclass(frozen=True)
 class CanvasNoise(Noise):

@@ -11,7 +11,7 @@ from uc_hf.data import images
 from uc_hf.data.batches import in_batches
 from uc_hf.data.checks import Look
 from uc_hf.data.exif import without_metadata
-from uc_hf.data.folders import Folder, check_folder, list_folder, look_at
+from uc_hf.data.folders import Folder, look_at
 from uc_hf.data.made import Seen, State
 from uc_hf.data.progress import Bar
 from uc_hf.data.splits import choose_splits
@@ -24,42 +24,36 @@ from uc_hf.publishing.outcome import Outcome, spread
 
 
 def protect_folder(
-    source: Path | Folder,
+    folder: Folder,
     out: Path,
     protector: Protector,
     manifest: Manifest,
     *,
     splits: Sequence[str] = (),
-    check: bool = True,
 ) -> Outcome:
-    """Write the protected copy of a folder: the same tree with the same stems.
+    """Write the protected copy of a folder that `check_copies` has passed: the same tree with the same stems.
 
     The same call continues after an interruption, protects images that were added or edited since, and replaces
     damaged copies.
 
     Args:
-        source: a folder of images, or the result of `list_folder`.
+        folder: the originals.
         out: the output folder; created if it does not exist.
         protector: a fitted protector.
         manifest: the finished files of `out`.
         splits: the splits to protect; empty for all without the name of a test split. Images of the others are copied
             clean, without their EXIF unless the protector keeps it.
-        check: check every unfinished image before the first is written.
 
     Raises:
         DatasetError: there is no image, two images would have the same copy, or a split is unknown.
-        ImageError: images cannot be protected; all are named before the first is written.
+        ImageError: an image cannot be protected.
         OutputError: no space is left.
     """
-    folder = list_folder(source) if isinstance(source, Path) else source
-    container = protector.settings.stored_as
     parts = folder.splits
     carried = [split for split in parts if split not in choose_splits(parts, splits)]
     clean = {name for split in carried for name in parts[split]}
-    copies = folder.copies(container, carried)
+    copies = folder.copies(protector.settings.stored_as, carried)
     ahead = unfinished(folder, carried, copies, out, manifest)
-    if check:
-        check_folder(folder.root, ahead, container, clean, keep_exif=protector.settings.keep_exif)
     done = {name: copy for name, copy in copies.items() if name not in clean}
     coming = [name for name in ahead if name not in clean]
     already = len(done) - len(coming)

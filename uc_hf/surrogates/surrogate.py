@@ -7,7 +7,6 @@ without gradient. Resizing and normalisation happen here and nowhere else.
 
 import hashlib
 import inspect
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from uc_hf.surrogates.backbones import (
     whole_patches,
 )
 from uc_hf.surrogates.folding import fold_batch_norm
+from uc_hf.surrogates.weights import digest_of_weights
 
 
 Revision = str | Sequence[str | None] | None
@@ -177,17 +177,13 @@ class Surrogate(Embedder):
     def digest(self) -> str:
         """SHA-256 (hex) of everything that determines an embedding: size, filter, normalisation, weights, buffers.
 
-        Computed at each call (about 1 s per GB). After `fold` it is the digest of the weights before folding.
+        Computed at each call. After `fold` it is the digest of the weights before folding.
         """
         if self._unfolded_digest is not None:
             return self._unfolded_digest
         size = self.size if len(self.sizes) == 1 else self.sizes
         inputs = [size, self.interpolation, self.mean.flatten().tolist(), self.std.flatten().tolist()]
-        digest = hashlib.sha256(json.dumps(inputs).encode())
-        for key, tensor in sorted(self.encoder.state_dict().items()):
-            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return digest_of_weights(self.encoder, inputs)
 
     def fold(self) -> Self:
         """Fold batch normalisation into the convolutions, in place: the same embeddings up to rounding, faster.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil, pipeline
 
 from uc_hf.errors import SuspectError
@@ -162,6 +163,16 @@ def test_a_folder_answers_with_all_its_labels(folder: Callable[..., Path]):
 def test_labels_that_are_numbers_are_the_owners_in_their_order(folder: Callable[..., Path]):
     assert set(open_suspect(str(folder()), CLASSES)(PICTURES[:1])[0]) == set(CLASSES)
     assert set(open_suspect(str(folder()), [*CLASSES, "fish"])(PICTURES[:1])[0]) == {"LABEL_0", "LABEL_1", "LABEL_2"}
+
+
+def test_a_model_is_another_when_its_weights_or_its_address_are(folder: Callable[..., Path]):
+    first = open_suspect(str(folder()), CLASSES)
+    again, path = open_suspect(str(folder()), CLASSES), folder()
+    weights = load_file(path / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    assert first.version == again.version != open_suspect(str(path), CLASSES).version
+    one, other = (Endpoint(f"http://localhost/classify?model={name}") for name in "ab")
+    assert one.name == other.name and one.version != other.version
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path):

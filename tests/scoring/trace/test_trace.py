@@ -16,6 +16,7 @@ from uc_hf.scoring.trace.exact import normal_scores, sign_flips
 from uc_hf.scoring.trace.journal import Journal
 from uc_hf.scoring.trace.pairs import find_pairs
 from uc_hf.scoring.trace.trace import trace as trace_in_all_views
+from uc_hf.scoring.trace.votes import with_every_texture
 
 
 PAIRS = 96
@@ -89,6 +90,17 @@ def test_labels_of_the_scrapers_own_are_no_hiding_place(key, pictures, published
         lambda shown: [dict(zip("wxyz", a, strict=True)) for a in relabelled(shown)], protector=key, originals=pictures
     )
     assert evidence.found
+    assert not evidence.own_labels
+
+
+def test_nor_is_one_word_that_the_owner_uses_too(key, pictures, thief):
+    first, *_ = pictures.features["label"].names
+
+    def scraper(shown):
+        return [dict(zip([first, "x", "y", "z"], answer, strict=True)) for answer in thief(shown)]
+
+    evidence = trace(scraper, protector=key, originals=pictures)
+    assert evidence.p < 1e-6
     assert not evidence.own_labels
 
 
@@ -183,11 +195,25 @@ def test_a_journal_keeps_to_its_plan(key, pictures, thief, tmp_path: Path):
         trace(thief, protector=key, originals=pictures, journal=journal, budget=2 * ONE_VIEW)
 
 
+def test_nor_are_answers_about_other_unseen_pictures_taken(key, pictures, thief, tmp_path: Path):
+    asked = partial(trace, thief, protector=key, originals=pictures, journal=tmp_path / "answers.jsonl")
+    asked(unseen=pictures.select(range(4)), budget=2 * ONE_VIEW)
+    with pytest.raises(SettingError, match="unseen differ"):
+        asked(unseen=pictures.select(range(4, 8)), budget=2 * ONE_VIEW)
+
+
+def test_the_textures_that_are_asked_about_differ_by_the_key_alone_not_in_strength(key, pictures, published):
+    pairs = find_pairs(key, pictures, "image", None, None, 4, 0)
+    original = pairs.original(0)
+    changes = [np.abs(copy - original.pixels.astype(int)).mean() for copy in with_every_texture(pairs, original)]
+    assert min(changes) > 0.7 * max(changes)
+
+
 def test_the_journal_does_not_tell_the_key(key, pictures, thief, tmp_path: Path):
     journal = tmp_path / "answers.jsonl"
     trace(thief, protector=key, originals=pictures, journal=journal)
     facts = json.loads(journal.read_text().splitlines()[0])["trace"]
-    assert set(facts) == {"suspect", "key", "originals", "plan", "seed", "references"}
+    assert set(facts) == {"suspect", "key", "originals", "plan", "seed", "references", "unseen"}
     assert len(facts["key"]) == 64
 
 

@@ -19,10 +19,13 @@ class Suspect(Protocol):
 
     Attributes:
         name: what reports call it.
+        version: digest of what tells it from another model of that name: its weights, or its whole address. Empty for
+            a function, of which nothing is known.
         at_once: largest number of pictures in one call.
     """
 
     name: str
+    version: str
     at_once: int
 
     def __call__(self, pictures: Sequence[Image.Image]) -> list[Answer]:

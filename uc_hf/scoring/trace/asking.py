@@ -62,26 +62,33 @@ class Plan:
 class Reader:
     """Compares the two answers about a pair by the probability of one label.
 
-    It is the owner's label if the suspect uses the owner's class names, and otherwise the suspect's most probable
-    label for the pair. Neither depends on which of the two pictures was published.
+    It is the owner's label if an answer has it, and otherwise the suspect's most probable label for the pair. Neither
+    depends on which of the two pictures was published.
 
     Args:
         names: the owner's class names.
+
+    Attributes:
+        known: those of them that the suspect has used, in plain spelling.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = {plain(name) for name in names}
-        self.shares_names = False
+        self.known: set[str] = set()
+
+    @property
+    def shares_names(self) -> bool:
+        """Whether the suspect uses the owner's labels: at least half of them."""
+        return bool(self._names) and 2 * len(self.known) >= len(self._names)
 
     def difference(self, published: Answer, opposite: Answer, label: str | None) -> float:
         """How much more probable the label is on the published picture, in [-1, 1]."""
         one, other = _by_plain_name(published), _by_plain_name(opposite)
         labels = one.keys() | other.keys()
-        self.shares_names = self.shares_names or bool(labels & self._names)
-        if label is None or not self.shares_names:
+        self.known |= labels & self._names
+        name = None if label is None else plain(label)
+        if name not in labels:
             name = max(sorted(labels), key=lambda known: one.get(known, 0.0) + other.get(known, 0.0))
-        else:
-            name = plain(label)
         return one.get(name, 0.0) - other.get(name, 0.0)
 
 
@@ -140,9 +147,10 @@ class Interview:
         answers = self.suspect(shown) if shown else []
         for place, index in enumerate(missing):
             published, opposite = answers[2 * place : 2 * place + 2][:: 1 if coins[index] else -1]
+            before = set(self.reader.known)
             difference = self.reader.difference(published, opposite, scenes[index].label)
-            self.journal.add({keys[index]: [difference, self.reader.shares_names]})
-        self.reader.shares_names = self.reader.shares_names or any(self.journal.get(key)[1] for key in keys)
+            self.journal.add({keys[index]: [difference, sorted(self.reader.known - before)]})
+        self.reader.known.update(*(self.journal.get(key)[1] for key in keys))
         return [self.journal.get(key)[0] for key in keys]
 
 

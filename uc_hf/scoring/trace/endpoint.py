@@ -1,5 +1,6 @@
 """An HTTP endpoint as a suspect: pictures are posted one by one, and what it refuses for a while is asked again."""
 
+import hashlib
 import json
 import logging
 import time
@@ -36,6 +37,7 @@ class Endpoint:
 
     def __init__(self, url: str, token: str | None = None, wait: Callable[[float], None] = time.sleep) -> None:
         self.name, self.at_once = url.split("?")[0], 1  # the query may hold a secret, and reports show the name
+        self.version = hashlib.sha256(url.encode()).hexdigest()
         self._url = url
         headers = {"Content-Type": "image/png", "Accept": "application/json"}
         if token is not None:

@@ -15,6 +15,7 @@ from transformers import Pipeline, pipeline
 from uc_hf.errors import SuspectError, first_line
 from uc_hf.scoring.trace.answers import Answer, Suspect, read_answer
 from uc_hf.scoring.trace.endpoint import Endpoint
+from uc_hf.surrogates.weights import digest_of_weights
 
 
 AT_ONCE = 64
@@ -29,10 +30,13 @@ class Function:
             classes), a mapping label -> probability, a list of {"label", "score"}, or a label alone.
         classes: the names of the labels, where answers are arrays or numbers.
         name: what reports call it.
+        version: as `Suspect.version`.
     """
 
-    def __init__(self, ask: Callable[[list[Image.Image]], Any], classes: Sequence[str], name: str) -> None:
-        self.name, self.at_once = name, AT_ONCE
+    def __init__(
+        self, ask: Callable[[list[Image.Image]], Any], classes: Sequence[str], name: str, version: str = ""
+    ) -> None:
+        self.name, self.version, self.at_once = name, version, AT_ONCE
         self._ask, self._classes = ask, list(classes)
 
     def __call__(self, pictures: Sequence[Image.Image]) -> list[Answer]:
@@ -59,14 +63,17 @@ def open_suspect(model: Any, classes: Sequence[str], token: str | None = None) -
         SuspectError: it cannot be loaded.
     """
     if isinstance(model, Pipeline):
-        return Function(
-            _all_labels(model, classes), classes, getattr(model.model, "name_or_path", "") or "the pipeline"
-        )
+        return _of_pipeline(model, classes, getattr(model.model, "name_or_path", "") or "the pipeline")
     if callable(model):
         return Function(model, classes, getattr(model, "__name__", type(model).__name__))
     if str(model).startswith(("http://", "https://")):
         return Endpoint(str(model), token)
-    return Function(_all_labels(_load(str(model)), classes), classes, str(model))
+    return _of_pipeline(_load(str(model)), classes, str(model))
+
+
+def _of_pipeline(loaded: Pipeline, classes: Sequence[str], name: str) -> Function:
+    version = digest_of_weights(loaded.model, sorted(loaded.model.config.id2label.items()))
+    return Function(_all_labels(loaded, classes), classes, name, version)
 
 
 def _load(name: str) -> Pipeline:

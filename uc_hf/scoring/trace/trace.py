@@ -10,7 +10,7 @@ import numpy as np
 
 from uc_hf.data import images
 from uc_hf.data.checks import undecoded
-from uc_hf.data.columns import class_names, image_column, label_column
+from uc_hf.data.columns import class_names, image_column, is_missing, label_column
 from uc_hf.data.images import Picture
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.protecting.commitment import digest
@@ -102,8 +102,7 @@ def trace(
     column = _image_column(originals, image, protector)
     pairs = find_pairs(protector, originals, column, labels, known, left // 2, seed)
     plan = Plan.within(left, len(pairs), early=stop_at is not None)
-    facts = _facts(suspect.name, [other.name for other in known_innocent], pairs, plan, len(pictures), seed)
-    answers = Journal(journal, facts)
+    answers = Journal(journal, _facts(suspect, known_innocent, pairs, plan, pictures, seed))
     tests: list[Test] = []
 
     def evidence(stopped: bool = False) -> Evidence:
@@ -111,9 +110,9 @@ def trace(
             suspect=suspect.name,
             tests=tests,
             scenes=plan.pairs,
-            commitment=commitment or Commitment(facts["key"]),
+            commitment=commitment or Commitment(digest(protector)),
             own_labels=reader.shares_names,
-            references=facts["references"],
+            references=[other.name for other in known_innocent],
             repeats=pairs.repeats,
             strangers=pairs.strangers,
             stopped_early=stopped,
@@ -159,7 +158,9 @@ def _labels(originals: datasets.Dataset, asked: str | None) -> tuple[str | None,
     """The column of labels and the names of its classes; None and no names where there is none."""
     try:
         column = label_column(originals.features, asked)
-        return column, class_names(originals, column)
+        feature, labels = originals.features[column], originals.with_format(None)[column]
+        labelled = [row for row, label in enumerate(labels) if not is_missing(feature, label)]
+        return column, class_names(originals.select(labelled), column)
     except DatasetError:
         if asked is not None:
             raise
@@ -172,13 +173,19 @@ def _pictures(dataset: datasets.Dataset, limit: int) -> list[Picture]:
     return [images.decode(value) for value in undecoded(dataset, column).select(chosen)[column]]
 
 
-def _facts(suspect: str, references: list[str], pairs: Pairs, plan: Plan, unseen: int, seed: int) -> dict[str, Any]:
+def _facts(
+    suspect: Suspect, references: Sequence[Suspect], pairs: Pairs, plan: Plan, unseen: Sequence[Picture], seed: int
+) -> dict[str, Any]:
     """What has to be equal for the answers of one trace to be valid in another."""
+    shown = hashlib.sha256()
+    for picture in unseen:
+        shown.update(repr(picture.pixels.shape).encode() + picture.pixels.tobytes())
     return {
-        "suspect": suspect,
-        "references": references,
+        "suspect": [suspect.name, suspect.version],
+        "references": [[reference.name, reference.version] for reference in references],
         "key": digest(pairs.protector),
         "originals": hashlib.sha256(repr(pairs.scenes).encode()).hexdigest(),
-        "plan": [plan.pairs, plan.views, [list(look) for look in plan.looks], unseen],
+        "unseen": shown.hexdigest(),
+        "plan": [plan.pairs, plan.views, [list(look) for look in plan.looks], len(unseen)],
         "seed": seed,
     }

@@ -13,6 +13,8 @@ from PIL import Image
 
 from uc_hf.data.images import Picture
 from uc_hf.data.progress import Bar
+from uc_hf.fitting.noise import KeyedNoise
+from uc_hf.protecting.noise import add
 from uc_hf.scoring.trace.answers import Answer, Suspect
 from uc_hf.scoring.trace.asking import plain
 from uc_hf.scoring.trace.journal import Journal
@@ -49,11 +51,16 @@ def ask_votes(
 
 
 def with_every_texture(pairs: Pairs, picture: Picture) -> list[np.ndarray]:
-    """A picture with the noise of each cluster in turn, uint8 [H, W, 3] each."""
-    protector = pairs.protector
-    groups = np.arange(len(protector.fitted.sizes))
-    stored = protector.as_stored(picture)
-    copies = protector.perturbed([stored] * len(groups), groups)
+    """A picture with the noise of each cluster in turn, uint8 [H, W, 3] each.
+
+    All are as strong as the strongest: which cluster is quiet was not drawn from the key, and the tightest cluster's
+    pictures are the ones on which weak noise would change an answer least.
+    """
+    protector, noise = pairs.protector, pairs.protector.fitted.noise
+    assert isinstance(noise, KeyedNoise)
+    stored, even = protector.as_stored(picture), noise.evened()
+    groups = range(len(protector.fitted.sizes))
+    copies = (add(stored, even.for_picture(stored, group), protector.settings.levels) for group in groups)
     return [as_published(protector, stored, copy) for copy in copies]
 
 

@@ -249,6 +249,14 @@ class WaveNoise(KeyedNoise):
         colours[group] /= times
         return replace(self, colours=colours)
 
+    def evened(self) -> Self:
+        """As `KeyedNoise.evened`."""
+        return replace(self, colours=self.colours / self._strengths * self._strengths.max())
+
+    @property
+    def _strengths(self) -> np.ndarray:
+        return abs(self.colours).max(axis=1, keepdims=True)
+
     def scaled(self, share: float) -> Self:
         """As `Noise.scaled`."""
         return replace(self, colours=self.colours * share)
@@ -261,12 +269,11 @@ class WaveNoise(KeyedNoise):
         rng = np.random.default_rng(seed)
         p = len(self.angles)
         if self.flat:
-            strengths = abs(self.colours).max(axis=1, keepdims=True)
-            tints = self.colours / strengths
+            tints = self.colours / self._strengths
             orders = (rng.permutation(p) for _ in range(TRIES))
             others = (order for order in orders if not np.array_equal(tints[order], tints))
             order = next(others, None)
-            return None if order is None else replace(self, colours=strengths * tints[order])
+            return None if order is None else replace(self, colours=self._strengths * tints[order])
         shortest, longest = float(self.periods.min()), float(self.periods.max())
         periods = shortest * (longest / shortest) ** rng.random(p)
         key = rng.integers(256, size=len(self.key), dtype=np.uint8)
