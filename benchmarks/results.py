@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import small
 from benchmarks.strength import DRAW, mean_and_deviation
 from benchmarks.trials import alarms, power
 from uc_hf.errors import SettingError
@@ -190,6 +191,8 @@ def table(name: str, page: Path) -> str:
     spec = tables.get(tables[name].get("like"), {}) | tables[name]
     if "trials" in spec:
         return trace_table(spec)
+    if "paper" in spec:
+        return small.table(spec["paper"], Scorecard.load(SCORECARDS / spec["file"])).rstrip("\n")
     if "list" in spec:
         measured = json.loads((SCORECARDS / spec["file"]).read_text())[spec["list"]]
         return markdown.table(

@@ -17,7 +17,7 @@ def test_the_worst_judge_counts_and_the_papers_figure_stands_beside() -> None:
         for name, both in lasts.items()
         for judge, last in zip(judges, both, strict=True)
     ]
-    text = small.table("flowers", Scorecard(0.1, rows), paper.arguments(WORDS)).replace("\N{NO-BREAK SPACE}", " ")
+    text = small.table("flowers", Scorecard(0.1, rows)).replace("\N{NO-BREAK SPACE}", " ")
     assert "| lite, linear-probe |" in text and "Guessing gives 10.0 %" in text
     assert "| emin, clusters | 50.0 % | 60.0 % | 60.0 % | 50.6 % |" in text
     assert "| UC, balanced | 30.0 % | 20.0 % | 30.0 % | - |" in text
