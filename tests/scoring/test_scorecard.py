@@ -234,6 +234,13 @@ def test_files_that_a_scraper_stored_anew_are_compressed_at_their_own_size(pair:
     assert [row.curve for row in card.rows[:2]] != [row.curve for row in card.rows[2:]]
 
 
+def test_leaked_originals_are_stored_anew_like_the_published_copies(pair: dict[str, Dataset], tiles: Dataset):
+    measures = ["reencode-30", "reencode-30+leaked"]
+    recipe = replace(QUICK, epochs=2)
+    card = score({"clean": pair["clean"]}, tiles, seeds=[0], recipe=recipe, counter_measures=measures)
+    assert card.curves[0] == card.curves[1]
+
+
 @pytest.mark.parametrize("protocol", ["finetune", "linear-probe"])
 def test_pretrained_targets_learn_and_a_probe_leaves_the_backbone_alone(
     protocol: str, sets: dict[str, Dataset], tiles: Dataset, surrogate_folder: str

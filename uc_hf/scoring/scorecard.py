@@ -199,9 +199,11 @@ def score_images(
             bar.update(len(cells) - len(missing))
             if not missing:
                 continue
+            originals = clean
             if measure.files and read is not None:
                 published = read(name, measure)
-            train, shown = measure.clean(published, clean), measure.as_shown(test)
+                originals = read("clean", measure) if measure.needs_originals else clean
+            train, shown = measure.clean(published, originals), measure.as_shown(test)
             for cell in missing:
                 row = _train(cell, train, clean, shown, n_classes, recipe)
                 card.rows.append(row)

@@ -40,9 +40,15 @@ class CounterMeasure:
     needs_originals: bool = False
 
     def clean(self, published: LabelledImages, originals: LabelledImages) -> LabelledImages:
-        """The published set, which was read with `files` applied, after the measures on stored images."""
-        for measure in self.stored:
-            published = LabelledImages(measure(published, originals), published.labels)
+        """The published set after the measures on stored images; both sets were read with `files` applied.
+
+        Originals that leak are changed by all earlier measures, too, so that a leak shows the noise and nothing else.
+        """
+        for number, measure in enumerate(self.stored, start=1):
+            changed = LabelledImages(measure(published, originals), published.labels)
+            if self.needs_originals and number < len(self.stored):
+                originals = LabelledImages(measure(originals, originals), originals.labels)
+            published = changed
         return published
 
     def as_shown(self, images: LabelledImages) -> LabelledImages:
