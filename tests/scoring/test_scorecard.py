@@ -1,6 +1,7 @@
 """The scorecard: honest baselines, equal seeds equal numbers, one JSON schema, and the evaluate face of it."""
 
 import json
+import re
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ import uc_hf
 from tests.stored import DAMAGE
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.scoring import scorecard
 from uc_hf.scoring.controls import blocky_noise, random_sign_noise, with_controls
 from uc_hf.scoring.detection import Detection
 from uc_hf.scoring.recipes import RECIPES, Recipe
@@ -232,6 +234,17 @@ def test_files_that_a_scraper_stored_anew_are_compressed_at_their_own_size(pair:
     card = score(pair, tiles, seeds=[0], recipe=recipe, counter_measures=["reencode-30+gray", "gray"])
     assert [row.curve for row in card.rows[:2]] == [row.curve for row in expected.rows]
     assert [row.curve for row in card.rows[:2]] != [row.curve for row in card.rows[2:]]
+
+
+@pytest.mark.parametrize("choose", [(), ("epochs",)])
+@pytest.mark.parametrize("name", ["averaging-1000", "gray+spectral-97"])
+def test_more_groups_than_images_are_refused_before_the_first_training(
+    pair: dict[str, Dataset], tiles: Dataset, name: str, choose: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scorecard, "train_target", None)
+    repeated = {name: rows.select([*range(90), *range(10)]) for name, rows in pair.items()}
+    with pytest.raises(SettingError, match=rf"'{re.escape(name)}' divides .* 90 different ones. Write .* at most 90"):
+        score(repeated, tiles, counter_measures=["none", name], recipe=QUICK, choose=choose)
 
 
 def test_leaked_originals_are_stored_anew_like_the_published_copies(pair: dict[str, Dataset], tiles: Dataset):

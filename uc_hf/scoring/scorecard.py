@@ -21,6 +21,7 @@ from uc_hf.data.columns import class_names
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.files import set_aside
+from uc_hf.scoring.checks import check_measures, pair_up
 from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
@@ -106,6 +107,7 @@ def score(
     tested = load("test", test)
     loaded = {name: load(name, dataset) for name, dataset in train_sets.items()}
     if "epochs" in choose:
+        check_measures(loaded, [find_counter_measure(name) for name in counter_measures])
         cell = _Cell(targets[0], find_protocol(protocols[0]), "clean", NONE, seeds[0])
         chosen = _choose_length(sized, cell, loaded["clean"], tested, len(classes), resume)
         sized, notes = chosen.recipe, [*notes, *chosen.notes]
@@ -174,12 +176,12 @@ def score_images(
         notes: what the reader of the scorecard has to know of its conditions.
 
     Raises:
-        SettingError: as `score`; also for a counter-measure that needs originals that do not match a set row by row,
-            or that acts on files where there is no `read`.
+        SettingError: as `score` and `check_measures`; also for a counter-measure that acts on files where there is no
+            `read`.
     """
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
     measures = [find_counter_measure(name) for name in counter_measures]
-    _check_pairs(train_sets, measures)
+    check_measures(train_sets, measures)
     _check_files(measures, read)
     clean = train_sets["clean"]
     conditions = asdict(recipe) | {
@@ -273,7 +275,7 @@ def begin(
     """
     sets = {"test": test.fingerprint()} | {name: images.fingerprint() for name, images in train_sets.items()}
     detection = None
-    if "protected" in train_sets and _pair_up(train_sets["protected"], train_sets["clean"]):
+    if "protected" in train_sets and pair_up(train_sets["protected"], train_sets["clean"]):
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
     fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
@@ -361,16 +363,6 @@ def _check_sets(sets: Mapping[str, Any]) -> None:
             raise DatasetError(f"the sets {other!r} and {name!r} are the same dataset: nothing is compared. Give two.")
 
 
-def _check_pairs(train_sets: Mapping[str, LabelledImages], measures: Sequence[CounterMeasure]) -> None:
-    others = [name for name, images in train_sets.items() if not _pair_up(images, train_sets["clean"])]
-    for measure in measures:
-        if measure.needs_originals and others:
-            raise SettingError(
-                f"counter-measure {measure.name!r} compares every training set with the clean one row by row, but "
-                f"{others[0]!r} has other labels or another number of rows. Leave one of the two out."
-            )
-
-
 def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., LabelledImages] | None) -> None:
     for measure in measures:
         if measure.files and read is None:
@@ -378,7 +370,3 @@ def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., Labelle
                 f"counter-measure {measure.name!r} acts on files, but these sets are images in memory. "
                 "Write 'jpeg', which acts at the training size."
             )
-
-
-def _pair_up(images: LabelledImages, clean: LabelledImages) -> bool:
-    return torch.equal(images.labels, clean.labels)
