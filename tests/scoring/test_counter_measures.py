@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from uc_hf.errors import SettingError
-from uc_hf.scoring.counter_measures import batch, operations, rates, steps, stored
+from uc_hf.scoring.counter_measures import batch, operations, rates, restoration, steps, stored
 from uc_hf.scoring.counter_measures.known import KNOWN, counter_measure
 from uc_hf.scoring.counter_measures.registry import find_counter_measure
 from uc_hf.scoring.recipes import Recipe
@@ -283,6 +283,20 @@ def test_names_put_together_act_in_their_order(pixels: Tensor) -> None:
     assert len(measure.batch) == 1 and measure.step is not None and not measure.early_stopping
     assert find_counter_measure("mixup+early-stopping").early_stopping
     assert find_counter_measure("none").name is None
+
+
+@pytest.mark.parametrize("earlier", ["gray", "bits-2", "gray+jpeg-75+gray"])
+def test_a_leak_shows_nothing_of_a_set_without_noise_whatever_was_done_to_it_before(
+    pixels: Tensor, earlier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoration, "STEPS", 2)
+    clean = LabelledImages(pixels, torch.arange(12) % 4)
+    made = find_counter_measure(earlier).clean(clean, clean)
+    assert torch.equal(find_counter_measure(f"{earlier}+leaked-3").clean(clean, clean).pixels, made.pixels)
+    learnt_from_equal_pairs = restoration.restore(made, made, 12)
+    assert torch.equal(
+        find_counter_measure(f"{earlier}+restore-12").clean(clean, clean).pixels, learnt_from_equal_pairs
+    )
 
 
 @pytest.mark.parametrize(

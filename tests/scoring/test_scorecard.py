@@ -1,6 +1,8 @@
 """The scorecard: honest baselines, equal seeds equal numbers, one JSON schema, and the evaluate face of it."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -24,6 +27,7 @@ import uc_hf
 from tests.stored import DAMAGE
 from uc_hf import UCProtector
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.scoring import scorecard
 from uc_hf.scoring.controls import blocky_noise, random_sign_noise, with_controls
 from uc_hf.scoring.detection import Detection
 from uc_hf.scoring.recipes import RECIPES, Recipe
@@ -87,7 +91,7 @@ def test_a_card_whose_first_command_was_stopped_tells_what_the_second_one_measur
 def test_the_json_has_the_documented_schema(card: Scorecard, tmp_path: Path):
     card.save(tmp_path / "scorecard.json")
     saved = json.loads((tmp_path / "scorecard.json").read_text())
-    assert set(saved) == {"chance", "recipe", "sets", "detection", "notes", "rows"}
+    assert set(saved) == {"chance", "recipe", "sets", "detection", "notes", "folders", "rows"}
     assert all(set(row) == ROW for row in saved["rows"])
     assert set(saved["sets"]) == {"test", "clean", "protected"} and saved["recipe"]["epochs"] == QUICK.epochs
     assert saved == card.to_dict() and Scorecard.load(tmp_path / "scorecard.json") == card
@@ -177,14 +181,42 @@ def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(
 ):
     path = tmp_path / "scorecard.json"
     card.save(path)
-    with pytest.raises(SettingError, match=r"another recipe or other sets: epochs=7 \(saved: 6\)"):
+    with pytest.raises(SettingError, match=r"another recipe, other sets or models: epochs=7 \(saved: 6\)"):
         score(pair, tiles, recipe=replace(QUICK, epochs=7), resume=path)
     other = {"clean": sets["clean"], "protected": sets["control-random"]}
-    with pytest.raises(SettingError, match="other sets: the set 'protected'"):
+    with pytest.raises(SettingError, match="other sets or models: the set 'protected'"):
         score(other, tiles, recipe=QUICK, resume=path)
     path.write_text("[]")
     with pytest.raises(SettingError, match="is not a scorecard"):
         score(pair, tiles, recipe=QUICK, resume=path)
+
+
+def test_a_scorecard_takes_no_rows_of_a_model_that_its_folder_held_before(
+    pair: dict[str, Dataset], tiles: Dataset, surrogate_folder: str, tmp_path: Path
+):
+    model = tmp_path / "model"
+    shutil.copytree(surrogate_folder, model)
+
+    def scored(protocol: str, name: str = "scorecard.json") -> Scorecard:
+        options = {"protocols": [protocol], "seeds": [0], "recipe": replace(QUICK, epochs=1)}
+        return score(pair, tiles, targets=[str(model)], **options, resume=tmp_path / name)
+
+    for protocol in ("from-scratch", "linear-probe"):
+        card = scored(protocol)
+    assert set(card.folders) == {f"{model}, from-scratch", f"{model}, linear-probe"}
+    replace(card, folders={}).save(tmp_path / "older.json")
+    weights = load_file(model / "model.safetensors")
+    save_file({name: 1.5 * tensor for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    assert scored("from-scratch") == card  # fresh weights: only the configuration counts
+    with pytest.raises(
+        SettingError, match=r"the model '.*model, linear-probe', which has changed since. Name another"
+    ):
+        scored("linear-probe")
+    assert scored("linear-probe", "older.json").rows == card.rows
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    with pytest.raises(SettingError, match="from-scratch', which has changed since"):
+        scored("from-scratch")
 
 
 def test_a_scorecard_takes_no_rows_of_another_precision(
@@ -232,6 +264,24 @@ def test_files_that_a_scraper_stored_anew_are_compressed_at_their_own_size(pair:
     card = score(pair, tiles, seeds=[0], recipe=recipe, counter_measures=["reencode-30+gray", "gray"])
     assert [row.curve for row in card.rows[:2]] == [row.curve for row in expected.rows]
     assert [row.curve for row in card.rows[:2]] != [row.curve for row in card.rows[2:]]
+
+
+@pytest.mark.parametrize("choose", [(), ("epochs",)])
+@pytest.mark.parametrize("name", ["averaging-1000", "gray+spectral-97"])
+def test_more_groups_than_images_are_refused_before_the_first_training(
+    pair: dict[str, Dataset], tiles: Dataset, name: str, choose: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(scorecard, "train_target", None)
+    repeated = {name: rows.select([*range(90), *range(10)]) for name, rows in pair.items()}
+    with pytest.raises(SettingError, match=rf"'{re.escape(name)}' divides .* 90 different ones. Write .* at most 90"):
+        score(repeated, tiles, counter_measures=["none", name], recipe=QUICK, choose=choose)
+
+
+def test_leaked_originals_are_stored_anew_like_the_published_copies(pair: dict[str, Dataset], tiles: Dataset):
+    measures = ["reencode-30", "reencode-30+leaked"]
+    recipe = replace(QUICK, epochs=2)
+    card = score({"clean": pair["clean"]}, tiles, seeds=[0], recipe=recipe, counter_measures=measures)
+    assert card.curves[0] == card.curves[1]
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "linear-probe"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -21,6 +22,7 @@ from uc_hf.data.columns import class_names
 from uc_hf.data.progress import Bar
 from uc_hf.errors import DatasetError, SettingError
 from uc_hf.files import set_aside
+from uc_hf.scoring.checks import check_measures, pair_up
 from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
 from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
 from uc_hf.scoring.detection import detect
@@ -30,7 +32,7 @@ from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.trainer import train_target
 from uc_hf.training.devices import mixed_precision
 from uc_hf.training.labelled import LabelledImages
-from uc_hf.training.networks import BackboneTarget, Target, build_target, load_target
+from uc_hf.training.networks import BackboneTarget, Target, build_target, folder_digest, load_target
 
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ def score(
 
     Raises:
         SettingError: there are no seeds or targets, "clean" is missing, a name is unknown, or the file to resume
-            belongs to another recipe or other sets.
+            belongs to another recipe, other sets or models that have changed since.
         DatasetError: a set is no Dataset, is one of the others, or has no rows, images or labels.
         ImageError: an image cannot be read; the message names its set and row.
     """
@@ -106,6 +108,7 @@ def score(
     tested = load("test", test)
     loaded = {name: load(name, dataset) for name, dataset in train_sets.items()}
     if "epochs" in choose:
+        check_measures(loaded, [find_counter_measure(name) for name in counter_measures])
         cell = _Cell(targets[0], find_protocol(protocols[0]), "clean", NONE, seeds[0])
         chosen = _choose_length(sized, cell, loaded["clean"], tested, len(classes), resume)
         sized, notes = chosen.recipe, [*notes, *chosen.notes]
@@ -174,12 +177,12 @@ def score_images(
         notes: what the reader of the scorecard has to know of its conditions.
 
     Raises:
-        SettingError: as `score`; also for a counter-measure that needs originals that do not match a set row by row,
-            or that acts on files where there is no `read`.
+        SettingError: as `score` and `check_measures`; also for a counter-measure that acts on files where there is no
+            `read`.
     """
     _check_names(train_sets, targets, protocols, counter_measures, seeds)
     measures = [find_counter_measure(name) for name in counter_measures]
-    _check_pairs(train_sets, measures)
+    check_measures(train_sets, measures)
     _check_files(measures, read)
     clean = train_sets["clean"]
     conditions = asdict(recipe) | {
@@ -187,9 +190,12 @@ def score_images(
         "threads": torch.get_num_threads(),
         IN_USE: True,
     }
-    card = replace(begin(train_sets, test, conditions, resume), notes=list(dict.fromkeys(notes)))
+    folders = {}
     for name, protocol in product(targets, protocols):
-        _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if a model cannot be loaded
+        target = _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if it cannot be loaded
+        if digest := folder_digest(name, target):
+            folders[f"{name}, {protocol}"] = digest
+    card = replace(begin(train_sets, test, conditions, resume, folders), notes=list(dict.fromkeys(notes)))
     done = {row.cell for row in card.rows}
     cells = list(product(targets, map(find_protocol, protocols), seeds))
     total = len(measures) * len(train_sets) * len(cells)
@@ -199,9 +205,11 @@ def score_images(
             bar.update(len(cells) - len(missing))
             if not missing:
                 continue
+            originals = clean
             if measure.files and read is not None:
                 published = read(name, measure)
-            train, shown = measure.clean(published, clean), measure.as_shown(test)
+                originals = read("clean", measure) if measure.needs_originals else clean
+            train, shown = measure.clean(published, originals), measure.as_shown(test)
             for cell in missing:
                 row = _train(cell, train, clean, shown, n_classes, recipe)
                 card.rows.append(row)
@@ -256,7 +264,11 @@ def _target(name: str, protocol: Protocol, n_classes: int, recipe: Recipe, seed:
 
 
 def begin(
-    train_sets: Mapping[str, LabelledImages], test: LabelledImages, recipe: dict[str, Any], resume: Path | None
+    train_sets: Mapping[str, LabelledImages],
+    test: LabelledImages,
+    recipe: dict[str, Any],
+    resume: Path | None,
+    folders: Mapping[str, str] = MappingProxyType({}),
 ) -> Scorecard:
     """An empty scorecard, or the saved one to continue.
 
@@ -265,16 +277,17 @@ def begin(
         test: clean images.
         recipe: settings that all rows share.
         resume: JSON file of a scorecard, which may not exist yet.
+        folders: as `Scorecard.folders`.
 
     Raises:
-        SettingError: the file is no scorecard, or belongs to another recipe or other sets.
+        SettingError: the file is no scorecard, or belongs to another recipe, other sets or other models.
     """
     sets = {"test": test.fingerprint()} | {name: images.fingerprint() for name, images in train_sets.items()}
     detection = None
-    if "protected" in train_sets and _pair_up(train_sets["protected"], train_sets["clean"]):
+    if "protected" in train_sets and pair_up(train_sets["protected"], train_sets["clean"]):
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
-    fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
+    fresh = Scorecard(most_common / len(test), [], recipe, sets, detection, folders=dict(folders))
     saved = _saved(resume)
     if saved is None:
         return fresh
@@ -284,9 +297,14 @@ def begin(
         if saved.recipe.get(name, OF_OLD_FILES.get(name, value)) != value
     ]
     changed += [f"the set {name!r}" for name, digest in sets.items() if saved.sets.get(name, digest) != digest]
+    changed += [
+        f"the model {name!r}, which has changed since"
+        for name, digest in folders.items()
+        if saved.folders.get(name, digest) != digest
+    ]
     if changed:
         raise SettingError(
-            f"{resume} was written with another recipe or other sets: {', '.join(changed)}. "
+            f"{resume} was written with another recipe, other sets or models: {', '.join(changed)}. "
             "Name another file or folder, or remove it."
         )
     rows = saved.rows
@@ -298,7 +316,13 @@ def begin(
                 len(saved.rows) - len(rows),
                 resume,
             )
-    return Scorecard(fresh.chance, rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
+    return replace(
+        fresh,
+        rows=rows,
+        sets=saved.sets | sets,
+        detection=detection or saved.detection,
+        folders=saved.folders | fresh.folders,
+    )
 
 
 def _saved(path: Path | None) -> Scorecard | None:
@@ -359,16 +383,6 @@ def _check_sets(sets: Mapping[str, Any]) -> None:
             raise DatasetError(f"the sets {other!r} and {name!r} are the same dataset: nothing is compared. Give two.")
 
 
-def _check_pairs(train_sets: Mapping[str, LabelledImages], measures: Sequence[CounterMeasure]) -> None:
-    others = [name for name, images in train_sets.items() if not _pair_up(images, train_sets["clean"])]
-    for measure in measures:
-        if measure.needs_originals and others:
-            raise SettingError(
-                f"counter-measure {measure.name!r} compares every training set with the clean one row by row, but "
-                f"{others[0]!r} has other labels or another number of rows. Leave one of the two out."
-            )
-
-
 def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., LabelledImages] | None) -> None:
     for measure in measures:
         if measure.files and read is None:
@@ -376,7 +390,3 @@ def _check_files(measures: Sequence[CounterMeasure], read: Callable[..., Labelle
                 f"counter-measure {measure.name!r} acts on files, but these sets are images in memory. "
                 "Write 'jpeg', which acts at the training size."
             )
-
-
-def _pair_up(images: LabelledImages, clean: LabelledImages) -> bool:
-    return torch.equal(images.labels, clean.labels)

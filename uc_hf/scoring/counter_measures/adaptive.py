@@ -59,7 +59,7 @@ def residuals(pixels: Tensor, sigma: float = SIGMA) -> Tensor:
     return pixels.float() - blur(pixels.float(), sigma)
 
 
-@counter_measure("averaging", "pixels", "clusters", 10, range(1, 1001))
+@counter_measure("averaging", "pixels", "clusters", 10, range(1, 1001), counts_groups=True)
 def averaging(pixels: Tensor, n_clusters: int, surrogate: Surrogate | None = None) -> Tensor:
     """Subtract each cluster's mean residual: the images of a cluster differ, its noise does not.
 

@@ -42,6 +42,7 @@ class Known:
         allowed: whole numbers, or the ends of a range.
         needs_originals: whether it uses originals of the published rows.
         in_use: whether the model is shown such images in use, too, and so in the test.
+        counts_groups: whether the number is one of groups of images, none of which may be empty.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Known:
     allowed: range | tuple[float, float] = (0, 0)
     needs_originals: bool = False
     in_use: bool = False
+    counts_groups: bool = False
 
 
 def _on_pixels(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -72,6 +74,7 @@ def counter_measure(
     *,
     needs_originals: bool = False,
     in_use: bool = False,
+    counts_groups: bool = False,
 ) -> Callable[[_Function], _Function]:
     """A decorator that makes a function a counter-measure.
 
@@ -83,12 +86,13 @@ def counter_measure(
         allowed: see `Known`.
         needs_originals: see `Known`.
         in_use: see `Known`.
+        counts_groups: see `Known`.
     """
 
     def add(function: _Function) -> _Function:
         apply = _on_pixels(function) if kind == "pixels" else function
         acts: Kind = "stored" if kind == "pixels" else kind
-        KNOWN[name] = Known(acts, apply, parameter, default, allowed, needs_originals, in_use)
+        KNOWN[name] = Known(acts, apply, parameter, default, allowed, needs_originals, in_use, counts_groups)
         return function
 
     return add

@@ -27,6 +27,7 @@ class CounterMeasure:
         rate: factors for the learning rates of layers, multiplied.
         early_stopping: whether training stops at the epoch that is best on a held-out tenth of the clean set.
         needs_originals: whether it uses the originals of the published rows.
+        groups: into how many groups it divides the images; 0 if into none.
     """
 
     name: str | None = None
@@ -38,11 +39,18 @@ class CounterMeasure:
     rate: tuple[Rate, ...] = ()
     early_stopping: bool = False
     needs_originals: bool = False
+    groups: int = 0
 
     def clean(self, published: LabelledImages, originals: LabelledImages) -> LabelledImages:
-        """The published set, which was read with `files` applied, after the measures on stored images."""
-        for measure in self.stored:
-            published = LabelledImages(measure(published, originals), published.labels)
+        """The published set after the measures on stored images; both sets were read with `files` applied.
+
+        Originals that leak are changed by all earlier measures, too, so that a leak shows the noise and nothing else.
+        """
+        for number, measure in enumerate(self.stored, start=1):
+            changed = LabelledImages(measure(published, originals), published.labels)
+            if self.needs_originals and number < len(self.stored):
+                originals = LabelledImages(measure(originals, originals), originals.labels)
+            published = changed
         return published
 
     def as_shown(self, images: LabelledImages) -> LabelledImages:
@@ -76,24 +84,25 @@ def find_counter_measure(name: str) -> CounterMeasure:
         return NONE
     parts = name.split("+")
     chosen = [_parse(part) for part in parts if part != EARLY_STOPPING]
-    applied = {kind: tuple(apply for known, apply in chosen if known.kind == kind) for kind in get_args(Kind)}
+    applied = {kind: tuple(apply for known, _, apply in chosen if known.kind == kind) for kind in get_args(Kind)}
     if len(applied["step"]) > 1:
         raise SettingError(f"counter-measure {name!r} changes the training step twice. Write one of the two.")
     return CounterMeasure(
         name=name,
         files=applied["files"],
         stored=applied["stored"],
-        in_use=tuple(apply for known, apply in chosen if known.in_use),
+        in_use=tuple(apply for known, _, apply in chosen if known.in_use),
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,
         rate=applied["rate"],
         early_stopping=EARLY_STOPPING in parts,
-        needs_originals=EARLY_STOPPING in parts or any(known.needs_originals for known, _ in chosen),
+        needs_originals=EARLY_STOPPING in parts or any(known.needs_originals for known, *_ in chosen),
+        groups=max((int(number) for known, number, _ in chosen if known.counts_groups), default=0),
     )
 
 
-def _parse(text: str) -> tuple[Known, Callable[..., Any]]:
-    """One counter-measure, and its function with the parameter filled in."""
+def _parse(text: str) -> tuple[Known, float, Callable[..., Any]]:
+    """One counter-measure, its parameter, and its function with the parameter filled in."""
     match = re.fullmatch(r"([a-z]+)(?:-([0-9]+(?:\.[0-9]+)?))?", text)
     if match is None or match[1] not in KNOWN:
         names = ", ".join((*KNOWN, EARLY_STOPPING))
@@ -102,7 +111,7 @@ def _parse(text: str) -> tuple[Known, Callable[..., Any]]:
     if known.parameter is None:
         if match[2] is not None:
             raise SettingError(f"counter-measure {text!r} takes no number. Write {match[1]!r}.")
-        return known, known.apply
+        return known, 0, known.apply
     value = float(match[2] or known.default)
     if isinstance(known.allowed, range):
         valid, value = value in known.allowed, int(value)
@@ -113,4 +122,4 @@ def _parse(text: str) -> tuple[Known, Callable[..., Any]]:
         valid, limits = low <= value <= high, f"from {low:g} to {high:g}"
     if not valid:
         raise SettingError(f"counter-measure {text!r}: {known.parameter} has to be {limits}.")
-    return known, lambda *arguments: known.apply(*arguments, value)
+    return known, value, lambda *arguments: known.apply(*arguments, value)

@@ -25,7 +25,7 @@ RIDGE = 1e-3
 """Share of its mean power that is added to each covariance, so that it can be inverted."""
 
 
-@counter_measure("spectral", "pixels", "groups", 10, range(2, 1001))
+@counter_measure("spectral", "pixels", "groups", 10, range(2, 1001), counts_groups=True)
 def spectral(pixels: Tensor, n_groups: int) -> Tensor:
     """Filter each group of images that share a texture.
 
