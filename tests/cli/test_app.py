@@ -264,7 +264,7 @@ def test_score_goes_on_with_what_its_folder_holds_and_adds_counter_measures(
     assert lines[0].startswith("none") and "98.7 %" in lines[0] and "ways round it tried" in text
     assert "gray" in (tmp_path / "scorecard.html").read_text() and not [*tmp_path.glob("*.partial")]
     other = invoke(*command, "--epochs", 2)
-    assert other.exit_code == 1 and "another recipe or other sets: epochs=2 (saved: 1)" in other.stderr
+    assert other.exit_code == 1 and "another recipe, other sets or models: epochs=2 (saved: 1)" in other.stderr
     wrong = invoke(*command, "--preset", "fast")
     assert wrong.exit_code == 1 and "preset 'fast' is not known. Write one of quick, paper, full." in wrong.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -89,7 +91,7 @@ def test_a_card_whose_first_command_was_stopped_tells_what_the_second_one_measur
 def test_the_json_has_the_documented_schema(card: Scorecard, tmp_path: Path):
     card.save(tmp_path / "scorecard.json")
     saved = json.loads((tmp_path / "scorecard.json").read_text())
-    assert set(saved) == {"chance", "recipe", "sets", "detection", "notes", "rows"}
+    assert set(saved) == {"chance", "recipe", "sets", "detection", "notes", "folders", "rows"}
     assert all(set(row) == ROW for row in saved["rows"])
     assert set(saved["sets"]) == {"test", "clean", "protected"} and saved["recipe"]["epochs"] == QUICK.epochs
     assert saved == card.to_dict() and Scorecard.load(tmp_path / "scorecard.json") == card
@@ -179,14 +181,42 @@ def test_a_scorecard_takes_no_rows_of_another_recipe_or_of_other_images(
 ):
     path = tmp_path / "scorecard.json"
     card.save(path)
-    with pytest.raises(SettingError, match=r"another recipe or other sets: epochs=7 \(saved: 6\)"):
+    with pytest.raises(SettingError, match=r"another recipe, other sets or models: epochs=7 \(saved: 6\)"):
         score(pair, tiles, recipe=replace(QUICK, epochs=7), resume=path)
     other = {"clean": sets["clean"], "protected": sets["control-random"]}
-    with pytest.raises(SettingError, match="other sets: the set 'protected'"):
+    with pytest.raises(SettingError, match="other sets or models: the set 'protected'"):
         score(other, tiles, recipe=QUICK, resume=path)
     path.write_text("[]")
     with pytest.raises(SettingError, match="is not a scorecard"):
         score(pair, tiles, recipe=QUICK, resume=path)
+
+
+def test_a_scorecard_takes_no_rows_of_a_model_that_its_folder_held_before(
+    pair: dict[str, Dataset], tiles: Dataset, surrogate_folder: str, tmp_path: Path
+):
+    model = tmp_path / "model"
+    shutil.copytree(surrogate_folder, model)
+
+    def scored(protocol: str, name: str = "scorecard.json") -> Scorecard:
+        options = {"protocols": [protocol], "seeds": [0], "recipe": replace(QUICK, epochs=1)}
+        return score(pair, tiles, targets=[str(model)], **options, resume=tmp_path / name)
+
+    for protocol in ("from-scratch", "linear-probe"):
+        card = scored(protocol)
+    assert set(card.folders) == {f"{model}, from-scratch", f"{model}, linear-probe"}
+    replace(card, folders={}).save(tmp_path / "older.json")
+    weights = load_file(model / "model.safetensors")
+    save_file({name: 1.5 * tensor for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    assert scored("from-scratch") == card  # fresh weights: only the configuration counts
+    with pytest.raises(
+        SettingError, match=r"the model '.*model, linear-probe', which has changed since. Name another"
+    ):
+        scored("linear-probe")
+    assert scored("linear-probe", "older.json").rows == card.rows
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    with pytest.raises(SettingError, match="from-scratch', which has changed since"):
+        scored("from-scratch")
 
 
 def test_a_scorecard_takes_no_rows_of_another_precision(

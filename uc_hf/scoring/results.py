@@ -114,6 +114,8 @@ class Scorecard:
         sets: name -> fingerprint of the images and labels, also of "test"; empty in older files.
         detection: how well protected images can be told from clean ones; None if the two sets do not match row by row.
         notes: what the reader has to know of the conditions, in sentences: a training size far below a scraper's.
+        folders: "target, protocol" -> digest of what was loaded, for targets that are local folders; empty in older
+            files.
     """
 
     chance: float
@@ -122,6 +124,7 @@ class Scorecard:
     sets: dict[str, str] = field(default_factory=dict)
     detection: Detection | None = None
     notes: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
 
     @property
     def curves(self) -> list[list[float]]:
@@ -158,6 +161,7 @@ class Scorecard:
             sets=saved.get("sets", {}),
             detection=Detection(**saved["detection"]) if saved.get("detection") else None,
             notes=saved.get("notes", []),
+            folders=saved.get("folders", {}),
         )
 
     def summaries(self) -> list[Summary]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -31,7 +32,7 @@ from uc_hf.scoring.results import Row, Scorecard
 from uc_hf.scoring.trainer import train_target
 from uc_hf.training.devices import mixed_precision
 from uc_hf.training.labelled import LabelledImages
-from uc_hf.training.networks import BackboneTarget, Target, build_target, load_target
+from uc_hf.training.networks import BackboneTarget, Target, build_target, folder_digest, load_target
 
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def score(
 
     Raises:
         SettingError: there are no seeds or targets, "clean" is missing, a name is unknown, or the file to resume
-            belongs to another recipe or other sets.
+            belongs to another recipe, other sets or models that have changed since.
         DatasetError: a set is no Dataset, is one of the others, or has no rows, images or labels.
         ImageError: an image cannot be read; the message names its set and row.
     """
@@ -189,9 +190,12 @@ def score_images(
         "threads": torch.get_num_threads(),
         IN_USE: True,
     }
-    card = replace(begin(train_sets, test, conditions, resume), notes=list(dict.fromkeys(notes)))
+    folders = {}
     for name, protocol in product(targets, protocols):
-        _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if a model cannot be loaded
+        target = _target(name, find_protocol(protocol), n_classes, recipe, seed=0)  # fails now if it cannot be loaded
+        if digest := folder_digest(name, target):
+            folders[f"{name}, {protocol}"] = digest
+    card = replace(begin(train_sets, test, conditions, resume, folders), notes=list(dict.fromkeys(notes)))
     done = {row.cell for row in card.rows}
     cells = list(product(targets, map(find_protocol, protocols), seeds))
     total = len(measures) * len(train_sets) * len(cells)
@@ -260,7 +264,11 @@ def _target(name: str, protocol: Protocol, n_classes: int, recipe: Recipe, seed:
 
 
 def begin(
-    train_sets: Mapping[str, LabelledImages], test: LabelledImages, recipe: dict[str, Any], resume: Path | None
+    train_sets: Mapping[str, LabelledImages],
+    test: LabelledImages,
+    recipe: dict[str, Any],
+    resume: Path | None,
+    folders: Mapping[str, str] = MappingProxyType({}),
 ) -> Scorecard:
     """An empty scorecard, or the saved one to continue.
 
@@ -269,16 +277,17 @@ def begin(
         test: clean images.
         recipe: settings that all rows share.
         resume: JSON file of a scorecard, which may not exist yet.
+        folders: as `Scorecard.folders`.
 
     Raises:
-        SettingError: the file is no scorecard, or belongs to another recipe or other sets.
+        SettingError: the file is no scorecard, or belongs to another recipe, other sets or other models.
     """
     sets = {"test": test.fingerprint()} | {name: images.fingerprint() for name, images in train_sets.items()}
     detection = None
     if "protected" in train_sets and pair_up(train_sets["protected"], train_sets["clean"]):
         detection = detect(train_sets["clean"].pixels, train_sets["protected"].pixels)
     most_common = Counter(test.labels.tolist()).most_common(1)[0][1]
-    fresh = Scorecard(most_common / len(test), [], recipe, sets, detection)
+    fresh = Scorecard(most_common / len(test), [], recipe, sets, detection, folders=dict(folders))
     saved = _saved(resume)
     if saved is None:
         return fresh
@@ -288,9 +297,14 @@ def begin(
         if saved.recipe.get(name, OF_OLD_FILES.get(name, value)) != value
     ]
     changed += [f"the set {name!r}" for name, digest in sets.items() if saved.sets.get(name, digest) != digest]
+    changed += [
+        f"the model {name!r}, which has changed since"
+        for name, digest in folders.items()
+        if saved.folders.get(name, digest) != digest
+    ]
     if changed:
         raise SettingError(
-            f"{resume} was written with another recipe or other sets: {', '.join(changed)}. "
+            f"{resume} was written with another recipe, other sets or models: {', '.join(changed)}. "
             "Name another file or folder, or remove it."
         )
     rows = saved.rows
@@ -302,7 +316,13 @@ def begin(
                 len(saved.rows) - len(rows),
                 resume,
             )
-    return Scorecard(fresh.chance, rows, fresh.recipe, saved.sets | sets, detection or saved.detection)
+    return replace(
+        fresh,
+        rows=rows,
+        sets=saved.sets | sets,
+        detection=detection or saved.detection,
+        folders=saved.folders | fresh.folders,
+    )
 
 
 def _saved(path: Path | None) -> Scorecard | None:

@@ -4,6 +4,9 @@ A target takes images in [0, 1] and normalises them itself. Presets are built in
 needs no internet; any other name is a Hub model or a local folder.
 """
 
+import hashlib
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -181,6 +184,24 @@ def load_target(name: str, n_classes: int, image_size: int, seed: int, *, frozen
     _with_usual_momentum(backbone)
     with seeded(seed):
         return BackboneTarget(backbone, backbone.dim, n_classes, frozen)
+
+
+def folder_digest(name: str, target: Target | BackboneTarget) -> str | None:
+    """Sixteen hex digits of what a target has from a local folder: its weights, or for fresh ones its configuration.
+
+    Args:
+        name: that the target was made by.
+        target: as `build_target` or `load_target` gave it.
+
+    Returns:
+        None for a preset or a model of the Hub, whose name says which it is.
+    """
+    config = Path(name, "config.json")
+    if name in PRESETS or not config.is_file():
+        return None
+    if isinstance(target, BackboneTarget) and isinstance(target.backbone, Surrogate):
+        return target.backbone.digest[:16]
+    return hashlib.sha256(config.read_bytes()).hexdigest()[:16]
 
 
 def take_head(target: Target) -> int:
