@@ -1,5 +1,6 @@
 """The owner's undo: with the key, and only with it, a protected picture becomes its original again."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from uc_hf import UCProtector, open_protector, protector_for
 from uc_hf.data import images
 from uc_hf.data.container import Container
 from uc_hf.errors import ImageError, SettingError
+from uc_hf.methods import METHODS
 from uc_hf.scoring.controls import grating_noise
 
 
@@ -91,6 +93,8 @@ def test_a_key_from_a_file_removes_and_another_key_is_refused(
     fitted.save_key(tmp_path / "mine.uckey")
     key = open_protector(str(tmp_path / "mine.uckey"))
     np.testing.assert_array_equal(np.array(key.remove(protected)), np.array(original))
+    fitted.save_pretrained(tmp_path / "card")
+    assert "original = protector.remove(" in (tmp_path / "card" / "README.md").read_text()
     other = UCProtector(surrogate=surrogate_folder, n_clusters=4, seed=5).fit(tiles)
     for picture in (original, other.transform(original)):
         with pytest.raises(ImageError, match="none of this key's noises"):
@@ -123,6 +127,33 @@ def test_a_damaged_or_foreign_key_file_is_named(fitted: UCProtector, tmp_path: P
         (tmp_path / "cut.uckey").write_bytes(data)
         with pytest.raises(SettingError, match=r"cut\.uckey"):
             open_protector(str(tmp_path / "cut.uckey"))
+
+
+def test_noise_that_a_label_shares_is_taken_off_exactly(tiles: Dataset) -> None:
+    options = {"canvas_size": 16, "batch_size": 16}
+    shared = [
+        protector_for("grating", **options).fit(tiles),
+        protector_for("emin", kind="class", epochs=1, **options).fit(tiles),
+    ]
+    for protector in shared:
+        for row in range(6):
+            original = inside(np.array(tiles[row]["image"].resize((24, 40))))
+            protected = protector({"image": original, "label": row % 4})["image"]["bytes"]
+            np.testing.assert_array_equal(np.array(protector.remove(protected)), np.array(original))
+
+
+@pytest.mark.parametrize("method", ["synper", "ar", "cuda", "ops", "pil", "emin", "emaxn", "advpoison", "deepconfuse"])
+def test_noise_that_depends_on_each_original_is_refused_and_not_promised(
+    tiles: Dataset, method: str, tmp_path: Path
+) -> None:
+    settings = {"epochs": 1, "trials": 1, "pgd_steps": 1, "batch_size": 32, "canvas_size": 16}
+    known = {field.name for field in fields(METHODS[method].settings_type)}
+    protector = protector_for(method, **{name: value for name, value in settings.items() if name in known}).fit(tiles)
+    for picture in (tiles[0]["image"], protector({"image": tiles[0]["image"], "label": 0})["image"]["bytes"]):
+        with pytest.raises(SettingError, match=f"'{method}' cannot be taken off again.* Keep the originals"):
+            protector.remove(picture)
+    protector.save_pretrained(tmp_path)
+    assert "protector.remove" not in (tmp_path / "README.md").read_text()
 
 
 def test_another_strength_needs_no_new_fit(tiles: Dataset, fitted: UCProtector, tmp_path: Path) -> None:

@@ -152,6 +152,11 @@ class Baseline(Protector[BaselineFit]):
             float [n, 3, S, S] in 8-bit levels; it is rounded, and clipped to epsilon.
         """
 
+    @property
+    def removable(self) -> bool:
+        """As `Shared.removable`: only of a method whose noise is the same for all images of a label."""
+        return False
+
     def _fit_to(self, dataset: datasets.Dataset | datasets.IterableDataset, options: FitOptions) -> BaselineFit:
         """The source of the labels, and the result of `learn`."""
         source = LABEL_SOURCES[self.settings.labels]

@@ -297,16 +297,16 @@ class Protector(Shared[FitT], ABC):
     def remove(self, image: PIL.Image.Image | ImageValue) -> PIL.Image.Image:
         """The original of a protected image, for the owner of this key.
 
-        It is exact except where the noise was clipped at black or white; such a pixel comes back within epsilon. A
-        copy that was compressed as JPEG since keeps the traces of JPEG. With `look="tint"` the surrogate is asked for
-        the tint, and only the file that was published will do: any other may come back in a wrong colour.
+        It is exact except where the noise was clipped at black or white: within epsilon there. JPEG leaves its traces.
+        With `look="tint"` the surrogate is asked, and any file but the one that was published may come back in a wrong
+        colour. Most baselines' noise cannot be taken off again (`removable`): keep the originals.
 
         Args:
             image: the protected image.
 
         Raises:
-            ImageError: the image was protected with another key or not at all, or its noise did not survive scaling or
-                compression; or it could be any of several tints.
+            SettingError: this method's noise cannot be taken off again.
+            ImageError: no noise of this key is left in the image, or it could be any of several tints.
         """
         return images.open_image(images.encode(original_of(self, image), Container("png")))
 

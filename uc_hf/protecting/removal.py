@@ -7,7 +7,7 @@ import numpy as np
 
 from uc_hf.data import images
 from uc_hf.data.images import ImageValue, Picture
-from uc_hf.errors import ImageError
+from uc_hf.errors import ImageError, SettingError
 from uc_hf.protecting.noise import add_levels, as_added
 
 
@@ -30,8 +30,14 @@ def original_of(protector: "Protector[Any]", protected: ImageValue) -> Picture:
         protected: as it was published.
 
     Raises:
+        SettingError: the method's noise cannot be taken off.
         ImageError: it carries none of the protector's noises, or it cannot be said which.
     """
+    if not protector.removable:
+        raise SettingError(
+            f"the noise of {protector.method!r} cannot be taken off again: it depends on the original of each image. "
+            "Keep the originals."
+        )
     picture = images.decode(protected)
     fit, levels = protector.fitted, protector.settings.levels
     added = [as_added(picture, fit.noise.carried(picture, group), levels) for group in range(len(fit.sizes))]

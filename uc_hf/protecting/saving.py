@@ -64,6 +64,11 @@ class Shared(
     _surrogate: Embedder | None
     _device: torch.device | None
 
+    @property
+    def removable(self) -> bool:
+        """Whether `remove` can take the noise off: it is its group's, or can be found in the protected image."""
+        return True
+
     @classmethod
     def restored(cls, settings: CommonSettings, fit: FitT | None, surrogate: Embedder | None = None) -> Self:
         """A fitted protector from its parts.
@@ -292,6 +297,7 @@ class Shared(
             learnt=_table(facts, "fact"),
             groups=markdown.table([{name: str(value) for name, value in row.items()} for row in groups]),
             class_name=type(self).__name__,
+            removable=self.removable,
             title=self.title,
             reference=self.reference,
             settings=_table(settings.plain(), "setting"),

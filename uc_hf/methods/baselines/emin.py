@@ -62,6 +62,11 @@ class EMinN(SourceBaseline):
         self.train_source(lesson, shared)
         return {"noise": 255 * shared.noise}
 
+    @property
+    def removable(self) -> bool:
+        """As `Shared.removable`: with kind="class"."""
+        return self.settings.kind == "class"
+
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """Each image's own, or that of its label."""
         if self.settings.kind == "sample":

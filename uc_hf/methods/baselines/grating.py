@@ -67,6 +67,11 @@ class Grating(Baseline):
         secret = secret_of("gratings", self.settings.seed, lesson.images.pixels.numpy())
         return {"gratings": draw_gratings(lesson.n_classes, secret_stream(secret))}
 
+    @property
+    def removable(self) -> bool:
+        """As `Shared.removable`: all images of a label share a grating."""
+        return True
+
     def noise(self, canvases: Tensor, labels: Tensor) -> Tensor:
         """The label's grating, every value at epsilon."""
         present, which = labels.unique(return_inverse=True)
