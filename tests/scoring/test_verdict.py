@@ -33,6 +33,19 @@ def test_originals_that_teach_nothing_cannot_be_judged():
     assert "Train longer" in verdict.why
 
 
+def test_a_target_that_the_originals_teach_too_little_neither_decides_nor_leads():
+    weak = card_of(clean=0.7, protected=0.15)
+    untaught = [replace(row, target="vit-small", last=0.1) for row in weak.rows]
+    for rows in ([*weak.rows, *untaught], [*untaught, *weak.rows]):
+        card = Scorecard(0.1, rows)
+        verdict, headline = judge(card), card.headline()
+        assert verdict is not None and verdict.word == "protected" and verdict.judge == "resnet-small, from-scratch"
+        assert "too little there to tell: vit-small, from-scratch (10.0 %)" in verdict.why
+        assert "Only this network could tell" in verdict.why and headline.startswith("A resnet-small ")
+    nobody = judge(Scorecard(0.1, untaught))
+    assert nobody is not None and nobody.word == "cannot tell"
+
+
 def test_the_target_that_the_noise_stops_least_decides():
     weak = card_of(clean=0.7, protected=0.15)
     strong = [

@@ -14,6 +14,9 @@ from uc_hf.scoring.detection import Detection
 NONE = "none"
 """How a table shows that no counter-measure was applied."""
 
+LEAST_TAUGHT = 0.1
+"""Smallest accuracy above guessing on the originals with which a loss can be measured."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -88,9 +91,11 @@ class Judged:
 
     Attributes:
         sets: training set -> its summary; "clean" and "protected" are among them.
+        chance: accuracy of guessing, in [0, 1].
     """
 
     sets: dict[str, Summary]
+    chance: float
 
     @property
     def clean(self) -> Summary:
@@ -101,6 +106,26 @@ class Judged:
     def protected(self) -> Summary:
         """The protected set."""
         return self.sets["protected"]
+
+    @property
+    def name(self) -> str:
+        """The target and the protocol."""
+        return f"{self.protected.target}, {self.protected.protocol}"
+
+    @property
+    def taught(self) -> float:
+        """The accuracy above guessing that the originals teach."""
+        return self.clean.last - self.chance
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the originals teach enough to measure a loss."""
+        return self.taught >= LEAST_TAUGHT
+
+    @property
+    def lost(self) -> float:
+        """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
+        return 0.0 if self.taught <= 0 else (self.clean.last - self.protected.last) / self.taught
 
 
 @dataclass(frozen=True)
@@ -184,7 +209,10 @@ class Scorecard:
         ]
 
     def judged(self) -> list[Judged]:
-        """Each target and protocol with the sets "clean" and "protected"; the one that the noise stops least first."""
+        """Each target and protocol with the sets "clean" and "protected".
+
+        The one that the noise stops least comes first, those that learnt too little of the originals to tell last.
+        """
         found: dict[tuple[str, str], dict[str | None, dict[str, Summary]]] = {}
         for s in self.summaries():
             found.setdefault((s.target, s.protocol), {}).setdefault(s.counter_measure, {})[s.train_set] = s
@@ -193,13 +221,8 @@ class Scorecard:
             whole = [
                 sets for sets in (measures.pop(None, {}), *measures.values()) if {"clean", "protected"} <= set(sets)
             ]
-            of_each += [Judged(sets) for sets in whole[:1]]
-        return sorted(of_each, key=self._lost)
-
-    def _lost(self, judged: Judged) -> float:
-        """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
-        taught = judged.clean.last - self.chance
-        return 0.0 if taught <= 0 else (judged.clean.last - judged.protected.last) / taught
+            of_each += [Judged(sets, self.chance) for sets in whole[:1]]
+        return sorted(of_each, key=lambda judged: (not judged.can_tell, judged.lost))
 
     def headline(self) -> str:
         """The result in one sentence, by the target that the noise stops least; needs "clean" and "protected"."""
