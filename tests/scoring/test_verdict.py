@@ -57,6 +57,20 @@ def test_the_target_that_the_noise_stops_least_decides():
     assert card.headline().startswith("A resnet-18 trained on the protected set reaches 80.0 %")
 
 
+def test_without_a_plain_training_the_counter_measure_that_is_worst_for_the_publisher_decides():
+    lasts = {"jpeg-75": (0.6, 0.15), "pgd-4": (0.4, 0.39)}
+    of_each = [
+        [
+            Row("resnet-small", "from-scratch", name, measure, 0, last, last)
+            for name, last in zip(("clean", "protected"), pair, strict=True)
+        ]
+        for measure, pair in lasts.items()
+    ]
+    first, second = (judge(Scorecard(0.1, [*rows, *others])) for rows, others in (of_each, of_each[::-1]))
+    assert first is not None and first.word == "not protected" and first == second
+    assert "teach resnet-small, from-scratch, with pgd-4 is lost (from 40.0 % to 39.0 %" in first.why
+
+
 def test_one_network_alone_is_said_to_be_one():
     alone = card_of(clean=0.7, protected=0.15)
     other = [replace(row, target="resnet-18") for row in alone.rows]

@@ -24,7 +24,7 @@ class Verdict:
             accuracy is too low to tell.
         control: name of the control with the largest loss; None without controls.
         control_share: its loss; None without controls.
-        judge: the target and protocol with the smallest loss.
+        judge: the target and protocol with the smallest loss, and the counter-measure if all were trained with one.
         why: the rule, with its figures, in a sentence or two.
     """
 
@@ -41,7 +41,9 @@ class Verdict:
 
 
 def judge(card: Scorecard) -> Verdict | None:
-    """The verdict on a scorecard, without counter-measures; None where no target was trained on both sets.
+    """The verdict on a scorecard; None where no target was trained on both sets.
+
+    It is about the trainings without a counter-measure, or else about the one that is worst for the publisher.
 
     Args:
         card: with the sets "clean" and "protected".
