@@ -86,6 +86,13 @@ def test_the_best_control_stands_beside_it():
     assert level is not None and "is not ahead of it, so the clusters do the work" in level.why
 
 
+def test_one_seed_cannot_tell_whether_a_control_is_behind():
+    two_seeds = card_of(clean=0.7, protected=0.15, control_random=0.6)
+    verdict = judge(replace(two_seeds, rows=two_seeds.rows[::2]))
+    assert verdict is not None and "one seed cannot tell which of the two is ahead" in verdict.why
+    assert "is ahead of it" not in verdict.why
+
+
 def test_without_both_sets_there_is_no_verdict():
     assert judge(card_of(clean=0.7)) is None
 

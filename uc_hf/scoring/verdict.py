@@ -91,6 +91,8 @@ def _beside(control: Summary, control_share: float, protected: Summary) -> str:
     """Whether the protection leads a control by more than the spread of both over the seeds."""
     lead = control.last - protected.last
     text = f"{control.train_set}, which nobody learnt, loses {_whole(control_share)}"
+    if min(control.seeds, protected.seeds) == 1:
+        return f"{text}: one seed cannot tell which of the two is ahead."
     if lead > (control.last_std**2 + protected.last_std**2) ** 0.5:
         return f"{text}: the protection is ahead of it."
     return f"{text}: the protection is not ahead of it, so the clusters do the work."
