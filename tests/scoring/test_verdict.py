@@ -33,6 +33,19 @@ def test_originals_that_teach_nothing_cannot_be_judged():
     assert "Train longer" in verdict.why
 
 
+def test_a_target_that_the_originals_teach_too_little_neither_decides_nor_leads():
+    weak = card_of(clean=0.7, protected=0.15)
+    untaught = [replace(row, target="vit-small", last=0.1) for row in weak.rows]
+    for rows in ([*weak.rows, *untaught], [*untaught, *weak.rows]):
+        card = Scorecard(0.1, rows)
+        verdict, headline = judge(card), card.headline()
+        assert verdict is not None and verdict.word == "protected" and verdict.judge == "resnet-small, from-scratch"
+        assert "too little there to tell: vit-small, from-scratch (10.0 %)" in verdict.why
+        assert "Only this network could tell" in verdict.why and headline.startswith("A resnet-small ")
+    nobody = judge(Scorecard(0.1, untaught))
+    assert nobody is not None and nobody.word == "cannot tell"
+
+
 def test_the_target_that_the_noise_stops_least_decides():
     weak = card_of(clean=0.7, protected=0.15)
     strong = [
@@ -42,6 +55,20 @@ def test_the_target_that_the_noise_stops_least_decides():
     verdict = judge(card)
     assert verdict is not None and verdict.word == "not protected" and verdict.judge == "resnet-18, finetune"
     assert card.headline().startswith("A resnet-18 trained on the protected set reaches 80.0 %")
+
+
+def test_without_a_plain_training_the_counter_measure_that_is_worst_for_the_publisher_decides():
+    lasts = {"jpeg-75": (0.6, 0.15), "pgd-4": (0.4, 0.39)}
+    of_each = [
+        [
+            Row("resnet-small", "from-scratch", name, measure, 0, last, last)
+            for name, last in zip(("clean", "protected"), pair, strict=True)
+        ]
+        for measure, pair in lasts.items()
+    ]
+    first, second = (judge(Scorecard(0.1, [*rows, *others])) for rows, others in (of_each, of_each[::-1]))
+    assert first is not None and first.word == "not protected" and first == second
+    assert "teach resnet-small, from-scratch, with pgd-4 is lost (from 40.0 % to 39.0 %" in first.why
 
 
 def test_one_network_alone_is_said_to_be_one():
@@ -57,6 +84,13 @@ def test_the_best_control_stands_beside_it():
     level = judge(card_of(clean=0.7, protected=0.15, control_random=0.6, control_grating=0.15))
     assert ahead is not None and ahead.control == "control-grating" and "is ahead of it" in ahead.why
     assert level is not None and "is not ahead of it, so the clusters do the work" in level.why
+
+
+def test_one_seed_cannot_tell_whether_a_control_is_behind():
+    two_seeds = card_of(clean=0.7, protected=0.15, control_random=0.6)
+    verdict = judge(replace(two_seeds, rows=two_seeds.rows[::2]))
+    assert verdict is not None and "one seed cannot tell which of the two is ahead" in verdict.why
+    assert "is ahead of it" not in verdict.why
 
 
 def test_without_both_sets_there_is_no_verdict():

@@ -14,6 +14,9 @@ from uc_hf.scoring.detection import Detection
 NONE = "none"
 """How a table shows that no counter-measure was applied."""
 
+LEAST_TAUGHT = 0.1
+"""Smallest accuracy above guessing on the originals with which a loss can be measured."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -84,13 +87,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one target and protocol say of all training sets, without a counter-measure where that was measured.
+    """What one target and protocol say of all training sets, under one counter-measure or none.
 
     Attributes:
         sets: training set -> its summary; "clean" and "protected" are among them.
+        chance: accuracy of guessing, in [0, 1].
     """
 
     sets: dict[str, Summary]
+    chance: float
 
     @property
     def clean(self) -> Summary:
@@ -101,6 +106,32 @@ class Judged:
     def protected(self) -> Summary:
         """The protected set."""
         return self.sets["protected"]
+
+    @property
+    def name(self) -> str:
+        """The target and the protocol, and the counter-measure if there was one."""
+        of = self.protected
+        return f"{of.target}, {of.protocol}" + (f", with {of.counter_measure}" if of.counter_measure else "")
+
+    @property
+    def taught(self) -> float:
+        """The accuracy above guessing that the originals teach."""
+        return self.clean.last - self.chance
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the originals teach enough to measure a loss."""
+        return self.taught >= LEAST_TAUGHT
+
+    @property
+    def lost(self) -> float:
+        """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
+        return 0.0 if self.taught <= 0 else (self.clean.last - self.protected.last) / self.taught
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """The smallest is the worst for the publisher; those that cannot tell are largest."""
+        return not self.can_tell, self.lost, self.name
 
 
 @dataclass(frozen=True)
@@ -188,22 +219,24 @@ class Scorecard:
         ]
 
     def judged(self) -> list[Judged]:
-        """Each target and protocol with the sets "clean" and "protected"; the one that the noise stops least first."""
+        """Each target and protocol with the sets "clean" and "protected".
+
+        Where nothing was measured without a counter-measure, the one that is worst for the publisher stands for it.
+        The one that the noise stops least comes first, those that learnt too little of the originals to tell last.
+        """
         found: dict[tuple[str, str], dict[str | None, dict[str, Summary]]] = {}
         for s in self.summaries():
             found.setdefault((s.target, s.protocol), {}).setdefault(s.counter_measure, {})[s.train_set] = s
         of_each = []
         for measures in found.values():
-            whole = [
-                sets for sets in (measures.pop(None, {}), *measures.values()) if {"clean", "protected"} <= set(sets)
-            ]
-            of_each += [Judged(sets) for sets in whole[:1]]
-        return sorted(of_each, key=self._lost)
-
-    def _lost(self, judged: Judged) -> float:
-        """The share of what the originals teach that the protected set does not; 0 where they teach nothing."""
-        taught = judged.clean.last - self.chance
-        return 0.0 if taught <= 0 else (judged.clean.last - judged.protected.last) / taught
+            whole = {
+                measure: Judged(sets, self.chance)
+                for measure, sets in measures.items()
+                if {"clean", "protected"} <= set(sets)
+            }
+            if whole:
+                of_each.append(whole.get(None) or min(whole.values(), key=lambda judged: judged.order))
+        return sorted(of_each, key=lambda judged: judged.order)
 
     def headline(self) -> str:
         """The result in one sentence, by the target that the noise stops least; needs "clean" and "protected"."""

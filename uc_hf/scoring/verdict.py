@@ -11,13 +11,12 @@ PROTECTED, PARTLY, NOT_PROTECTED, UNDECIDED = "protected", "partly protected", "
 MOST, SOME = 2 / 3, 1 / 3
 """Thresholds for "protected" and "partly protected": the loss as a share of the originals' accuracy above guessing."""
 
-LEAST_TAUGHT = 0.1
-"""Smallest accuracy above guessing on the originals with which a loss can be measured."""
-
 
 @dataclass(frozen=True)
 class Verdict:
     """What a scorecard means for the publisher, judged by the target that the noise stops least.
+
+    Targets that learnt too little of the originals are left out, unless all did.
 
     Attributes:
         word: "protected", "partly protected", "not protected" or "cannot tell".
@@ -25,7 +24,7 @@ class Verdict:
             accuracy is too low to tell.
         control: name of the control with the largest loss; None without controls.
         control_share: its loss; None without controls.
-        judge: the target and protocol with the smallest loss.
+        judge: the target and protocol with the smallest loss, and the counter-measure if all were trained with one.
         why: the rule, with its figures, in a sentence or two.
     """
 
@@ -42,7 +41,9 @@ class Verdict:
 
 
 def judge(card: Scorecard) -> Verdict | None:
-    """The verdict on a scorecard, without counter-measures; None where no target was trained on both sets.
+    """The verdict on a scorecard; None where no target was trained on both sets.
+
+    It is about the trainings without a counter-measure, or else about the one that is worst for the publisher.
 
     Args:
         card: with the sets "clean" and "protected".
@@ -51,18 +52,17 @@ def judge(card: Scorecard) -> Verdict | None:
     if not judged:
         return None
     worst = judged[0]
-    name = f"{worst.protected.target}, {worst.protected.protocol}"
-    taught = worst.clean.last - card.chance
-    if taught < LEAST_TAUGHT:
+    name = worst.name
+    if not worst.can_tell:
         why = (
             f"on the originals {name} reaches {in_percent(worst.clean.last)}, and guessing gives "
             f"{in_percent(card.chance)}: the originals themselves teach too little to tell. Train longer, at a larger "
             "image size, or on more images."
         )
         return Verdict(UNDECIDED, None, None, None, name, why)
-    share = (worst.clean.last - worst.protected.last) / taught
+    share = worst.lost
     control = _best_control(worst)
-    control_share = None if control is None else (worst.clean.last - control.last) / taught
+    control_share = None if control is None else (worst.clean.last - control.last) / worst.taught
     word = PROTECTED if share >= MOST else PARTLY if share >= SOME else NOT_PROTECTED
     why = (
         f"{_whole(share)} of what the originals teach {name} is lost (from {in_percent(worst.clean.last)} to "
@@ -72,8 +72,13 @@ def judge(card: Scorecard) -> Verdict | None:
     )
     if control is not None and control_share is not None:
         why += f" {_beside(control, control_share, worst.protected)}"
-    if word != NOT_PROTECTED and len(judged) == 1:
-        why += " Only this network was asked; a larger or a pretrained one may learn more."
+    left_out = [of for of in judged if not of.can_tell]
+    if left_out:
+        names = "; ".join(f"{of.name} ({in_percent(of.clean.last)})" for of in left_out)
+        why += f" Left out, since the originals teach too little there to tell: {names}."
+    if word != NOT_PROTECTED and len(judged) - len(left_out) == 1:
+        asked = "could tell" if left_out else "was asked"
+        why += f" Only this network {asked}; a larger or a pretrained one may learn more."
     return Verdict(word, share, None if control is None else control.train_set, control_share, name, why)
 
 
@@ -86,6 +91,8 @@ def _beside(control: Summary, control_share: float, protected: Summary) -> str:
     """Whether the protection leads a control by more than the spread of both over the seeds."""
     lead = control.last - protected.last
     text = f"{control.train_set}, which nobody learnt, loses {_whole(control_share)}"
+    if min(control.seeds, protected.seeds) == 1:
+        return f"{text}: one seed cannot tell which of the two is ahead."
     if lead > (control.last_std**2 + protected.last_std**2) ** 0.5:
         return f"{text}: the protection is ahead of it."
     return f"{text}: the protection is not ahead of it, so the clusters do the work."
