@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 
 from uc_hf import UCProtector
+from uc_hf.data.folders import list_folder
 from uc_hf.data.progress import Bar, Progress, listening, warnings_heard
 from uc_hf.publishing.image_folder import protect_folder
 from uc_hf.publishing.manifest import Manifest
@@ -25,7 +26,7 @@ def test_one_listener_hears_every_phase_of_a_fit_and_of_protecting(
         protector = UCProtector(surrogate=surrogate_folder, n_clusters=2, batch_size=8)
         fitted = protector.fit(tiles)
         manifest = Manifest(tmp_path / "done.jsonl", Work.of(fitted, "photos"))
-        protect_folder(tmp_path / "photos", tmp_path / "out", fitted, manifest)
+        protect_folder(list_folder(tmp_path / "photos"), tmp_path / "out", fitted, manifest)
     assert {report.phase for report in heard} == {"checking images", "embedding", "protecting"}
     protecting = [report for report in heard if report.phase == "protecting"]
     assert [report.done for report in protecting] == list(range(21)) and {r.total for r in protecting} == {20}
