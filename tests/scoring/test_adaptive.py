@@ -137,14 +137,35 @@ def test_projection_takes_out_noise_that_tells_the_label(clean: LabelledImages) 
 
 def test_a_detector_of_equal_sets_is_at_chance(clean: LabelledImages) -> None:
     found = detect(clean.pixels, clean.pixels)
+    assert found is not None
     assert (found.accuracy, found.chance, found.cluster_accuracy) == (0.5, 0.5, None)
 
 
 def test_a_detector_finds_protected_images_and_their_cluster(clean: LabelledImages, clusters: Tensor) -> None:
     found = detect(clean.pixels, published(clean, fine(), clusters).pixels)
-    assert found.accuracy > 0.9
+    assert found is not None and found.accuracy > 0.9
     assert found.cluster_accuracy is not None and found.cluster_chance is not None
     assert found.cluster_accuracy > 0.95 and found.cluster_chance < 0.4
+
+
+@pytest.mark.parametrize("changed", [(0, 1), (0, 399), (5, 6, 7)])
+def test_a_detector_names_no_patterns_where_few_pictures_were_changed(
+    clean: LabelledImages, clusters: Tensor, changed: tuple[int, ...]
+) -> None:
+    some = clean.pixels.clone()
+    some[list(changed)] = published(clean, fine(), clusters).pixels[list(changed)]
+    found = detect(clean.pixels, some)
+    assert found is not None and found.accuracy < 0.6 and found.cluster_accuracy is None
+
+
+def test_a_detector_of_a_few_pictures_names_no_patterns_and_one_alone_is_no_test(
+    clean: LabelledImages, clusters: Tensor
+) -> None:
+    public = published(clean, fine(), clusters).pixels
+    assert detect(clean.pixels[:1], public[:1]) is None
+    for few in (2, 3, 5):
+        found = detect(clean.pixels[:few], public[:few])
+        assert found is not None and found.cluster_accuracy is None
 
 
 def test_waves_at_phases_of_their_own_are_one_pattern_for_each_cluster(clean: LabelledImages) -> None:
@@ -175,6 +196,7 @@ def test_noise_of_each_images_own_is_no_cluster(clean: LabelledImages) -> None:
     own = 12.0 * (2 * torch.randint(2, (400, 3, SIZE, SIZE), generator=seeded(5)) - 1)
     public = published(clean, own, torch.arange(400))
     found = detect(clean.pixels, public.pixels)
+    assert found is not None
     assert found.cluster_accuracy is not None and found.cluster_accuracy < 0.1
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from uc_hf.errors import SettingError
 from uc_hf.scoring.counter_measures import batch, operations, rates, restoration, steps, stored
 from uc_hf.scoring.counter_measures.known import KNOWN, counter_measure
-from uc_hf.scoring.counter_measures.registry import find_counter_measure
+from uc_hf.scoring.counter_measures.registry import find_counter_measure, find_each
 from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.trainer import train_target
 from uc_hf.training.labelled import LabelledImages
@@ -297,6 +297,23 @@ def test_a_leak_shows_nothing_of_a_set_without_noise_whatever_was_done_to_it_bef
     assert torch.equal(
         find_counter_measure(f"{earlier}+restore-12").clean(clean, clean).pixels, learnt_from_equal_pairs
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "saved", "found"),
+    [
+        (["jpeg", "jpeg-75", "jpeg-75.0", "jpeg-50"], [], ["jpeg", "jpeg-50"]),
+        (["none", "gray+mixup", "none", "mixup+gray"], [], [None, "gray+mixup"]),
+        (["jpeg+gray", "gray+jpeg"], [], ["jpeg+gray", "gray+jpeg"]),
+        (["mixup+early-stopping", "mixup", "early-stopping+mixup"], [], ["mixup+early-stopping", "mixup"]),
+        (["none", "bits-3"], ["bits", "no-longer-known", "none"], [None, "bits"]),
+        (["jpeg-75"], ["jpeg", "jpeg-75"], ["jpeg-75"]),
+    ],
+)
+def test_each_counter_measure_is_found_once_under_the_name_that_was_saved(
+    names: list[str], saved: list[str], found: list[str | None]
+) -> None:
+    assert [measure.name for measure in find_each(names, saved)] == found
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The sets that a scorecard compares: none stands in for another, and each is a Dataset."""
+"""The sets that a scorecard compares: none stands in for another, each is a Dataset, and no training counts twice."""
 
 import copy
+from pathlib import Path
 
 import evaluate
 import pytest
@@ -8,6 +9,7 @@ from datasets import Dataset, DatasetDict
 
 import uc_hf
 from uc_hf.errors import DatasetError, SettingError
+from uc_hf.scoring.recipes import Recipe
 from uc_hf.scoring.scorecard import score
 
 
@@ -42,3 +44,15 @@ def test_the_evaluate_module_refuses_what_it_would_silently_replace_or_not_under
         unlearnability.compute(**given, recipe={"epoch": 1})
     with pytest.raises(DatasetError, match="'protected' set is a DatasetDict"):
         unlearnability.compute(**given | {"protected": DatasetDict(train=protected)})
+
+
+def test_a_training_that_is_named_twice_is_done_and_counted_once(tiles: Dataset, tmp_path: Path):
+    sets = {"clean": tiles.select(range(48)), "protected": tiles.select(range(48, 96))}
+    twice = {"targets": ["resnet-small"] * 2, "protocols": ["from-scratch"] * 2, "seeds": [0, 0]}
+    options = {"recipe": Recipe(epochs=1, image_size=32), "resume": tmp_path / "scorecard.json"}
+    once = score(sets, tiles, seeds=[0], counter_measures=["none", "jpeg"], **options)
+    resumed = score(sets, tiles, counter_measures=["none", "jpeg-75", "none", "jpeg-75.0"], **twice, **options)
+    (tmp_path / "scorecard.json").unlink()
+    anew = score(sets, tiles, counter_measures=["none", "jpeg", "jpeg-75", "none"], **twice, **options)
+    assert len(once.rows) == 4 and once == resumed == anew
+    assert {summary.seeds for summary in anew.summaries()} == {1}

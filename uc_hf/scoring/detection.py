@@ -30,7 +30,8 @@ class Detection:
     Attributes:
         accuracy: of answering "protected or clean", in [0, 1].
         chance: of the same answer by guessing.
-        cluster_accuracy: of answering "which noise pattern"; None if no image was changed, or all with one pattern.
+        cluster_accuracy: of answering "which noise pattern"; None if fewer than two patterns are on both halves, the
+            one that the model is fitted on and the one that it is tested on.
         cluster_chance: of always answering the most common pattern.
     """
 
@@ -40,7 +41,7 @@ class Detection:
     cluster_chance: float | None
 
 
-def detect(clean: Tensor, published: Tensor) -> Detection:
+def detect(clean: Tensor, published: Tensor) -> Detection | None:
     """Fit detectors on one half of the rows and test them on the other.
 
     Args:
@@ -48,8 +49,10 @@ def detect(clean: Tensor, published: Tensor) -> Detection:
         published: uint8 [N, 3, S, S], row by row.
 
     Returns:
-        the accuracies; equal sets give chance.
+        the accuracies; equal sets give chance. None for a single row, which cannot be halved.
     """
+    if len(clean) < 2:
+        return None
     rows = torch.randperm(len(clean), generator=Generator().manual_seed(0))[:MOST_IMAGES]
     patterns = noise_patterns(clean[rows], published[rows])
     before, after = _features(clean[rows]), _features(published[rows])
@@ -58,7 +61,7 @@ def detect(clean: Tensor, published: Tensor) -> Detection:
     seen = torch.cat([before[:half], after[:half]]), truth.repeat_interleave(half)
     unseen = torch.cat([before[half:], after[half:]]), truth.repeat_interleave(len(rows) - half)
     accuracy = _accuracy(*seen, *unseen)
-    if int(patterns.max()) < 1:
+    if len(set(patterns[:half].tolist()) & set(patterns[half:].tolist()) - {-1}) < 2:
         return Detection(accuracy, 0.5, None, None)
     changed = patterns >= 0
     fitted, tested = changed.clone(), changed.clone()

@@ -24,7 +24,7 @@ from uc_hf.errors import DatasetError, SettingError
 from uc_hf.files import set_aside
 from uc_hf.scoring.checks import check_measures, pair_up
 from uc_hf.scoring.choose import Chosen, check_size, choose_length, choose_size, median_short_side
-from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure
+from uc_hf.scoring.counter_measures.registry import NONE, CounterMeasure, find_counter_measure, find_each
 from uc_hf.scoring.detection import detect
 from uc_hf.scoring.reading import load_images
 from uc_hf.scoring.recipes import Protocol, Recipe, find_protocol
@@ -163,6 +163,8 @@ def score_images(
 ) -> Scorecard:
     """Do what `score` does on images in memory, for sets that were made there, such as mixtures.
 
+    A cell that is named twice, also by "jpeg" and "jpeg-75", is trained once.
+
     Args:
         train_sets: by name; "clean" is required.
         test: clean images.
@@ -197,7 +199,8 @@ def score_images(
             folders[f"{name}, {protocol}"] = digest
     card = replace(begin(train_sets, test, conditions, resume, folders), notes=list(dict.fromkeys(notes)))
     done = {row.cell for row in card.rows}
-    cells = list(product(targets, map(find_protocol, protocols), seeds))
+    cells = list(dict.fromkeys(product(targets, map(find_protocol, protocols), seeds)))
+    measures = find_each(counter_measures, [row.counter_measure or "none" for row in card.rows])
     total = len(measures) * len(train_sets) * len(cells)
     with Bar(total=total, desc="trainings", unit="training", disable=total == 1) as bar:
         for measure, (name, published) in product(measures, train_sets.items()):

@@ -2,7 +2,8 @@
 
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_args
@@ -19,6 +20,7 @@ class CounterMeasure:
 
     Attributes:
         name: as the user wrote it; None for doing nothing.
+        meaning: equal for all names that do the same: "jpeg", "jpeg-75" and "jpeg-75.0".
         files: applied in this order to every image at its own size, once, before resizing.
         stored: applied in this order to the images at the training size, once, before training.
         in_use: those of them that are applied to every image that the model is shown afterwards.
@@ -31,6 +33,7 @@ class CounterMeasure:
     """
 
     name: str | None = None
+    meaning: tuple[Hashable, ...] = ()
     files: tuple[File, ...] = ()
     stored: tuple[Stored, ...] = ()
     in_use: tuple[Stored, ...] = ()
@@ -87,18 +90,38 @@ def find_counter_measure(name: str) -> CounterMeasure:
     applied = {kind: tuple(apply for known, _, apply in chosen if known.kind == kind) for kind in get_args(Kind)}
     if len(applied["step"]) > 1:
         raise SettingError(f"counter-measure {name!r} changes the training step twice. Write one of the two.")
+    stopped = [EARLY_STOPPING] if EARLY_STOPPING in parts else []
+    in_order = sorted(chosen, key=lambda part: get_args(Kind).index(part[0].kind))
     return CounterMeasure(
         name=name,
+        meaning=(*((known, number) for known, number, _ in in_order), *stopped),
         files=applied["files"],
         stored=applied["stored"],
         in_use=tuple(apply for known, _, apply in chosen if known.in_use),
         batch=applied["batch"],
         step=applied["step"][0] if applied["step"] else None,
         rate=applied["rate"],
-        early_stopping=EARLY_STOPPING in parts,
-        needs_originals=EARLY_STOPPING in parts or any(known.needs_originals for known, *_ in chosen),
+        early_stopping=bool(stopped),
+        needs_originals=bool(stopped) or any(known.needs_originals for known, *_ in chosen),
         groups=max((int(number) for known, number, _ in chosen if known.counts_groups), default=0),
     )
+
+
+def find_each(names: Sequence[str], saved: Iterable[str]) -> list[CounterMeasure]:
+    """Counter-measures by their names, each once however often and in whatever way it is written.
+
+    Args:
+        names: as `find_counter_measure` takes them.
+        saved: names in a scorecard to go on with: what it holds under one of them keeps that name. Such a name may
+            be unknown by now.
+    """
+    known = dict.fromkeys(saved)
+    found: dict[Hashable, CounterMeasure] = {}
+    for name in (*(name for name in names if name in known), *known, *names):
+        with suppress(SettingError):
+            measure = find_counter_measure(name)
+            found.setdefault(measure.meaning, measure)
+    return [found[meaning] for meaning in dict.fromkeys(find_counter_measure(name).meaning for name in names)]
 
 
 def _parse(text: str) -> tuple[Known, float, Callable[..., Any]]:
