@@ -28,7 +28,7 @@ LOOKS = {
     "quiet": Look(
         ((-8 / 16, 2 / 16, 1.0),),
         "sine",
-        "soft waves of blue and a little red: the least visible stripes; protects little from a ResNet-18",
+        "soft waves of blue and a little red: the least visible stripes; protects photographs little from a ResNet-18",
     ),
     "balanced": Look(((-12 / 16, 3 / 16, 1.0),), "square", "blue against red at equal brightness: the default"),
     "strong": Look(
