@@ -102,7 +102,8 @@ def trace(
     column = _image_column(originals, image, protector)
     pairs = find_pairs(protector, originals, column, labels, known, left // 2, seed)
     plan = Plan.within(left, len(pairs), early=stop_at is not None)
-    answers = Journal(journal, _facts(suspect, known_innocent, pairs, plan, pictures, seed))
+    facts = _facts(suspect, known_innocent, pairs, plan, pictures, seed)
+    answers = Journal(journal, facts)
     tests: list[Test] = []
 
     def evidence(stopped: bool = False) -> Evidence:
@@ -110,7 +111,7 @@ def trace(
             suspect=suspect.name,
             tests=tests,
             scenes=plan.pairs,
-            commitment=commitment or Commitment(digest(protector)),
+            commitment=commitment or Commitment(facts["key"]),
             own_labels=reader.shares_names,
             references=[other.name for other in known_innocent],
             repeats=pairs.repeats,
